@@ -1,0 +1,217 @@
+"""Durable state: a run directory's lock, and checkpoints that are whole or not there.
+
+    checkpoints/step-0000001200/{variables.index, variables.data-*, state.json, MANIFEST.json}
+
+A checkpoint is written under a temporary name, every file flushed to the disk, the manifest (sizes and SHA-256) last,
+then renamed. So a directory that has the right name is complete, whatever was killed, and its manifest says whether the
+disk has kept it so. There is no pointer file: the newest checkpoint is the highest step that verifies.
+Nothing here imports TensorFlow; who writes and reads variables is passed in.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from program import BusyError, CheckpointError, ResourceError, warn
+
+_STEP = re.compile(r"step-(\d{10,})")
+_DISK = {errno.ENOSPC: "disk full", errno.EDQUOT: "disk quota exceeded", errno.EFBIG: "file size limit", errno.EIO: "disk error"}
+
+
+# ------------------------------------------------------------------------------------------------------- committing
+
+
+def path_of(directory: Path, step: int) -> Path:
+    return directory / f"step-{step:010d}"
+
+
+def commit(directory: Path, step: int, write: Callable[[Path], None], state: dict) -> Path:
+    """Saves one checkpoint: `write(path)` puts the variables' files into a new directory, `state` becomes state.json.
+
+    When this returns, the checkpoint survives a loss of power. Whenever it does not, the others are as they were; an
+    OSError of the disk becomes ResourceError.
+    """
+    final = path_of(directory, step)
+    temporary = directory / f".writing-{final.name}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        write(temporary)
+        (temporary / "state.json").write_text(json.dumps(state, indent=1))
+        files = sorted(temporary.iterdir())
+        manifest = {"step": step, "files": {file.name: _fingerprint(file) for file in files}}
+        for file in files:
+            _flush(file)
+        (temporary / "MANIFEST.json").write_text(json.dumps(manifest, indent=1))
+        _flush(temporary / "MANIFEST.json")
+        _flush(temporary)
+        os.rename(temporary, final)
+        _flush(directory)
+    except BaseException as error:
+        written = sum(file.stat().st_size for file in temporary.glob("*"))
+        free = shutil.disk_usage(directory).free if directory.exists() else 0
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in _DISK:
+            raise ResourceError(
+                f"{final}: {_DISK[error.errno]} while saving a checkpoint ({written:,} bytes written, {free:,} bytes free); "
+                "the earlier ones are intact; make room on the disk and run the same command again"
+            ) from error
+        raise
+    return final
+
+
+def _fingerprint(file: Path) -> dict:
+    with open(file, "rb") as stream:
+        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
+def _flush(path: Path) -> None:
+    """fsync of a file or, so that its names are durable too, of a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def keep_only(directory: Path, steps: set[int]) -> None:
+    """Removes every other checkpoint, each renamed first so that nobody meets half of one under its own name."""
+    for step, path in steps_in(directory).items():
+        if step not in steps:
+            doomed = directory / f".removing-{path.name}"
+            os.rename(path, doomed)
+            shutil.rmtree(doomed)
+
+
+def clean_up(directory: Path) -> None:
+    """Removes what a killed save or removal left behind. Call it with the run's lock held."""
+    for leftover in [*directory.glob(".writing-*"), *directory.glob(".removing-*")]:
+        warn(f"{leftover}: left behind by a killed process; removed")
+        shutil.rmtree(leftover)
+
+
+# ---------------------------------------------------------------------------------------------------------- finding
+
+
+def steps_in(directory: Path) -> dict[int, Path]:
+    """{step: path} of the checkpoints there, rising; not verified."""
+    if not directory.is_dir():
+        return {}
+    found = {int(match[1]): path for path in directory.iterdir() if (match := _STEP.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
+def verify(path: Path) -> None:
+    """Raises CheckpointError, naming the file, unless every file is as the manifest says."""
+    try:
+        manifest = json.loads((path / "MANIFEST.json").read_bytes())
+        for name, expected in manifest["files"].items():
+            size = (path / name).stat().st_size
+            if size != expected["bytes"]:
+                raise CheckpointError(f"{path / name}: expected {expected['bytes']:,} bytes, got {size:,}")
+            if _fingerprint(path / name)["sha256"] != expected["sha256"]:
+                raise CheckpointError(f"{path / name}: its bytes have changed: SHA-256 differs from the manifest's")
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{error.filename}: no such file in this checkpoint") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path / 'MANIFEST.json'}: not a manifest: {error}") from error
+
+
+def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
+    """The newest checkpoint that verifies; None where there has never been one.
+
+    Damaged newer ones are named in a warning with the steps lost and, with `quarantine`, renamed `*.bad`. Where all are
+    damaged, CheckpointError: never a silent start from scratch.
+    """
+    steps = steps_in(directory)
+    damage = []
+    for step in sorted(steps, reverse=True):
+        path = steps[step]
+        try:
+            verify(path)
+        except CheckpointError as error:
+            if not path.exists():  # removed by a trainer while we looked: not damage
+                continue
+            if quarantine:
+                os.rename(path, path.with_name(path.name + ".bad"))
+            damage.append((step, error))
+            continue
+        for bad, error in damage:
+            warn(f"warning: {error}; going on from step {step}, {bad - step} steps before")
+        return path
+    if damage or list(directory.glob("step-*.bad")):
+        reason = f"; the newest: {damage[0][1]}" if damage else ""
+        raise CheckpointError(f"{directory}: every checkpoint is damaged{reason}; move them away to start again")
+    return None
+
+
+def read_state(path: Path) -> dict:
+    return json.loads((path / "state.json").read_bytes())
+
+
+def restore(path: Path, variables: Mapping, read: Callable[[Path], dict], groups: tuple[str, ...]) -> None:
+    """Assigns every variable of `groups` (the first part of its name) from the checkpoint; all of them or none.
+
+    Raises CheckpointError where a variable is missing, left over, or of another shape or type, on either side.
+    """
+    values = {name: value for name, value in read(path).items() if name.split("/")[0] in groups}
+    problems = [f"{name}: missing in the checkpoint" for name in sorted(variables.keys() - values.keys())]
+    problems += [f"{name}: in the checkpoint only" for name in sorted(values.keys() - variables.keys())]
+    for name in sorted(variables.keys() & values.keys()):
+        want, got = (str(variables[name].dtype), tuple(variables[name].shape)), (values[name].dtype.name, values[name].shape)
+        if want != got:
+            problems.append(f"{name}: expected {want[0]}{list(want[1])}, got {got[0]}{list(got[1])}")
+    if problems:
+        more = f" (and {len(problems) - 10} more)" if len(problems) > 10 else ""
+        raise CheckpointError(f"{path}: does not fit this model: {'; '.join(problems[:10])}{more}")
+    for name, variable in variables.items():
+        variable.assign(values[name])
+
+
+# ---------------------------------------------------------------------------------------------------- one writer
+
+
+@contextlib.contextmanager
+def lock(run_dir: Path):
+    """Holds the run directory for this process; the kernel releases it when the process dies, however it dies.
+
+    Creates the directory, and removes it again if nothing else came into it. Raises BusyError with the holder's name.
+    """
+    file = run_dir / "lock"
+    missing = next((parent for parent in [*reversed(run_dir.parents), run_dir] if not parent.exists()), None)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ResourceError(f"{run_dir}: cannot write the run directory: {error.strerror}; choose another with --run_dir") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 1000).decode() or "another process"
+            raise BusyError(f"{run_dir}: in use by {holder}; wait for it or choose another --run_dir") from None
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
+        try:
+            yield
+        finally:
+            if [path.name for path in run_dir.iterdir()] == ["lock"]:
+                file.unlink()
+                run_dir.rmdir()
+                with contextlib.suppress(OSError):  # parents that we made and others have begun to use stay
+                    for parent in run_dir.parents:
+                        if missing is None or not parent.is_relative_to(missing):
+                            break
+                        parent.rmdir()
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,113 @@
+"""Evaluation: the only one. The trainer calls it while training; as a program it scores a run or one of its checkpoints.
+
+python eval.py --ckpt RUN [--split valid] [key=value ...]
+"""
+
+from pathlib import Path
+
+import program
+import train_config
+from program import CheckpointError
+
+COMMAND = program.Command("eval", "python eval.py --ckpt RUN [--split train|valid|test] [key=value ...]")
+COMMAND.string("ckpt", None, "A run directory (its newest checkpoint), or the directory of one step.")
+COMMAND.choice("split", "valid", ["train", "valid", "test"], "Which split of the data to score.")
+
+
+def find_run(ckpt: str | None) -> tuple[Path, Path | None]:
+    """A run's directory or one step's -> (run directory, step's directory if one was named)."""
+    if ckpt is None:
+        raise program.ConfigError("command line: --ckpt: missing; expected a run directory")
+    path = Path(ckpt)
+    if (path / "config.yaml").is_file():
+        return path, None
+    if (path / "MANIFEST.json").is_file() and (path.parent.parent / "config.yaml").is_file():
+        return path.parent.parent, path
+    there = ", ".join(sorted(child.name for child in path.iterdir())[:10]) if path.is_dir() else "no such directory"
+    raise CheckpointError(f"{path}: expected a run directory with a config.yaml, or one of its checkpoints; found: {there or 'nothing'}")
+
+
+def prepare(command: program.Command):
+    if command.flags.help:
+        return command.help_text(train_config.fields_help())
+    run_dir, step_dir = find_run(command.ckpt)
+    return run_dir, step_dir, train_config.load_config(run_dir / "config.yaml", command.overrides)
+
+
+if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers at once
+    PREPARED = program.start(COMMAND, prepare)
+
+import keras
+import tensorflow as tf
+
+import checkpoint
+import input_ops
+from model import Task, build_model, build_task, named_variables, read_variables
+
+
+class Evaluator:
+    """Scores a model on batches; compiled once, whatever the number of batches and whichever set they come from."""
+
+    def __init__(self, model: keras.Model, task: Task):
+        self.model, self.task = model, task
+        self.metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics()}
+        self._run = tf.function(self._score, reduce_retracing=True)
+
+    def _score(self, iterator, num_batches):
+        for _ in tf.range(num_batches):
+            batch = next(iterator)
+            targets, sample_weight = batch["targets"], batch["sample_weight"]
+            outputs = self.model(batch["inputs"], training=False)
+            update_metrics(self.metrics, self.task.loss(targets, outputs), targets, outputs, sample_weight)
+
+    def __call__(self, iterator, num_batches: int) -> dict[str, float]:
+        """Means over the items of the next `num_batches` batches, each item weighted by `sample_weight`."""
+        for metric in self.metrics.values():
+            metric.reset_state()
+        self._run(iterator, tf.constant(num_batches))
+        return {name: float(metric.result()) for name, metric in self.metrics.items()}
+
+
+def update_metrics(metrics: dict, loss, targets, outputs, sample_weight) -> None:
+    """Adds one batch: `loss` is unreduced, of the shape of `sample_weight`."""
+    for name, metric in metrics.items():
+        if name == "loss":
+            metric.update_state(loss, sample_weight)
+        else:
+            metric.update_state(targets, outputs, sample_weight)
+
+
+def restore_newest(run_dir: Path, variables: dict) -> Path:
+    """Restores the newest checkpoint of a run that may be training and removing old ones meanwhile."""
+    directory = run_dir / "checkpoints"
+    for _ in range(10):
+        path = checkpoint.newest(directory)
+        if path is None:
+            raise CheckpointError(f"{directory}: no checkpoint yet; expected at least one")
+        try:
+            checkpoint.restore(path, variables, read_variables, groups=("model",))
+            return path
+        except (OSError, tf.errors.NotFoundError, tf.errors.DataLossError):
+            if path.exists():
+                raise
+    raise CheckpointError(f"{directory}: every checkpoint was removed while it was being read")
+
+
+def main(run_dir: Path, step_dir: Path | None, config: train_config.TrainConfig, split: str) -> dict:
+    source = input_ops.open_source(config.data, split)
+    batches, num_batches = input_ops.eval_batches(source, config.data.ops, config.train.batch_size)
+    input_ops.check_spec(config.spec, batches, source)
+    model = build_model(config.model, config.spec)
+    variables = named_variables(model=model.variables)
+    if step_dir is None:
+        step_dir = restore_newest(run_dir, variables)
+    else:
+        checkpoint.verify(step_dir)
+        checkpoint.restore(step_dir, variables, read_variables, groups=("model",))
+    metrics = Evaluator(model, build_task(config.task, config.spec))(iter(batches), num_batches)
+    step = checkpoint.read_state(step_dir)["step"]
+    return {"checkpoint": str(step_dir), "step": step, "data": source.name, "split": split, "examples": len(source), **metrics}
+
+
+if __name__ == "__main__":
+    program.run(COMMAND, lambda: main(*PREPARED, COMMAND.split))

@@ -1,0 +1,26 @@
+"""Installs the programs' dependencies; `pip install -e .` leaves the code here, to be read and changed."""
+
+from setuptools import setup
+
+setup(
+    name="tf-code-pattern",
+    version="0.1.0",
+    description="A modular TensorFlow training codebase to fork: one training code, N models.",
+    python_requires=">=3.11,<3.14",
+    py_modules=[
+        "checkpoint", "data_config", "data_loader", "eval", "input_ops", "model", "model_config",
+        "preprocess_data", "program", "summary", "train_config", "trainer", "typed_yaml",
+    ],
+    packages=["models"],
+    install_requires=[
+        "tensorflow>=2.21",
+        "keras>=3.15.1",  # earlier ones load hostile files and distribute wrongly
+        "tensorboard",  # tf.summary needs it and TensorFlow no longer brings it
+        "numpy",
+        "absl-py",
+        "pyyaml",
+        "pydantic>=2",
+        "rich",
+    ],
+    extras_require={"test": ["pytest", "pytest-timeout", "pytest-xdist", "ruff"]},
+)  # fmt: skip

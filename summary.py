@@ -1,0 +1,242 @@
+"""What people look at while and after a run: the console, metrics.jsonl, TensorBoard, environment.json."""
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from program import warn
+
+
+class MetricsLog:
+    """metrics.jsonl: one line per reading, `{"step": 50, "split": "train", "loss": ...}`, values at full precision."""
+
+    def __init__(self, path: Path, step: int):
+        """Goes on after `step`: what a killed run logged beyond its last checkpoint will be logged again."""
+        kept = []
+        if path.exists():
+            for line in path.read_text().splitlines():
+                try:
+                    if json.loads(line)["step"] <= step:
+                        kept.append(line + "\n")
+                except ValueError:  # the torn last line of a killed process
+                    break
+        part = path.with_name(path.name + ".part")
+        part.write_text("".join(kept))
+        os.replace(part, path)
+        self._file = open(path, "a", buffering=1)  # noqa: SIM115  line by line, so that others can follow
+
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+
+    def flush(self) -> None:
+        """To the disk itself: a checkpoint must not outlive the readings that came before it."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorBoard:
+    """Event files of one run, a sub-directory per split, on one step axis. A write that fails is warned of once."""
+
+    def __init__(self, directory: Path, step: int, enabled: bool = True):
+        self._directory, self._enabled, self._writers = directory, enabled, {}
+        if enabled and step and directory.exists():
+            for split in [child for child in directory.iterdir() if child.is_dir()]:
+                self._forget_after(split, step)
+
+    def _forget_after(self, directory: Path, step: int) -> None:
+        """Tells TensorBoard that the run was restarted here, so that it drops the points a killed process wrote later."""
+        with self._failing_softly():
+            writer = EventFileWriter(str(directory))
+            writer.add_event(Event(step=step + 1, wall_time=time.time(), session_log=SessionLog(status=SessionLog.START)))
+            writer.close()
+
+    @contextmanager
+    def writing(self, split: str):
+        """`with tensorboard.writing("train"):` around tf.summary calls; yields whether there is anything to write to."""
+        if not self._enabled:
+            yield False
+            return
+        with self._failing_softly():
+            if split not in self._writers:
+                self._writers[split] = tf.summary.create_file_writer(str(self._directory / split))
+            with self._writers[split].as_default():
+                yield True
+
+    @contextmanager
+    def _failing_softly(self):
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            self._enabled = False
+            warn(f"warning: {self._directory}: cannot write TensorBoard files, going on without: {str(error).splitlines()[0]}")
+
+    def scalars(self, step: int, split: str, values: dict[str, float]) -> None:
+        with self.writing(split) as on:
+            if on:
+                for name, value in values.items():
+                    tf.summary.scalar(name, value, step)
+
+    def texts(self, texts: dict[str, str]) -> None:
+        with self.writing("train") as on:
+            if on:
+                for name, text in texts.items():
+                    tf.summary.text(name, "\n".join("    " + line for line in text.splitlines()), 0)  # as code
+
+    def graph(self, model, spec) -> None:
+        """The network's forward graph."""
+        with self.writing("train") as on:
+            if on:
+                signature = tf.TensorSpec([None, *spec.input_shape], spec.input_dtype)
+                tf.summary.graph(tf.function(lambda inputs: model(inputs, training=False)).get_concrete_function(signature).graph)
+
+    def histograms(self, step: int, values: dict) -> None:
+        with self.writing("train") as on:
+            if on:
+                for name, value in values.items():
+                    tf.summary.histogram(name, value, step)
+
+    def images(self, step: int, inputs, count: int) -> None:
+        """Inputs [B, H, W, 1 or 3 or 4] as the model sees them, stretched from their own minimum to their own maximum."""
+        if inputs.shape.rank != 4 or inputs.shape[-1] not in (1, 3, 4):
+            return
+        with self.writing("train") as on:
+            if on:
+                images = tf.cast(inputs[:count], tf.float32)
+                low, high = tf.reduce_min(images), tf.reduce_max(images)
+                tf.summary.image("inputs", (images - low) / tf.maximum(high - low, 1e-12), step, max_outputs=count)
+
+    def flush(self) -> None:
+        for writer in self._writers.values():
+            with self._failing_softly():
+                writer.flush()
+
+
+class Screen:
+    """The live line on a terminal, plain lines elsewhere; the table at the end. All of it on stderr."""
+
+    def __init__(self, total_steps: int, step: int):
+        self._console = Console(stderr=True)
+        self._total, self._numbers = total_steps, ""
+        self._live = self._console.is_terminal
+        self._bar = Progress(
+            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}"),
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+        )
+        self._task = self._bar.add_task("compiling", total=total_steps, completed=step)
+
+    def __enter__(self):
+        if self._live:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_):
+        if self._live:
+            with self._quietly():
+                self._bar.stop()
+
+    @contextmanager
+    def _quietly(self):
+        """A reader of stderr that went away must not stop a run."""
+        try:
+            yield
+        except OSError:
+            self._live = False
+
+    def line(self, text: str) -> None:
+        with self._quietly():
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def progress(self, step: int, examples_per_second: float, seconds_left: float) -> None:
+        minutes, seconds = divmod(int(seconds_left), 60)
+        self._pace = f"{examples_per_second:,.0f} examples/s  ETA {minutes}:{seconds:02}"
+        if self._live:
+            with self._quietly():
+                self._bar.update(self._task, completed=step, description=f"{self._numbers}  {self._pace}", refresh=True)
+
+    def readings(self, step: int, split: str, values: dict[str, float]) -> None:
+        """Training readings move the live line; validation stays on the screen."""
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if name != "examples_per_second")
+        if split == "train":
+            self._numbers = text
+            if not self._live:
+                self.line(f"step {step}/{self._total}  {text}  {self._pace}")
+        else:
+            self.line(f"step {step}/{self._total}  {split}: {text}")
+
+    def variables(self, variables: dict) -> str:
+        """Prints the table of variables at the start; returns it as text."""
+        width = max(map(len, variables))
+        lines, total, size = [], 0, 0
+        for name, variable in variables.items():
+            count = math.prod(variable.shape)
+            total, size = total + count, size + count * tf.as_dtype(variable.dtype).size
+            shape = "x".join(map(str, variable.shape)) or "scalar"
+            lines.append(f"{name:<{width}}  {shape:>14}  {count:>12,}  {variable.dtype}{'' if variable.trainable else ', not trained'}")
+        text = "\n".join([*lines, f"{'total':<{width}}  {'':>14}  {total:>12,}  {size:,} bytes"])
+        self.line(text)
+        return text
+
+    def shares(self, seconds: dict[str, float]) -> None:
+        """Where the time went."""
+        table = Table("time", "seconds", "share", title_justify="left")
+        for name, value in seconds.items():
+            table.add_row(name, f"{value:.1f}", f"{value / max(sum(seconds.values()), 1e-9):.1%}")
+        with self._quietly():
+            self._console.print(table)
+
+
+class Stopwatch:
+    """Adds up seconds by name."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str):
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+
+def environment() -> dict:
+    """What a reader needs to run the same again: command, versions, code, machine."""
+
+    def git(*words):
+        try:
+            found = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return found.stdout.strip() if found.returncode == 0 else None
+
+    return {
+        "argv": sys.argv,
+        "directory": os.getcwd(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy", "pydantic", "tensorboard")},
+        "git": {"commit": git("rev-parse", "HEAD"), "diff": git("diff", "HEAD")},
+        "platform": platform.platform(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "devices": [tf.config.experimental.get_device_details(d).get("device_name", d.name) for d in tf.config.list_physical_devices()],
+    }

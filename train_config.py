@@ -1,0 +1,334 @@
+"""What one run is: typed, strict, complete; checked before TensorFlow is imported.
+
+Every section of the YAML is a class here (networks: `model_config.py`; data sets and operations: `data_config.py`).
+Durations count steps (`200`) or passes over the training set (`"3 epochs"`).
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+import typed_yaml
+from data_config import DatasetConfig, OpConfig, Spec
+from model_config import ModelConfig
+from program import ConfigError
+from typed_yaml import Float, Int, Section, one_of
+
+
+def _duration(value):
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(steps?|epochs?)?\s*", value) if isinstance(value, str) else None
+    if match and float(match[1]) > 0:
+        count, unit = float(match[1]), (match[2] or "steps").rstrip("s")
+        if unit == "epoch":
+            return f"{count:g} epoch{'s' if count != 1 else ''}"
+        if count == int(count):
+            return int(count)
+    raise ValueError(f"expected a number of steps above 0 or text such as '3 epochs', got {value!r}")
+
+
+def _regex(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"expected a regular expression, got {value!r}: {error}") from None
+    return value
+
+
+Duration = Annotated[int | str, BeforeValidator(_duration)]
+Regex = Annotated[str, AfterValidator(_regex)]
+Rate = Annotated[Float, Field(ge=0, lt=1)]
+Mode = Literal["max", "min"]
+
+
+class Classification(Section):
+    """One label per example; model.py."""
+
+    name: Literal["classification"]
+    label_smoothing: Rate = Field(0.0, description="Share of each target spread over all classes, in training and validation loss.")
+
+
+TaskConfig = one_of(Classification)
+
+
+class Data(Section):
+    train: DatasetConfig = Field(description="Training set.")
+    valid: DatasetConfig | None = Field(None, description="Validation set; null: the `valid` split of data.train.")
+    test: DatasetConfig | None = Field(None, description="For eval.py --split test; null: the `test` split of data.valid.")
+    dir: str | None = Field(None, description="Directory of data sets that do not come with the project.")
+    train_ops: list[OpConfig] = Field([], description="Operations on training examples only, before `ops`.")
+    ops: list[OpConfig] = Field([], description="Operations on all examples.")
+
+    def dataset(self, split: Literal["train", "valid", "test"]):
+        """The data set whose `split` is asked for."""
+        choices = {"train": [self.train], "valid": [self.valid, self.train], "test": [self.test, self.valid, self.train]}
+        return next(choice for choice in choices[split] if choice is not None)
+
+
+# ------------------------------------------------------------------------------------------------- optimizer, schedule
+
+
+class Schedule(Section):
+    warmup: Duration | Literal[0] = Field(0, description="Linear growth of the rate from 0; the schedule starts after it.")
+
+
+class Constant(Schedule):
+    name: Literal["constant"] = "constant"
+
+
+class Exponential(Schedule):
+    name: Literal["exponential"]
+    every: Duration = Field(description="Time in which the rate is multiplied by `factor` once.")
+    factor: Float = Field(gt=0, le=1, description="Multiplier.")
+    staircase: bool = Field(False, description="In jumps, not smoothly.")
+
+
+class Cosine(Schedule):
+    name: Literal["cosine"]
+    final: Float = Field(0.0, ge=0, le=1, description="Share of the rate left at the last step.")
+
+
+class Polynomial(Schedule):
+    name: Literal["polynomial"]
+    final: Float = Field(0.0, ge=0, le=1, description="Share of the rate left at the last step.")
+    power: Float = Field(1.0, gt=0, description="1 is a straight line.")
+
+
+class Piecewise(Schedule):
+    name: Literal["piecewise"]
+    boundaries: list[Duration] = Field(min_length=1, description="When the factor changes, rising.")
+    factors: list[Annotated[Float, Field(ge=0)]] = Field(description="Multiplier of the rate from each boundary on; as many as boundaries.")
+
+    @model_validator(mode="after")
+    def _as_many(self):
+        if len(self.factors) != len(self.boundaries):
+            raise ValueError(f"expected {len(self.boundaries)} factors, one per boundary, got {len(self.factors)}")
+        return self
+
+
+class Optimizer(Section):
+    learning_rate: Float = Field(1e-3, gt=0, description="Peak learning rate, per step of the global batch.")
+    schedule: one_of(Constant, Exponential, Cosine, Polynomial, Piecewise) = Field(Constant(), description="Learning rate over time.")
+    clip_norm: Float | None = Field(None, gt=0, description="Largest global norm of the gradient; null: no clipping.")
+    weight_decay: Float = Field(0.0, ge=0, description="Decoupled decay: each step also takes learning_rate * weight_decay * w.")
+    no_decay: list[Regex] = Field(["bias$", "beta$", "gamma$"], description="Variables (regex on the path) without decay.")
+
+
+class Sgd(Optimizer):
+    name: Literal["sgd"]
+    momentum: Float = Field(0.0, ge=0, lt=1, description="Momentum.")
+    nesterov: bool = Field(False, description="Nesterov's momentum.")
+
+
+class Adam(Optimizer):
+    name: Literal["adam"]
+    beta_1: Float = Field(0.9, ge=0, lt=1, description="Decay of the first moment.")
+    beta_2: Float = Field(0.999, ge=0, lt=1, description="Decay of the second moment.")
+    epsilon: Float = Field(1e-7, gt=0, description="Keeps the denominator above 0.")
+
+
+class AdamW(Adam):
+    name: Literal["adamw"]
+    weight_decay: Float = Field(0.004, ge=0, description="Decoupled decay: each step also takes learning_rate * weight_decay * w.")
+
+
+class RmsProp(Optimizer):
+    name: Literal["rmsprop"]
+    rho: Float = Field(0.9, ge=0, lt=1, description="Decay of the second moment.")
+    momentum: Float = Field(0.0, ge=0, lt=1, description="Momentum.")
+    epsilon: Float = Field(1e-7, gt=0, description="Keeps the denominator above 0.")
+    centered: bool = Field(False, description="Divide by the variance, not the second moment.")
+
+
+class Adagrad(Optimizer):
+    name: Literal["adagrad"]
+    initial_accumulator_value: Float = Field(0.1, ge=0, description="Start of the sum of squares.")
+    epsilon: Float = Field(1e-7, gt=0, description="Keeps the denominator above 0.")
+
+
+# --------------------------------------------------------------------------------------------------------- the loop
+
+
+class Train(Section):
+    batch_size: Int = Field(128, ge=1, description="Global batch: examples per step on all devices together.")
+    steps: Int | None = Field(None, ge=1, description="Length of the run in steps, or:")
+    epochs: Float | None = Field(None, gt=0, description="Length of the run in passes over the training set.")
+    seed: Int = Field(0, ge=0, lt=1 << 63, description="Of the weights, the order, the random operations and dropout.")
+    log_every: Duration = Field(50, description="How often training metrics are read and logged.")
+
+    @model_validator(mode="after")
+    def _one_length(self):
+        if (self.steps is None) == (self.epochs is None):
+            got = "neither" if self.steps is None else "both"
+            raise ValueError(f"expected exactly one of `steps` and `epochs` (the other absent or null), got {got}")
+        return self
+
+
+class Stepwise(Section):
+    every: Duration = Field(description="How often.")
+    batches: Int = Field(2, ge=1, description="Number of batches, the next ones each time.")
+
+
+class Validate(Section):
+    every: Duration | None = Field("1 epoch", description="How often the whole validation set is scored, exactly; null: at the end only.")
+    stepwise: Stepwise | None = Field(None, description="A quick look at a few validation batches.")
+
+
+class Best(Section):
+    metric: str = Field("accuracy", description="A validation metric.")
+    mode: Mode = Field("max", description="Which end is better.")
+    keep: Int = Field(1, ge=1, description="How many of the best checkpoints are kept.")
+
+
+class Checkpoint(Section):
+    every: Duration | None = Field("1 epoch", description="How often; null: at the end, on a signal, and for the best.")
+    keep: Int = Field(3, ge=1, description="How many of the last checkpoints are kept.")
+    best: Best | None = Field(None, description="Also keep the best by a validation metric.")
+
+
+class EarlyStopping(Section):
+    metric: str = Field("loss", description="A validation metric.")
+    mode: Mode = Field("min", description="Which end is better.")
+    patience: Int = Field(5, ge=1, description="Full validations without improvement before the run ends.")
+    min_delta: Float = Field(0.0, ge=0, description="What counts as improvement.")
+
+
+class Images(Section):
+    every: Duration = Field("5 epochs", description="How often.")
+    count: Int = Field(16, ge=1, description="How many of the batch.")
+
+
+class Histograms(Section):
+    every: Duration = Field("5 epochs", description="How often.")
+
+
+class Summary(Section):
+    tensorboard: bool = Field(True, description="Write TensorBoard files.")
+    images: Images | None = Field(Images(), description="Inputs as the model sees them.")
+    histograms: Histograms | None = Field(Histograms(), description="Distributions of weights and gradients.")
+
+
+class Distribute(Section):
+    strategy: Literal["auto"] = Field("auto", description="One device: the first GPU if there is one, else the CPU.")
+
+
+class TrainConfig(Section):
+    """One run."""
+
+    model: ModelConfig = Field(description="The network.")
+    task: TaskConfig = Field(description="How its outputs are scored.")
+    data: Data = Field(description="Where examples come from and what is done to them.")
+    optimizer: one_of(Sgd, Adam, AdamW, RmsProp, Adagrad) = Field(Adam(name="adam"), description="How gradients move the weights.")
+    train: Train = Field(description="The loop.")
+    validation: Validate = Field(Validate(), alias="validate", description="Scoring while training.")  # pydantic owns `validate`
+    checkpoint: Checkpoint = Field(Checkpoint(), description="What is saved, and kept.")
+    early_stopping: EarlyStopping | None = Field(None, description="End the run when it no longer improves.")
+    summary: Summary = Field(Summary(), description="TensorBoard.")
+    distribute: Distribute = Field(Distribute(), description="Devices.")
+    spec: Spec | None = Field(None, description="Shapes and classes of the data; written by the run, not by hand.")
+
+
+# ------------------------------------------------------------------------------------------- durations into steps
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Turns durations into steps. Step s has seen s * batch_size examples; an epoch is `examples` of them."""
+
+    batch_size: int
+    examples: int
+
+    def steps(self, duration: int | str | None) -> int:
+        """Whole steps in a duration, rounded up; 0 for none: 40 epochs of 4,000 examples in batches of 128 are 1,250."""
+        return 0 if duration is None else math.ceil(self._examples(duration) / self.batch_size)
+
+    def total_steps(self, train: Train) -> int:
+        return train.steps or math.ceil(train.epochs * self.examples / self.batch_size)
+
+    def is_due(self, step: int, every: int | str | None) -> bool:
+        """Whether a period of `every` ends within step `step`: exact however epochs and batches fall, without drift."""
+        return step > 0 and every is not None and self._periods(step, every) > self._periods(step - 1, every)
+
+    def next_due(self, step: int, every: int | str | None) -> int | None:
+        """The first step after `step` at which `every` is due."""
+        if every is None:
+            return None
+        return max(step + 1, math.ceil((self._periods(step, every) + 1) * self._examples(every) / self.batch_size))
+
+    def _periods(self, step: int, every: int | str) -> int:
+        return int(step * self.batch_size // self._examples(every))
+
+    def _examples(self, duration: int | str) -> int:
+        if isinstance(duration, int):
+            return duration * self.batch_size
+        return max(1, round(float(duration.split()[0]) * self.examples))
+
+
+# ------------------------------------------------------------------------------------------------ reading and writing
+
+DEBUG = {  # presets of `--debug`; each is a run of its own, in a directory of its own
+    "fdr": ["train.steps=1", "train.epochs=null", "train.log_every=1", "validate.every=1", "validate.stepwise={every: 1, batches: 1}",
+            "checkpoint.every=1", "early_stopping=null", "summary.images={every: 1}", "summary.histograms={every: 1}"],
+    "overfit": ["train.steps=1000", "train.epochs=null", "data.train_ops=[]", "optimizer.schedule={name: constant}",
+                "validate={every: 50}", "checkpoint={every: null}", "early_stopping=null",
+                "summary={tensorboard: false, images: null, histograms: null}"],
+    "profile": [],
+}  # fmt: skip
+
+
+def _read(path: str | Path, overrides: list[str]):
+    data, lines = typed_yaml.read_file(path)
+    overridden = typed_yaml.apply_overrides(data, overrides)
+    return data, lines, overridden
+
+
+def load_config(path: str | Path, overrides: list[str] = ()) -> TrainConfig:
+    """A validated configuration from a YAML file and `key=value` words. Raises ConfigError, one line."""
+    data, lines, overridden = _read(path, list(overrides))
+    return typed_yaml.validate(TrainConfig, data, str(path), lines, overridden)
+
+
+def save_config(config: TrainConfig, path: str | Path) -> None:
+    """Writes every field, defaults included, so that the file means the same after a default has changed."""
+    Path(path).write_text(typed_yaml.to_yaml(config.model_dump(mode="json", by_alias=True)), encoding="utf-8")
+
+
+def describe_config(path: str | Path, overrides: list[str] = ()) -> str:
+    """One line per field: key, value, and whether it came from the file, an override or a default."""
+    config = load_config(path, overrides)
+    _, lines, overridden = _read(path, list(overrides))
+    rows = []
+    for key, value in typed_yaml.flatten(config.model_dump(mode="json", by_alias=True)):
+        if any(key[: len(written)] == written for written in overridden):
+            origin = "override"
+        else:
+            written = key[:-1] if key[-1] == "name" and key not in lines else key  # a bare name stands for {name: name}
+            origin = f"{path}:{lines[written]}" if written in lines else "default"
+        rows.append((".".join(key) + ": " + typed_yaml.to_text(value), origin))
+    width = min(70, max(len(text) for text, _ in rows))
+    return "\n".join(f"{text:<{width}}  # {origin}" for text, origin in rows)
+
+
+def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """`key: old -> new` of every field that differs, apart from what may change in a run (where its data lies)."""
+    before, after = (dict(typed_yaml.flatten(c.model_dump(mode="json", by_alias=True))) for c in (old, new))
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and key != ("data", "dir")]
+    return [f"{'.'.join(key)}: {typed_yaml.to_text(before.get(key))} -> {typed_yaml.to_text(after.get(key))}" for key in keys]
+
+
+def fields_help() -> str:
+    """One line per field: key, what it is, default."""
+    title = "configuration fields (set them in the YAML, or as key=value; [default] {only for}):"
+    return "\n".join([title, *typed_yaml.field_lines(TrainConfig)])
+
+
+def run_name(path: str | Path) -> str:
+    """`configs/lenet.yaml` -> `lenet`."""
+    if Path(path).suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"{path}: expected a .yaml file")
+    return Path(path).stem

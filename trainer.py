@@ -1,0 +1,499 @@
+"""Training: devices, optimizer, the compiled step, the loop.
+
+python trainer.py --config configs/lenet.yaml [--run_dir DIR] [--print_config] [--debug fdr|overfit|profile] [key=value ...]
+"""
+
+import signal
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import program
+import train_config
+from program import CheckpointError, ConfigError, NumericsError, Stopped
+
+COMMAND = program.Command("trainer", "python trainer.py --config FILE [--run_dir DIR] [key=value ...]")
+COMMAND.string("config", None, "The run's YAML file; see configs/.")
+COMMAND.string("run_dir", None, "Where the run lives; runs/<config name> if absent.")
+COMMAND.boolean("print_config", False, "Print every field, its value and where the value came from.")
+COMMAND.choice("debug", None, ["fdr", "overfit", "profile"], "One batch of everything; learn one batch; where the time goes.")
+
+
+def prepare(command: program.Command):
+    if command.flags.help:
+        return command.help_text(train_config.fields_help())
+    if command.config is None:
+        raise ConfigError("command line: --config: missing; expected a file such as configs/lenet.yaml")
+    overrides = train_config.DEBUG.get(command.debug, []) + command.overrides
+    if command.print_config:
+        return train_config.describe_config(command.config, overrides)
+    suffix = f"-{command.debug}" if command.debug else ""
+    run_dir = Path(command.run_dir or f"runs/{train_config.run_name(command.config)}{suffix}")
+    return train_config.load_config(command.config, overrides), run_dir
+
+
+if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers at once
+    CONFIG, RUN_DIR = program.start(COMMAND, prepare)
+
+import json
+import math
+import os
+import re
+import shlex
+import sys
+import tempfile
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import checkpoint
+import input_ops
+from eval import Evaluator, update_metrics
+from model import Task, build_model, build_task, named_variables, read_variables, write_variables
+from preprocess_data import fold
+from summary import MetricsLog, Screen, Stopwatch, TensorBoard, environment
+from train_config import Clock, TrainConfig
+
+SECONDS_PER_CALL = 0.5  # of compiled steps between two looks at signals and the screen
+
+# -------------------------------------------------------------------------------------------------------- optimizer
+
+
+class Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear from 0 to the schedule's first value in `steps` steps, then the schedule from its beginning."""
+
+    def __init__(self, steps: int, schedule: keras.optimizers.schedules.LearningRateSchedule, peak: float):
+        self.steps, self.schedule, self.peak = steps, schedule, peak
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        warm = self.peak * (step + 1.0) / max(self.steps, 1)
+        return tf.where(step < self.steps, warm, tf.cast(self.schedule(tf.maximum(step - self.steps, 0.0)), tf.float32))
+
+    def get_config(self):
+        return {"steps": self.steps, "schedule": self.schedule, "peak": self.peak}
+
+
+def build_schedule(config, clock: Clock, total_steps: int) -> Warmup:
+    """The learning rate as a function of the step (0 for the first update) and the configuration alone."""
+    schedule, rate = config.schedule, config.learning_rate
+    warmup = clock.steps(schedule.warmup) if schedule.warmup else 0
+    rest = max(1, total_steps - warmup)
+    schedules = keras.optimizers.schedules
+    if schedule.name == "exponential":
+        after = schedules.ExponentialDecay(rate, clock.steps(schedule.every), schedule.factor, schedule.staircase)
+    elif schedule.name == "cosine":
+        after = schedules.CosineDecay(rate, rest, alpha=schedule.final)
+    elif schedule.name == "polynomial":
+        after = schedules.PolynomialDecay(rate, rest, schedule.final * rate, schedule.power)
+    elif schedule.name == "piecewise":
+        # Keras changes the value after the boundary's step; a boundary of 100 means 100 steps before it.
+        boundaries = [clock.steps(boundary) - 1 for boundary in schedule.boundaries]
+        if boundaries != sorted(set(boundaries)):
+            raise ConfigError(f"optimizer.schedule.boundaries: expected rising steps, got {schedule.boundaries}")
+        after = schedules.PiecewiseConstantDecay([float(b) for b in boundaries], [rate] + [rate * f for f in schedule.factors])
+    else:
+        after = schedules.PolynomialDecay(rate, rest, rate)
+    return Warmup(warmup, after, rate)
+
+
+_OPTIMIZERS = {
+    "sgd": keras.optimizers.SGD,
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "rmsprop": keras.optimizers.RMSprop,
+    "adagrad": keras.optimizers.Adagrad,
+}
+
+
+def build_optimizer(config, clock: Clock, total_steps: int, model: keras.Model) -> keras.optimizers.Optimizer:
+    ours = {"name", "learning_rate", "schedule", "clip_norm", "no_decay"}  # what is left are Keras' own arguments
+    options = config.model_dump(exclude=ours)
+    options["weight_decay"] = options["weight_decay"] or None
+    optimizer = _OPTIMIZERS[config.name](build_schedule(config, clock, total_steps), **options)
+    if options["weight_decay"]:
+        no_decay = [v for v in model.trainable_variables if any(re.search(regex, v.path) for regex in config.no_decay)]
+        optimizer.exclude_from_weight_decay(no_decay)
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+# ---------------------------------------------------------------------------------------------------- compiled steps
+
+
+class TrainStep:
+    """The training step, compiled, many steps a call.
+
+    Everything is a sum over items until one division by the batch's total weight; then one clip, one update. A step whose
+    loss or gradient is not finite changes nothing and ends the call.
+    """
+
+    def __init__(self, model: keras.Model, task: Task, optimizer, seed: int, clip_norm: float | None):
+        self.model, self.task, self.optimizer = model, task, optimizer
+        self.seed, self.clip_norm = seed, clip_norm
+        self.metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics()}
+        self.step = keras.Variable(0, trainable=False, dtype="int64", name="step")
+        self.input_wait = tf.Variable(0.0, trainable=False, dtype=tf.float64)  # seconds; a reading, not state
+        self._dropout_states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
+        self.run = tf.function(self._run, reduce_retracing=True)
+        self.inspect = tf.function(self._inspect, reduce_retracing=True)
+
+    def variables(self) -> dict[str, keras.Variable]:
+        """Everything that a step changes, by name."""
+        metrics = [variable for metric in self.metrics.values() for variable in metric.variables]
+        return named_variables(model=self.model.variables, optimizer=self.optimizer.variables, trainer=[self.step], metrics=metrics)
+
+    def _run(self, iterator, num_steps):
+        """Up to `num_steps` steps; returns whether all were finite."""
+        done, finite = 0, True
+        while done < num_steps and finite:
+            finite, _ = self._one_step(self._next(iterator))
+            done += 1
+        return finite
+
+    def _inspect(self, iterator):
+        """One step, with the batch and the gradients (before clipping) for the summaries; other steps do not pay for it."""
+        batch = self._next(iterator)
+        finite, gradients = self._one_step(batch)
+        return finite, batch, gradients
+
+    def _next(self, iterator):
+        begin = tf.timestamp()
+        with tf.control_dependencies([begin]):
+            batch = next(iterator)
+        with tf.control_dependencies([batch["id"]]):
+            self.input_wait.assign_add(tf.timestamp() - begin)
+        return batch
+
+    def _one_step(self, batch):
+        self._seed_dropout()
+        variables = self.model.trainable_variables
+        targets, sample_weight = batch["targets"], batch["sample_weight"]
+        weight = tf.reduce_sum(sample_weight)
+        with tf.GradientTape() as tape:
+            outputs = self.model(batch["inputs"], training=True)
+            loss = self.task.loss(targets, outputs)  # the shape of sample_weight
+            # Regularizers count once per step: times the weight that the division below takes out again.
+            total = tf.reduce_sum(loss * sample_weight) + weight * tf.add_n([0.0, *self.model.losses])
+        gradients = tape.gradient(total, variables)
+        missing = [v.path for v, gradient in zip(variables, gradients, strict=True) if gradient is None]
+        if missing:
+            raise ConfigError(f"{self.model.name}: no gradient reaches {', '.join(missing)}; expected every trainable variable in the loss")
+        gradients = [tf.convert_to_tensor(gradient) / tf.maximum(weight, 1e-12) for gradient in gradients]
+        norm = tf.linalg.global_norm(gradients)
+        finite = tf.math.is_finite(norm) & tf.math.is_finite(total)
+        if finite:
+            clipped = gradients if self.clip_norm is None else tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)[0]
+            self.optimizer.apply(clipped, variables)
+            self.step.assign_add(1)
+            update_metrics(self.metrics, loss, targets, outputs, sample_weight)
+        return finite, gradients
+
+    def _seed_dropout(self):
+        """Random layers draw from (seed, step, layer): a resumed run draws what the uninterrupted one would have."""
+        for layer, state in enumerate(self._dropout_states):
+            bits = fold(fold(self.seed, self.step), layer)
+            halves = tf.stack([bits & tf.constant(0xFFFFFFFF, tf.uint64), tf.bitwise.right_shift(bits, tf.constant(32, tf.uint64))])
+            state.assign(tf.cast(halves, state.dtype))
+
+
+# ---------------------------------------------------------------------------------------------------------- the run
+
+
+@dataclass
+class Run:
+    """Everything that a run is made of, before its first step."""
+
+    config: TrainConfig
+    source: object
+    clock: Clock
+    total_steps: int
+    train_step: TrainStep
+    evaluator: Evaluator
+    batches_from: object  # step -> tf.data.Dataset of the training batches from there on
+    valid: tuple  # (dataset, number of batches): every example once
+    valid_from: object  # batch number -> endless tf.data.Dataset of shuffled validation batches
+    schedule: object
+
+
+def build_run(config: TrainConfig, debug: str | None = None) -> Run:
+    data, train = config.data, config.train
+    keras.utils.set_random_seed(train.seed)
+    source = input_ops.open_source(data, "train")
+    ops = [*data.train_ops, *data.ops]
+
+    def batches_from(step: int):
+        batches = input_ops.train_batches(source, ops, train.batch_size, train.seed, step)
+        return batches.take(1).cache().repeat() if debug == "overfit" else batches
+
+    batches = batches_from(0)
+    spec = input_ops.spec_of(batches, source)
+    config = config.model_copy(update={"spec": spec})
+    if debug == "overfit":
+        valid, valid_from = (batches.take(1), 1), batches_from
+    else:
+        valid_source = input_ops.open_source(data, "valid")
+        valid = input_ops.eval_batches(valid_source, data.ops, train.batch_size)
+        input_ops.check_spec(spec, valid[0], valid_source)
+        valid = (valid[0].take(1), 1) if debug == "fdr" else valid
+
+        def valid_from(batch: int):
+            return input_ops.train_batches(valid_source, data.ops, min(train.batch_size, len(valid_source)), train.seed + 1, batch)
+
+    clock = Clock(train.batch_size, len(source))
+    total_steps = clock.total_steps(train)
+    model, task = build_model(config.model, spec), build_task(config.task, spec)
+    optimizer = build_optimizer(config.optimizer, clock, total_steps, model)
+    train_step = TrainStep(model, task, optimizer, train.seed, config.optimizer.clip_norm)
+    evaluator = Evaluator(model, task)
+    for section in (config.checkpoint.best, config.early_stopping):
+        if section and section.metric not in evaluator.metrics:
+            raise ConfigError(f"metric: unknown name {section.metric!r}; expected one of {', '.join(evaluator.metrics)}")
+    return Run(config, source, clock, total_steps, train_step, evaluator, batches_from, valid, valid_from, optimizer._learning_rate)
+
+
+@dataclass
+class Progress:
+    """What decides how a run goes on, apart from variables: kept in every checkpoint's state.json."""
+
+    best: list[list] = field(default_factory=list)  # [value, step] of the best checkpoints, best first
+    early_best: float | None = None
+    stale: int = 0  # full validations since early_best
+    finished: bool = False
+    valid: dict[str, float] = field(default_factory=dict)  # the last full validation
+
+    def update(self, config: TrainConfig, step: int, metrics: dict[str, float]) -> bool:
+        """Takes one full validation; returns whether it is among the best."""
+        self.valid = metrics
+        if stopping := config.early_stopping:
+            value = metrics[stopping.metric]
+            margin = stopping.min_delta if stopping.mode == "min" else -stopping.min_delta
+            if self.early_best is None or better(stopping.mode, value, self.early_best - margin):
+                self.early_best, self.stale = value, 0
+            else:
+                self.stale += 1
+            self.finished = self.stale >= stopping.patience
+        if not (best := config.checkpoint.best):
+            return False
+        ranked = sorted([*self.best, [metrics[best.metric], step]], key=lambda entry: entry[0], reverse=best.mode == "max")
+        self.best = ranked[: best.keep]  # sorting is stable: of equals, the earlier stays
+        return any(entry[1] == step for entry in self.best)
+
+
+def better(mode: str, value: float, than: float) -> bool:
+    return value > than if mode == "max" else value < than
+
+
+class StopSignals:
+    """Inside `with`: the first SIGINT, SIGTERM or SIGHUP is noted in `.number`; a second ends the process at once."""
+
+    def __enter__(self):
+        self.number = None
+        self._before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        return self
+
+    def _note(self, number, _frame):
+        if self.number is not None:
+            os._exit(128 + number)
+        self.number = number
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def train_and_evaluate(config: TrainConfig, run_dir: Path, *, debug: str | None = None, on_eval=None) -> dict:
+    """Trains to the end, going on from the newest checkpoint of `run_dir` if there is one; returns what is printed.
+
+    `on_eval(step, metrics)` is called after each full validation; a true answer ends the run there.
+    Raises Stopped after a signal, with everything saved; the same call then goes on.
+    """
+    watch, begin = Stopwatch(), time.perf_counter()
+    with checkpoint.lock(run_dir):
+        with watch("start-up"):
+            run = build_run(config, debug)
+            progress = resume(run, run_dir)
+            step = int(run.train_step.step.numpy())
+        if progress.finished:
+            program.warn(f"{run_dir}: already at step {step} of {run.total_steps}: nothing to do")
+        else:
+            with StopSignals() as signals, Screen(run.total_steps, step) as screen:
+                step = loop(run, run_dir, progress, step, on_eval, signals, screen, watch)
+            seconds = time.perf_counter() - begin
+            watch.seconds["other"] = max(0.0, seconds - sum(watch.seconds.values()))
+            screen.shares(watch.seconds)
+        result = {"run_dir": str(run_dir), "step": step, "steps": run.total_steps, "examples": step * config.train.batch_size}
+        best = [{config.checkpoint.best.metric: value, "step": at} for value, at in progress.best]
+        return result | {"valid": progress.valid} | ({"best": best} if best else {})
+
+
+def resume(run: Run, run_dir: Path) -> Progress:
+    """Brings `run` to the newest checkpoint of its directory, or writes the directory's first files."""
+    directory, config_file = run_dir / "checkpoints", run_dir / "config.yaml"
+    if config_file.exists():
+        changed = train_config.differences(train_config.load_config(config_file), run.config)
+        if changed:
+            raise CheckpointError(
+                f"{config_file}: this run began otherwise: {'; '.join(changed)}; expected no change, or another --run_dir"
+            )
+    elif [path.name for path in run_dir.iterdir() if path.name != "lock"]:
+        raise CheckpointError(f"{run_dir}: expected an empty directory or a run with a config.yaml; choose another --run_dir")
+    checkpoint.clean_up(directory)
+    newest = checkpoint.newest(directory, quarantine=True)
+    progress = Progress()
+    if newest is not None:
+        state = checkpoint.read_state(newest)
+        if state["data"] != run.source.fingerprint:
+            raise CheckpointError(f"{run.source.name}: the data has changed since this run began; expected the same, or another --run_dir")
+        variables = run.train_step.variables()
+        checkpoint.restore(newest, variables, read_variables, groups=tuple({name.split("/")[0] for name in variables}))
+        progress = Progress(**state["progress"])
+    if not progress.finished:
+        train_config.save_config(run.config, config_file)
+        (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
+    return progress
+
+
+def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signals, screen: Screen, watch: Stopwatch) -> int:
+    """The training loop, from `step` to the end; returns the last step."""
+    config, clock, total, train_step, evaluate = run.config, run.clock, run.total_steps, run.train_step, run.evaluator
+    validate, stepwise, summary, log_every = config.validation, config.validation.stepwise, config.summary, config.train.log_every
+    stepwise_every = stepwise and stepwise.every
+    images_every = summary.images.every if summary.tensorboard and summary.images else None
+    histograms_every = summary.histograms.every if summary.tensorboard and summary.histograms else None
+    variables, checkpoints = train_step.variables(), run_dir / "checkpoints"
+    metrics_log = MetricsLog(run_dir / "metrics.jsonl", step)
+    tensorboard = TensorBoard(run_dir / "tensorboard", step, summary.tensorboard)
+
+    def log(split: str, readings: dict[str, float]) -> None:
+        with watch("logging"):
+            metrics_log.write(step, split, readings)
+            tensorboard.scalars(step, split, readings)
+            screen.readings(step, split, readings)
+
+    if step:
+        screen.line(f"{run_dir}: going on from step {step} of {total}")
+    else:
+        with watch("logging"):
+            table = screen.variables({v.path: v for v in train_step.model.weights})
+            tensorboard.texts({"config": (run_dir / "config.yaml").read_text(), "variables": table})
+            tensorboard.graph(train_step.model, config.spec)
+    with watch("validating"):  # a broken evaluation costs seconds here, not an epoch
+        evaluate(iter(run.valid[0]), min(2, run.valid[1]))
+    batches = iter(run.batches_from(step))
+    if stepwise:
+        looks_before = sum(clock.is_due(s, stepwise_every) for s in range(1, step + 1))
+        valid_batches = iter(run.valid_from(looks_before * stepwise.batches))
+
+    seconds_per_step = SECONDS_PER_CALL  # the first call is one step: it compiles
+    while not progress.finished:
+        # Steps, in one compiled call, up to whatever is due first; a step that summaries look into is a call of its own.
+        inspect_at = min(clock.next_due(step, every) or total + 1 for every in (images_every, histograms_every))
+        cadences = (log_every, stepwise_every, validate.every, config.checkpoint.every)
+        ends = [total, max(step + 1, inspect_at - 1), step + max(1, int(SECONDS_PER_CALL / seconds_per_step))]
+        num_steps = min(ends + [clock.next_due(step, every) or total for every in cadences]) - step
+        call_begin = time.perf_counter()
+        with watch("training"):
+            if inspect_at == step + 1:
+                finite, batch, gradients = train_step.inspect(batches)
+            else:
+                finite = train_step.run(batches, tf.constant(num_steps))
+            finite = bool(finite)  # waits for the call to end
+        if not finite:
+            raise blown_up(run)
+        compiled = step > 0 and seconds_per_step != SECONDS_PER_CALL
+        step += num_steps
+        stop = signals.number
+        progress.finished, is_best = step == total, False
+        call_seconds = (time.perf_counter() - call_begin) / num_steps
+        seconds_per_step = 0.7 * seconds_per_step + 0.3 * call_seconds if compiled else call_seconds
+        screen.progress(step, clock.batch_size / seconds_per_step, (total - step) * seconds_per_step)
+
+        if clock.is_due(step, histograms_every):
+            with watch("logging"):
+                weights = {f"weights/{v.path}": v for v in train_step.model.trainable_variables}
+                named = zip(train_step.model.trainable_variables, gradients, strict=True)
+                tensorboard.histograms(step, weights | {f"gradients/{v.path}": gradient for v, gradient in named})
+        if clock.is_due(step, images_every):
+            with watch("logging"):
+                tensorboard.images(step, batch["inputs"], summary.images.count)
+        if clock.is_due(step, log_every) or progress.finished:
+            readings = {name: float(metric.result()) for name, metric in train_step.metrics.items()}
+            readings["learning_rate"] = float(run.schedule(step - 1))
+            log("train", readings | {"examples_per_second": clock.batch_size / seconds_per_step})
+            for metric in train_step.metrics.values():
+                metric.reset_state()
+        if clock.is_due(step, stepwise_every):
+            with watch("validating"):
+                metrics = evaluate(valid_batches, stepwise.batches)
+            log("valid_batches", metrics)
+        if clock.is_due(step, validate.every) or progress.finished:
+            with watch("validating"):
+                metrics = evaluate(iter(run.valid[0]), run.valid[1])
+            log("valid", metrics)
+            is_best = progress.update(config, step, metrics)
+            progress.finished |= bool(on_eval and on_eval(step, metrics))
+        if clock.is_due(step, config.checkpoint.every) or is_best or progress.finished or stop:
+            with watch("saving"):
+                metrics_log.flush()
+                tensorboard.flush()
+                state = {"step": step, "data": run.source.fingerprint, "progress": asdict(progress)}
+                checkpoint.commit(checkpoints, step, lambda path: write_variables(path, variables), state)
+                last = list(checkpoint.steps_in(checkpoints))[-config.checkpoint.keep :]
+                checkpoint.keep_only(checkpoints, {*last, *(at for _, at in progress.best)})
+        if stop and not progress.finished:
+            name = signal.Signals(stop).name
+            raise Stopped(f"{name}: saved {run_dir} at step {step} of {total}; run the same command again to go on: {shlex.join(sys.argv)}")
+
+    metrics_log.close()
+    waited = float(train_step.input_wait.numpy())
+    watch.seconds |= {"training": watch.seconds["training"] - waited, "waiting for input": waited}
+    return step
+
+
+def blown_up(run: Run) -> NumericsError:
+    """Repeats the step that was not finite (it changed nothing) to say which variable and which examples."""
+    step = int(run.train_step.step.numpy())
+    _, batch, gradients = run.train_step.inspect(iter(run.batches_from(step)))
+    named = zip(run.train_step.model.trainable_variables, gradients, strict=True)
+    bad = next((v.path for v, gradient in named if not np.isfinite(gradient).all()), "the loss alone")
+    ids = ", ".join(map(str, batch["id"].numpy()[:8]))
+    return NumericsError(
+        f"step {step + 1}: loss or gradient is NaN or infinite, first in {bad}; examples {ids}, ... of {run.source.name}; "
+        "expected finite numbers: check the data, or try a lower optimizer.learning_rate or an optimizer.clip_norm"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- debug presets
+
+
+def debug_fdr(config: TrainConfig) -> dict:
+    """One batch of everything: train, look, validate, save, restore; in a directory that is removed again."""
+    with tempfile.TemporaryDirectory() as directory:
+        result = train_and_evaluate(config, Path(directory), debug="fdr")
+        again = train_and_evaluate(config, Path(directory), debug="fdr")
+        program.warn("fdr: one batch trained, validated, saved and restored")
+        return result | {"run_dir": None, "restored_step": again["step"]}
+
+
+def debug_overfit(config: TrainConfig) -> dict:
+    """Trains on one batch until its loss is under 5 % of what it was; says whether that was reached."""
+    losses = []
+
+    def is_learnt(_step, metrics):
+        losses.append(metrics["loss"])
+        return metrics["loss"] < 0.05 * math.log(1 + max(1, config.train.batch_size))
+
+    with tempfile.TemporaryDirectory() as directory:
+        result = train_and_evaluate(config, Path(directory), debug="overfit", on_eval=is_learnt)
+    return result | {"run_dir": None}
+
+
+def main(config: TrainConfig, run_dir: Path, debug: str | None) -> dict:
+    presets = {"fdr": debug_fdr, "overfit": debug_overfit}
+    return presets[debug](config) if debug in presets else train_and_evaluate(config, run_dir)
+
+
+if __name__ == "__main__":
+    program.run(COMMAND, lambda: main(CONFIG, RUN_DIR, COMMAND.debug))

@@ -1,0 +1,343 @@
+"""Strict YAML and `key=value` overrides, checked against pydantic models; every mistake is one line.
+
+YAML here is the JSON-like core of version 1.2: `1e-3` is a number, `010` is ten, `off` and `1:30` are text. Duplicate
+keys, tags and merge keys are refused, and nothing in a file can construct an object or run code.
+"""
+
+import difflib
+import re
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Union
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from program import ConfigError
+
+MAX_BYTES = 1 << 20
+MAX_NODES = 20_000  # after aliases are expanded: a bomb of nested aliases stops here
+MAX_DEPTH = 50
+
+
+class Section(BaseModel):
+    """One section of a configuration: immutable, every key known, every value checked, defaults included."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, defer_build=True)
+
+
+def one_of(*classes: type[Section]):
+    """The type of a section that is one of `classes`, chosen by its key `name`; also when only one class is left."""
+    return Annotated[Union[classes], Field(discriminator="name")] if len(classes) > 1 else classes[0]
+
+
+def or_name(section):
+    """The same type, where a bare `name` may stand for `{name: name}`."""
+    return Annotated[section, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)]
+
+
+def _no_bool(value):
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, got {str(value).lower()}")
+    return value
+
+
+# Plain `int` and `float` of pydantic also take true and false; these do not.
+Int = Annotated[int, BeforeValidator(_no_bool)]
+Float = Annotated[float, BeforeValidator(_no_bool)]
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+def parse(text: str, file: str) -> tuple[Any, dict[tuple, int]]:
+    """YAML text -> (plain data, line of each key path). Raises ConfigError naming file, line and column."""
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"{file}: expected a configuration of at most {MAX_BYTES:,} bytes, got {len(text):,}")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ConfigError(f"{file}:{mark.line + 1}:{mark.column + 1}: YAML syntax: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{file}: YAML syntax: {str(error).splitlines()[0]}") from error
+    lines: dict[tuple, int] = {}
+    return (None if node is None else _Builder(file, lines).build(node, ())), lines
+
+
+class _Builder:
+    def __init__(self, file: str, lines: dict[tuple, int]):
+        self.file, self.lines, self.nodes = file, lines, 0
+
+    def fail(self, node, what: str):
+        mark = node.start_mark
+        raise ConfigError(f"{self.file}:{mark.line + 1}:{mark.column + 1}: {what}")
+
+    def build(self, node, path: tuple):
+        self.nodes += 1
+        if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
+            self.fail(node, f"more than {MAX_NODES:,} values or {MAX_DEPTH} levels once aliases are expanded")
+        if node.tag not in _TAGS:
+            self.fail(node, f"tag {node.tag!r} is not allowed; expected plain YAML")
+        self.lines[path] = node.start_mark.line + 1
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            return self.build_mapping(node, path)
+        return _scalar(node.value) if node.style is None else node.value
+
+    def build_mapping(self, node, path: tuple) -> dict:
+        result, first_lines = {}, {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _TAGS or key_node.value == "<<":
+                self.fail(key_node, "expected a plain key")
+            key = key_node.value
+            if key in result:
+                self.fail(key_node, f"duplicate key {key!r}, first on line {first_lines[key]}")
+            result[key] = self.build(value_node, (*path, key))
+            first_lines[key] = self.lines[*path, key] = key_node.start_mark.line + 1
+        return result
+
+
+# What PyYAML resolves untagged text to (YAML 1.1); the value itself is read again by `_scalar`.
+_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "value")}
+_INT = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_WORDS |= {word.capitalize(): value for word, value in _WORDS.items() if word.isalpha()}
+
+
+def _scalar(text: str):
+    """The YAML 1.2 core schema without octal, hexadecimal, infinity and NaN."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text) and len(text) < 40:
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def read_file(path: str | Path) -> tuple[dict, dict[tuple, int]]:
+    """Reads a YAML file whose top level is a mapping. A missing file is answered with the nearest names beside it."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: expected a configuration of at most {MAX_BYTES:,} bytes, got {path.stat().st_size:,}")
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        beside = sorted(str(p) for folder in {path.parent, Path("configs")} for p in folder.glob("*.yaml"))
+        raise ConfigError(f"{path}: no such file{_hint(str(path), beside, 'there is')}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#x} at {error.start}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    data, lines = parse(text, str(path))
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected sections such as `model:`, got {_show(data)}")
+    return data, lines
+
+
+def apply_overrides(data: dict, overrides: list[str]) -> set[tuple]:
+    """Writes each `a.b.c=value` (the value is YAML) into `data`; returns the paths it wrote."""
+    paths = set()
+    for word in overrides:
+        key, _, text = word.partition("=")
+        value, _ = parse(text, f"command line: {key}")
+        path = tuple(int(part) if part.isdigit() else part for part in key.split("."))
+        target = data
+        for depth, part in enumerate(path):
+            if isinstance(target, list) and isinstance(part, int) and part < len(target):
+                pass
+            elif not isinstance(target, dict):
+                raise ConfigError(f"command line: {key}: {'.'.join(map(str, path[:depth]))} is {_show(target)}, not a section")
+            if depth == len(path) - 1:
+                target[part] = value
+            elif isinstance(target, dict) and target.get(part) is None:
+                target = target.setdefault(part, {}) if part not in target else _replace(target, part)
+            else:
+                target = target[part]
+        paths.add(path)
+    return paths
+
+
+def _replace(target: dict, part):
+    target[part] = {}
+    return target[part]
+
+
+# ---------------------------------------------------------------------------------------------------------- checking
+
+
+def validate(model: type[Section], data: dict, file: str, lines: dict[tuple, int], overridden: set[tuple]) -> Section:
+    """`data` as a `model`. Raises ConfigError: `<file>: <key>: <what>`, the first mistake of the file's order."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    detail = details[0]
+    path = _path_in(data, detail["loc"])
+    if detail["type"] == "union_tag_invalid" and (*path, "name") in lines.keys() | overridden:
+        path = (*path, "name")
+    if any(path[: len(written)] == written for written in overridden):
+        where, line = "command line", ""
+    else:
+        number = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
+        where, line = file, f" (line {number})" if number else ""
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    key = ".".join(map(str, path))
+    raise ConfigError(f"{where}: {key + ': ' if key else ''}{_what(model, detail, path)}{line}{more}")
+
+
+def _path_in(data, loc: tuple) -> tuple:
+    """pydantic's location without the parts that name a member of a union: only keys that the user wrote or forgot."""
+    path = []
+    for i, part in enumerate(loc):
+        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int) and part < len(data)):
+            path.append(part)
+            data = data[part]
+        elif i == len(loc) - 1 and isinstance(part, str) and isinstance(data, dict) and "[" not in part:
+            path.append(part)  # a missing key
+    return tuple(path)
+
+
+def _what(model: type[Section], detail: dict, path: tuple) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        section = _section_at(model, detail["loc"][:-1])
+        known = [field.alias or name for name, field in section.model_fields.items()] if section else []
+        homes = [home for home in _homes(model, path[-1]) if home != ".".join(map(str, path))]
+        if difflib.get_close_matches(str(path[-1]), known, 1, 0.75) or not homes:
+            return f"unknown key{_hint(str(path[-1]), known)}"
+        return f"unknown key here; did you mean {' or '.join(repr(home) for home in homes[:3])}?"
+    if kind == "missing":
+        return "missing; expected a value"
+    if kind in ("union_tag_invalid", "literal_error"):
+        expected = re.findall(r"'([^']*)'", str(context.get("expected_tags", context.get("expected"))))
+        got = context.get("tag", detail["input"])
+        return f"unknown name {_show(got)}{_hint(str(got), expected)}"
+    if kind == "union_tag_not_found":
+        return f"expected a section with a `name`, got {_show(detail['input'])}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in ("model_type", "model_attributes_type"):
+        return f"expected a section, got {_show(detail['input'])}"
+    expected = detail["msg"].replace("Input should be", "expected").split(", unable")[0].split(", got")[0]
+    return f"{expected[0].lower() + expected[1:]}, got {_show(detail['input'])}"
+
+
+def _hint(word: str, known: list[str], verb: str = "did you mean") -> str:
+    close = difflib.get_close_matches(word, known, 3 if verb != "did you mean" else 1, 0.5)
+    if verb == "did you mean":
+        return f", did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(sorted(known))}"
+    return f"; {verb} {', '.join(close or known[:5])}" if known else ""
+
+
+def _show(value) -> str:
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def members(annotation) -> list[type[Section]]:
+    """The section classes that an annotation names, at any depth of Annotated, Union and list."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [found for part in typing.get_args(annotation) for found in members(part)]
+
+
+def _section_at(model: type[Section], loc: tuple) -> type[Section] | None:
+    """The class that pydantic was filling at `loc` (keys, list indices and union tags)."""
+    candidates = [model]
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        fields = [f for c in candidates for n, f in c.model_fields.items() if part == (f.alias or n)]
+        if fields:
+            candidates = [member for field in fields for member in members(field.annotation)]
+        else:
+            candidates = [c for c in candidates if _name_of(c) == part] or candidates
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _name_of(section: type[Section]) -> str | None:
+    field = section.model_fields.get("name")
+    return typing.get_args(field.annotation)[0] if field and typing.get_args(field.annotation) else None
+
+
+def _homes(model: type[Section], key: str, prefix: str = "") -> list[str]:
+    """Every dotted path at which `key` is a field: where a key in the wrong section belongs."""
+    homes = []
+    for name, field in model.model_fields.items():
+        name = field.alias or name
+        if name == key:
+            homes.append(prefix + name)
+        for member in members(field.annotation):
+            homes += _homes(member, key, f"{prefix}{name}.")
+    return list(dict.fromkeys(homes))
+
+
+# ---------------------------------------------------------------------------------------------------------- showing
+
+
+def flatten(data, path: tuple = ()):
+    """Yields (path, value) of every leaf; a list is a leaf."""
+    if isinstance(data, dict) and data:
+        for key, value in data.items():
+            yield from flatten(value, (*path, key))
+    else:
+        yield path, data
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `parse` reads back: text that our scalars would take for a number or null is quoted."""
+
+    def ignore_aliases(self, data):
+        return True
+
+
+def _represent_str(dumper, text: str):
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if isinstance(_scalar(text), str) else "'")
+
+
+_Dumper.add_representer(str, _represent_str)
+
+
+def to_yaml(data) -> str:
+    """Plain data as a YAML file, which `parse` reads back as the same data."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120, default_flow_style=None, allow_unicode=True)
+
+
+def to_text(value) -> str:
+    """One value on one line of YAML, which `parse` reads back as the same value."""
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=1 << 16, sort_keys=False, allow_unicode=True)
+    return text.strip().removesuffix("...").strip()
+
+
+def field_lines(model: type[Section], prefix: str = "") -> list[str]:
+    """One line per field: dotted key, default, description."""
+    lines = []
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        classes = members(field.annotation)
+        default = field.get_default(call_default_factory=True)
+        if not classes or isinstance(default, list):
+            shown = "required" if field.is_required() else to_text(_plain(default))
+            names = f" ({', '.join(filter(None, map(_name_of, classes)))})" if classes else ""
+            if name != "name":
+                lines.append(f"  {key:<32} {field.description or ''}{names} [{shown}]")
+            continue
+        tags = [_name_of(member) for member in classes]
+        chosen = "" if default is None else getattr(default, "name", "")
+        shown = f" ({', '.join(tags)})" if all(tags) else ""
+        lines.append(f"  {key:<32} {field.description or ''}{shown}{f' [{chosen}]' if chosen else ' [null]' * (default is None)}")
+        owners: dict[str, list[str]] = {}  # a line that several members share stands once, with their names
+        for member, tag in zip(classes, tags, strict=True):
+            for line in field_lines(member, f"{key}."):
+                owners.setdefault(line, []).append(tag or "")
+        for line, who in owners.items():
+            lines.append(line + (f" {{{', '.join(who)}}}" if len(who) < len(classes) else ""))
+    return lines
+
+
+def _plain(value):
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.model_dump(by_alias=True) if isinstance(value, Section) else value
