@@ -17,6 +17,7 @@ from train_config import Data
 
 _ROUNDS = 6
 _POSITIONS_AT_ONCE = 8192  # the order is computed for many steps in one go: a few hundred small ops, paid once
+_EXAMPLES_AT_ONCE = 512  # small batches are read and treated in groups
 
 
 def permutation(seed, epoch, k, length: int) -> tf.Tensor:
@@ -51,19 +52,21 @@ def train_batches(source: data_loader.Source, ops: list, batch_size: int, seed: 
     if len(source) < batch_size:
         raise DataError(f"{source.name}: expected at least one batch of {batch_size} examples, got {len(source)}")
     stop = (1 << 62) // batch_size if stop is None else stop
-    steps_at_once = max(1, _POSITIONS_AT_ONCE // batch_size)
 
-    def indices_of_steps(steps):
-        positions = steps[:, tf.newaxis] * batch_size + tf.range(batch_size, dtype=tf.int64)  # [steps, batch]
+    def indices_of(steps):
+        positions = steps[:, tf.newaxis] * batch_size + tf.range(batch_size, dtype=tf.int64)  # (steps,) -> (steps, batch)
         return positions, order(seed, positions, len(source))
 
-    def batch(positions, indices):
-        positions, indices = tf.ensure_shape(positions, [batch_size]), tf.ensure_shape(indices, [batch_size])
-        return _batch(source, ops, indices, fold(seed, positions), tf.ones([batch_size]))
+    def batches_of(positions, indices):
+        """Several steps at once: reading and operations cost little more for a group than for one small batch."""
+        positions, indices = tf.reshape(positions, [-1]), tf.reshape(indices, [-1])
+        batch = _batch(source, ops, indices, fold(seed, positions), tf.ones_like(indices, tf.float32))
+        return {key: tf.reshape(value, [-1, batch_size, *value.shape[1:]]) for key, value in batch.items()}
 
-    # Unbatched steps only: the examples of a step stay one batch from here to the device.
-    dataset = tf.data.Dataset.range(start, stop).batch(steps_at_once).map(indices_of_steps).unbatch()
-    return _finish(dataset.map(batch, num_parallel_calls=tf.data.AUTOTUNE))
+    steps = tf.data.Dataset.range(start, stop)
+    order_of_steps = steps.batch(max(1, _POSITIONS_AT_ONCE // batch_size)).map(indices_of).unbatch()
+    group = max(1, _EXAMPLES_AT_ONCE // batch_size)
+    return _finish(order_of_steps.batch(group).map(batches_of, num_parallel_calls=tf.data.AUTOTUNE).unbatch())
 
 
 def eval_batches(source: data_loader.Source, ops: list, batch_size: int):
@@ -87,7 +90,7 @@ def _batch(source, ops, indices, seeds, sample_weight):
 def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
-    options.autotune.enabled = True
+    options.threading.max_intra_op_parallelism = 1  # whole batches run beside each other, not against the training step
     return dataset.prefetch(4).with_options(options)
 
 

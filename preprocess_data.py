@@ -76,29 +76,22 @@ def _images(features, op: str) -> tf.Tensor:
     return images
 
 
-def _windows(images: tf.Tensor, top: tf.Tensor, left: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Cuts one window per image: images [n, h, w, c], top and left int32 [n] -> [n, height, width, c].
-
-    One gather of pixels for the whole batch: three times as fast as a crop per image.
-    """
-    _, full_height, full_width, channels = images.shape
-    n = tf.shape(images)[0]
-    corner = (tf.range(n) * full_height + top) * full_width + left  # [n]
-    window = tf.range(height)[:, tf.newaxis] * full_width + tf.range(width)  # [height, width]
-    pixels = tf.reshape(images, [-1, channels])
-    return tf.gather(pixels, corner[:, tf.newaxis, tf.newaxis] + window)
-
-
 def random_crop(features, seeds, config: data_config.RandomCrop):
     images = _images(features, "random_crop")
-    pad = config.padding
-    images = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
-    (height, width), (full_height, full_width) = config.size, images.shape[1:3]
-    if height > full_height or width > full_width:
-        raise ConfigError(f"random_crop: size: expected at most the padded image, {full_height}x{full_width}, got {height}x{width}")
-    top = integers(seeds, 0, full_height - height + 1)
-    left = integers(seeds, 1, full_width - width + 1)
-    return features | {"inputs": _windows(images, top, left, height, width)}
+    _, full_height, full_width, channels = images.shape
+    (height, width), pad = config.size, config.padding
+    rows, columns = full_height + 2 * pad - height, full_width + 2 * pad - width  # how far the window can move
+    if rows < 0 or columns < 0:
+        padded = f"{full_height + 2 * pad}x{full_width + 2 * pad}"
+        raise ConfigError(f"random_crop: size: expected at most the padded image, {padded}, got {height}x{width}")
+    # Padding flat rows, then one glimpse for the batch, inside the image, is the fastest way on CPU: a gather of pixels
+    # takes five times as long, and so does a glimpse that pads by itself.
+    flat = tf.reshape(tf.cast(images, tf.float32), [-1, full_height, full_width * channels])
+    flat = tf.pad(flat, [[0, 0], [pad, pad], [pad * channels, pad * channels]])
+    images = tf.reshape(flat, [-1, full_height + 2 * pad, full_width + 2 * pad, channels])
+    corner = tf.cast(tf.stack([integers(seeds, 0, rows + 1), integers(seeds, 1, columns + 1)], axis=1), tf.float32)
+    windows = tf.image.extract_glimpse(images, [height, width], corner, centered=False, normalized=False, noise="zero")
+    return features | {"inputs": windows}
 
 
 def random_shift(features, seeds, config: data_config.RandomShift):

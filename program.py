@@ -128,6 +128,24 @@ def run(command: Command, main) -> None:
     sys.exit(0)
 
 
+class StopSignals:
+    """Inside `with`: the first SIGINT, SIGTERM or SIGHUP is noted in `.number`; a second ends the process at once."""
+
+    def __enter__(self):
+        self.number = None
+        self._before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        return self
+
+    def _note(self, number, _frame):
+        if self.number is not None:
+            os._exit(128 + number)
+        self.number = number
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
 def warn(message: str) -> None:
     """One line on stderr; a closed stderr never stops the work."""
     with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ setup(
     description="A modular TensorFlow training codebase to fork: one training code, N models.",
     python_requires=">=3.11,<3.14",
     py_modules=[
-        "checkpoint", "data_config", "data_loader", "eval", "input_ops", "model", "model_config",
+        "checkpoint", "data_config", "data_loader", "eval", "input_ops", "model", "model_config", "optimizer",
         "preprocess_data", "program", "summary", "train_config", "trainer", "typed_yaml",
     ],
     packages=["models"],

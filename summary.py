@@ -54,7 +54,8 @@ class TensorBoard:
     """Event files of one run, a sub-directory per split, on one step axis. A write that fails is warned of once."""
 
     def __init__(self, directory: Path, step: int, enabled: bool = True):
-        self._directory, self._enabled, self._writers = directory, enabled, {}
+        self._directory, self._enabled = directory, enabled
+        self._writers, self._write_scalars = {}, {}  # by split
         if enabled and step and directory.exists():
             for split in [child for child in directory.iterdir() if child.is_dir()]:
                 self._forget_after(split, step)
@@ -89,8 +90,9 @@ class TensorBoard:
     def scalars(self, step: int, split: str, values: dict[str, float]) -> None:
         with self.writing(split) as on:
             if on:
-                for name, value in values.items():
-                    tf.summary.scalar(name, value, step)
+                if split not in self._write_scalars:  # compiled, with its writer: a tenth of the time of calls one by one
+                    self._write_scalars[split] = tf.function(_write_scalars)
+                self._write_scalars[split](tf.constant(step, tf.int64), {name: tf.constant(value) for name, value in values.items()})
 
     def texts(self, texts: dict[str, str]) -> None:
         with self.writing("train") as on:
@@ -125,6 +127,11 @@ class TensorBoard:
         for writer in self._writers.values():
             with self._failing_softly():
                 writer.flush()
+
+
+def _write_scalars(step, values):
+    for name, value in values.items():
+        tf.summary.scalar(name, value, step)
 
 
 class Screen:

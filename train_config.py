@@ -275,7 +275,7 @@ DEBUG = {  # presets of `--debug`; each is a run of its own, in a directory of i
     "fdr": ["train.steps=1", "train.epochs=null", "train.log_every=1", "validate.every=1", "validate.stepwise={every: 1, batches: 1}",
             "checkpoint.every=1", "early_stopping=null", "summary.images={every: 1}", "summary.histograms={every: 1}"],
     "overfit": ["train.steps=1000", "train.epochs=null", "data.train_ops=[]", "optimizer.schedule={name: constant}",
-                "validate={every: 50}", "checkpoint={every: null}", "early_stopping=null",
+                "validate={every: 10}", "checkpoint={every: null}", "early_stopping=null",
                 "summary={tensorboard: false, images: null, histograms: null}"],
     "profile": [],
 }  # fmt: skip

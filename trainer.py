@@ -1,4 +1,4 @@
-"""Training: devices, optimizer, the compiled step, the loop.
+"""Training: the compiled step and the loop.
 
 python trainer.py --config configs/lenet.yaml [--run_dir DIR] [--print_config] [--debug fdr|overfit|profile] [key=value ...]
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import program
 import train_config
-from program import CheckpointError, ConfigError, NumericsError, Stopped
+from program import CheckpointError, ConfigError, NumericsError, Stopped, StopSignals
 
 COMMAND = program.Command("trainer", "python trainer.py --config FILE [--run_dir DIR] [key=value ...]")
 COMMAND.string("config", None, "The run's YAML file; see configs/.")
@@ -35,9 +35,6 @@ if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers a
     CONFIG, RUN_DIR = program.start(COMMAND, prepare)
 
 import json
-import math
-import os
-import re
 import shlex
 import sys
 import tempfile
@@ -51,73 +48,12 @@ import checkpoint
 import input_ops
 from eval import Evaluator, update_metrics
 from model import Task, build_model, build_task, named_variables, read_variables, write_variables
+from optimizer import build_optimizer, build_schedule
 from preprocess_data import fold
 from summary import MetricsLog, Screen, Stopwatch, TensorBoard, environment
 from train_config import Clock, TrainConfig
 
 SECONDS_PER_CALL = 0.5  # of compiled steps between two looks at signals and the screen
-
-# -------------------------------------------------------------------------------------------------------- optimizer
-
-
-class Warmup(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear from 0 to the schedule's first value in `steps` steps, then the schedule from its beginning."""
-
-    def __init__(self, steps: int, schedule: keras.optimizers.schedules.LearningRateSchedule, peak: float):
-        self.steps, self.schedule, self.peak = steps, schedule, peak
-
-    def __call__(self, step):
-        step = tf.cast(step, tf.float32)
-        warm = self.peak * (step + 1.0) / max(self.steps, 1)
-        return tf.where(step < self.steps, warm, tf.cast(self.schedule(tf.maximum(step - self.steps, 0.0)), tf.float32))
-
-    def get_config(self):
-        return {"steps": self.steps, "schedule": self.schedule, "peak": self.peak}
-
-
-def build_schedule(config, clock: Clock, total_steps: int) -> Warmup:
-    """The learning rate as a function of the step (0 for the first update) and the configuration alone."""
-    schedule, rate = config.schedule, config.learning_rate
-    warmup = clock.steps(schedule.warmup) if schedule.warmup else 0
-    rest = max(1, total_steps - warmup)
-    schedules = keras.optimizers.schedules
-    if schedule.name == "exponential":
-        after = schedules.ExponentialDecay(rate, clock.steps(schedule.every), schedule.factor, schedule.staircase)
-    elif schedule.name == "cosine":
-        after = schedules.CosineDecay(rate, rest, alpha=schedule.final)
-    elif schedule.name == "polynomial":
-        after = schedules.PolynomialDecay(rate, rest, schedule.final * rate, schedule.power)
-    elif schedule.name == "piecewise":
-        # Keras changes the value after the boundary's step; a boundary of 100 means 100 steps before it.
-        boundaries = [clock.steps(boundary) - 1 for boundary in schedule.boundaries]
-        if boundaries != sorted(set(boundaries)):
-            raise ConfigError(f"optimizer.schedule.boundaries: expected rising steps, got {schedule.boundaries}")
-        after = schedules.PiecewiseConstantDecay([float(b) for b in boundaries], [rate] + [rate * f for f in schedule.factors])
-    else:
-        after = schedules.PolynomialDecay(rate, rest, rate)
-    return Warmup(warmup, after, rate)
-
-
-_OPTIMIZERS = {
-    "sgd": keras.optimizers.SGD,
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "rmsprop": keras.optimizers.RMSprop,
-    "adagrad": keras.optimizers.Adagrad,
-}
-
-
-def build_optimizer(config, clock: Clock, total_steps: int, model: keras.Model) -> keras.optimizers.Optimizer:
-    ours = {"name", "learning_rate", "schedule", "clip_norm", "no_decay"}  # what is left are Keras' own arguments
-    options = config.model_dump(exclude=ours)
-    options["weight_decay"] = options["weight_decay"] or None
-    optimizer = _OPTIMIZERS[config.name](build_schedule(config, clock, total_steps), **options)
-    if options["weight_decay"]:
-        no_decay = [v for v in model.trainable_variables if any(re.search(regex, v.path) for regex in config.no_decay)]
-        optimizer.exclude_from_weight_decay(no_decay)
-    optimizer.build(model.trainable_variables)
-    return optimizer
-
 
 # ---------------------------------------------------------------------------------------------------- compiled steps
 
@@ -129,8 +65,8 @@ class TrainStep:
     loss or gradient is not finite changes nothing and ends the call.
     """
 
-    def __init__(self, model: keras.Model, task: Task, optimizer, seed: int, clip_norm: float | None):
-        self.model, self.task, self.optimizer = model, task, optimizer
+    def __init__(self, model: keras.Model, task: Task, optimizer, schedule, seed: int, clip_norm: float | None):
+        self.model, self.task, self.optimizer, self.schedule = model, task, optimizer, schedule
         self.seed, self.clip_norm = seed, clip_norm
         self.metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics()}
         self.step = keras.Variable(0, trainable=False, dtype="int64", name="step")
@@ -138,6 +74,7 @@ class TrainStep:
         self._dropout_states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
         self.run = tf.function(self._run, reduce_retracing=True)
         self.inspect = tf.function(self._inspect, reduce_retracing=True)
+        self.read_metrics = tf.function(self._read_metrics)
 
     def variables(self) -> dict[str, keras.Variable]:
         """Everything that a step changes, by name."""
@@ -145,26 +82,24 @@ class TrainStep:
         return named_variables(model=self.model.variables, optimizer=self.optimizer.variables, trainer=[self.step], metrics=metrics)
 
     def _run(self, iterator, num_steps):
-        """Up to `num_steps` steps; returns whether all were finite."""
-        done, finite = 0, True
+        """Up to `num_steps` steps; returns whether all were finite. The next batch is fetched while a step computes."""
+        done, finite, batch = 0, True, next(iterator)
         while done < num_steps and finite:
-            finite, _ = self._one_step(self._next(iterator))
             done += 1
+            following = next(iterator) if done < num_steps else batch
+            finite, _, _ = self._one_step(batch)
+            with tf.control_dependencies([finite]):
+                step_end = tf.timestamp()
+            with tf.control_dependencies([step_end, following["id"]]):
+                self.input_wait.assign_add(tf.timestamp() - step_end)
+            batch = following
         return finite
 
     def _inspect(self, iterator):
-        """One step, with the batch and the gradients (before clipping) for the summaries; other steps do not pay for it."""
-        batch = self._next(iterator)
-        finite, gradients = self._one_step(batch)
-        return finite, batch, gradients
-
-    def _next(self, iterator):
-        begin = tf.timestamp()
-        with tf.control_dependencies([begin]):
-            batch = next(iterator)
-        with tf.control_dependencies([batch["id"]]):
-            self.input_wait.assign_add(tf.timestamp() - begin)
-        return batch
+        """One step, with the batch and the gradients as applied for the summaries; other steps do not pay for it."""
+        batch = next(iterator)
+        finite, gradients, scale = self._one_step(batch)
+        return finite, batch, [gradient * scale for gradient in gradients]
 
     def _one_step(self, batch):
         self._seed_dropout()
@@ -180,15 +115,25 @@ class TrainStep:
         missing = [v.path for v, gradient in zip(variables, gradients, strict=True) if gradient is None]
         if missing:
             raise ConfigError(f"{self.model.name}: no gradient reaches {', '.join(missing)}; expected every trainable variable in the loss")
-        gradients = [tf.convert_to_tensor(gradient) / tf.maximum(weight, 1e-12) for gradient in gradients]
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        # Sums become means and are clipped in one multiplication: by 1/weight, and by clip_norm/norm where that is less.
         norm = tf.linalg.global_norm(gradients)
+        scale = 1.0 / tf.maximum(weight, 1e-12)
+        if self.clip_norm is not None:
+            scale = tf.minimum(scale, self.clip_norm / norm)
         finite = tf.math.is_finite(norm) & tf.math.is_finite(total)
         if finite:
-            clipped = gradients if self.clip_norm is None else tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)[0]
-            self.optimizer.apply(clipped, variables)
+            self.optimizer.apply([gradient * scale for gradient in gradients], variables)
             self.step.assign_add(1)
             update_metrics(self.metrics, loss, targets, outputs, sample_weight)
-        return finite, gradients
+        return finite, gradients, scale
+
+    def _read_metrics(self):
+        """The means since the last reading, and the learning rate of the last step; starts them again."""
+        readings = {name: metric.result() for name, metric in self.metrics.items()}
+        for metric in self.metrics.values():
+            metric.reset_state()
+        return readings | {"learning_rate": self.schedule(self.step - 1)}
 
     def _seed_dropout(self):
         """Random layers draw from (seed, step, layer): a resumed run draws what the uninterrupted one would have."""
@@ -214,7 +159,6 @@ class Run:
     batches_from: object  # step -> tf.data.Dataset of the training batches from there on
     valid: tuple  # (dataset, number of batches): every example once
     valid_from: object  # batch number -> endless tf.data.Dataset of shuffled validation batches
-    schedule: object
 
 
 def build_run(config: TrainConfig, debug: str | None = None) -> Run:
@@ -244,13 +188,14 @@ def build_run(config: TrainConfig, debug: str | None = None) -> Run:
     clock = Clock(train.batch_size, len(source))
     total_steps = clock.total_steps(train)
     model, task = build_model(config.model, spec), build_task(config.task, spec)
-    optimizer = build_optimizer(config.optimizer, clock, total_steps, model)
-    train_step = TrainStep(model, task, optimizer, train.seed, config.optimizer.clip_norm)
+    schedule = build_schedule(config.optimizer, clock, total_steps)
+    optimizer = build_optimizer(config.optimizer, schedule, model)
+    train_step = TrainStep(model, task, optimizer, schedule, train.seed, config.optimizer.clip_norm)
     evaluator = Evaluator(model, task)
     for section in (config.checkpoint.best, config.early_stopping):
         if section and section.metric not in evaluator.metrics:
             raise ConfigError(f"metric: unknown name {section.metric!r}; expected one of {', '.join(evaluator.metrics)}")
-    return Run(config, source, clock, total_steps, train_step, evaluator, batches_from, valid, valid_from, optimizer._learning_rate)
+    return Run(config, source, clock, total_steps, train_step, evaluator, batches_from, valid, valid_from)
 
 
 @dataclass
@@ -283,24 +228,6 @@ class Progress:
 
 def better(mode: str, value: float, than: float) -> bool:
     return value > than if mode == "max" else value < than
-
-
-class StopSignals:
-    """Inside `with`: the first SIGINT, SIGTERM or SIGHUP is noted in `.number`; a second ends the process at once."""
-
-    def __enter__(self):
-        self.number = None
-        self._before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        return self
-
-    def _note(self, number, _frame):
-        if self.number is not None:
-            os._exit(128 + number)
-        self.number = number
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def train_and_evaluate(config: TrainConfig, run_dir: Path, *, debug: str | None = None, on_eval=None) -> dict:
@@ -419,11 +346,9 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
             with watch("logging"):
                 tensorboard.images(step, batch["inputs"], summary.images.count)
         if clock.is_due(step, log_every) or progress.finished:
-            readings = {name: float(metric.result()) for name, metric in train_step.metrics.items()}
-            readings["learning_rate"] = float(run.schedule(step - 1))
+            with watch("logging"):
+                readings = {name: float(value) for name, value in train_step.read_metrics().items()}
             log("train", readings | {"examples_per_second": clock.batch_size / seconds_per_step})
-            for metric in train_step.metrics.values():
-                metric.reset_state()
         if clock.is_due(step, stepwise_every):
             with watch("validating"):
                 metrics = evaluate(valid_batches, stepwise.batches)
@@ -478,21 +403,53 @@ def debug_fdr(config: TrainConfig) -> dict:
 
 
 def debug_overfit(config: TrainConfig) -> dict:
-    """Trains on one batch until its loss is under 5 % of what it was; says whether that was reached."""
+    """Trains on one batch until its loss is under 5 % of the first reading, and says whether that was reached."""
     losses = []
 
     def is_learnt(_step, metrics):
         losses.append(metrics["loss"])
-        return metrics["loss"] < 0.05 * math.log(1 + max(1, config.train.batch_size))
+        return losses[-1] < 0.05 * losses[0]
 
     with tempfile.TemporaryDirectory() as directory:
         result = train_and_evaluate(config, Path(directory), debug="overfit", on_eval=is_learnt)
-    return result | {"run_dir": None}
+    learnt = losses[-1] < 0.05 * losses[0]
+    program.warn(f"overfit: {'learnt' if learnt else 'NOT learnt'}: loss {losses[0]:.3g} -> {losses[-1]:.3g} in {result['step']} steps")
+    return result | {"run_dir": None, "learnt": learnt}
+
+
+def debug_profile(config: TrainConfig, run_dir: Path) -> dict:
+    """Traces 50 steps for TensorBoard's profiler, and times the pipeline, the step, and both together."""
+    run, times = build_run(config), {}
+    step, batches = run.train_step, iter(run.batches_from(0))
+    constant = iter(tf.data.Dataset.from_tensors(next(batches)).cache().repeat())
+    drain = tf.function(lambda: next(batches)["id"])
+
+    def steps_from(iterator):
+        return lambda: step.run(iterator, tf.constant(50))
+
+    rows = {"together": steps_from(batches), "step alone": steps_from(constant), "input alone": lambda: [drain() for _ in range(50)]}
+    for name, work in rows.items():
+        work()  # compiles
+        begin = time.perf_counter()
+        work()
+        times[name] = round((time.perf_counter() - begin) / 50 * 1e3, 3)
+        program.warn(f"profile: {name}: {times[name]:.2f} ms per step")
+    trace = run_dir / "tensorboard"
+    tf.profiler.experimental.start(str(trace))
+    steps_from(batches)()
+    tf.profiler.experimental.stop()
+    program.warn(
+        f"profile: trace of 50 steps in {trace}; see it with `pip install tensorboard-plugin-profile && tensorboard --logdir {trace}`"
+    )
+    return {"run_dir": str(run_dir), "ms_per_step": times}
 
 
 def main(config: TrainConfig, run_dir: Path, debug: str | None) -> dict:
-    presets = {"fdr": debug_fdr, "overfit": debug_overfit}
-    return presets[debug](config) if debug in presets else train_and_evaluate(config, run_dir)
+    if debug == "fdr":
+        return debug_fdr(config)
+    if debug == "overfit":
+        return debug_overfit(config)
+    return debug_profile(config, run_dir) if debug == "profile" else train_and_evaluate(config, run_dir)
 
 
 if __name__ == "__main__":

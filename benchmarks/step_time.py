@@ -1,0 +1,138 @@
+"""Steady time of one training step of LeNet-5: ours, in the real loop, against the bare step and Keras `fit`.
+
+    python benchmarks/step_time.py [rounds]        about 3 minutes
+
+Every round runs each row once, so that all of them meet the same weather on the machine; medians of the rounds.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import input_ops
+import trainer
+from program import StopSignals
+from summary import Screen, Stopwatch
+from train_config import load_config
+
+STEPS = 500
+CALL = 50
+
+
+class QuietScreen(Screen):
+    """The real screen, writing to nowhere: the loop pays for it, the table stays readable."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._console.file = open(os.devnull, "w")  # noqa: SIM115
+
+
+def ours(batch_size: int, directory: str, *overrides: str):
+    """The trainer's own loop with its pipeline, metrics, metrics.jsonl, TensorBoard and screen: training + input + logging."""
+    off = [f"{key}=null" for key in ("validate.every", "validate.stepwise", "checkpoint.every", "checkpoint.best")]
+    off += ["summary.images=null", "summary.histograms=null"]
+    config = load_config(ROOT / "configs/lenet.yaml", [f"train.batch_size={batch_size}", *off, *overrides])
+    run, run_dir = trainer.build_run(config), Path(directory)
+    trainer.resume(run, run_dir)
+
+    def measure() -> float:
+        begin = int(run.train_step.step.numpy())
+        run.total_steps = begin + STEPS
+        watch = Stopwatch()
+        with StopSignals() as signals, QuietScreen(run.total_steps, begin) as screen:
+            trainer.loop(run, run_dir, trainer.Progress(), begin, None, signals, screen, watch)
+        return sum(watch.seconds[name] for name in ("training", "waiting for input", "logging")) / STEPS
+
+    return run, measure
+
+
+def limit(run):
+    """The same model, loss, clipping and optimizer on one constant batch: no input, metrics, checks or logging."""
+    model, task, optimizer = run.train_step.model, run.train_step.task, run.train_step.optimizer
+    batch = next(iter(run.batches_from(0)))
+    clip_norm = run.config.optimizer.clip_norm
+
+    @tf.function
+    def steps(inputs, targets):
+        for _ in tf.range(CALL):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(task.loss(targets, model(inputs, training=True)))
+            gradients = tape.gradient(loss, model.trainable_variables)
+            if clip_norm is not None:
+                gradients, _ = tf.clip_by_global_norm(gradients, clip_norm)
+            optimizer.apply(gradients, model.trainable_variables)
+
+    def measure() -> float:
+        begin = time.perf_counter()
+        for _ in range(STEPS // CALL):
+            steps(batch["inputs"], batch["targets"])
+        model.variables[0].numpy()
+        return (time.perf_counter() - begin) / STEPS
+
+    return measure
+
+
+def keras_fit(run, batch_size: int, steps_per_execution: int):
+    """Keras `fit` at its best: scaled float arrays in memory, no augmentation, no validation, no bar."""
+    model = keras.models.clone_model(run.train_step.model)
+    model.compile(
+        keras.optimizers.Adam(2e-3, global_clipnorm=run.config.optimizer.clip_norm),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(5)],
+        steps_per_execution=steps_per_execution,
+    )
+    source = input_ops.open_source(run.config.data, "train")
+    features = source.read(tf.range(len(source)))
+    repeats = -(-STEPS * batch_size // len(source))  # one epoch of STEPS steps, so that fit's cost per epoch does not count
+    inputs = np.tile(features["inputs"].numpy().astype("float32") / 255, (repeats, 1, 1, 1))[: STEPS * batch_size]
+    targets = np.tile(features["targets"].numpy(), repeats)[: STEPS * batch_size]
+
+    def measure() -> float:
+        begin = time.perf_counter()
+        model.fit(inputs, targets, batch_size=batch_size, epochs=1, verbose=0)
+        return (time.perf_counter() - begin) / STEPS
+
+    return measure
+
+
+def main(rounds: int) -> None:
+    print(f"LeNet-5, Adam, clipping, dropout; {STEPS} steps a round, medians of {rounds} rounds; {os.cpu_count()} CPUs")
+    print(f"{'ms per step':<44} {'median':>8} {'min':>8} {'max':>8} {'x limit':>8}")
+    for batch_size in (128, 32):
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+            run, measure_ours = ours(batch_size, one)
+            _, measure_plain = ours(batch_size, two, "data.train_ops=[]")
+            rows = {
+                "limit: bare step, constant batch": limit(run),
+                "ours: configs/lenet.yaml, random shifts": measure_ours,
+                "ours: without the shifts": measure_plain,
+                "Keras fit: without shifts": keras_fit(run, batch_size, 1),
+                "Keras fit, steps_per_execution=50": keras_fit(run, batch_size, CALL),
+            }
+            times: dict[str, list[float]] = {name: [] for name in rows}
+            for number in range(rounds + 1):
+                for name, measure in rows.items():
+                    seconds = measure()
+                    if number:  # the first round compiles
+                        times[name].append(seconds * 1e3)
+            base = statistics.median(times["limit: bare step, constant batch"])
+            for name, values in times.items():
+                middle = statistics.median(values)
+                print(
+                    f"batch {batch_size:<4} {name:<39} {middle:8.2f} {min(values):8.2f} {max(values):8.2f} {middle / base:8.2f}", flush=True
+                )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 7)
