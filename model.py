@@ -14,8 +14,14 @@ from data_config import Spec
 from program import ConfigError
 
 
-def build_model(config, spec: Spec) -> keras.Model:
-    """Builds the network of `models/<config.name>.py` for data of this spec; weights drawn from Keras' global seed."""
+def build_model(config, spec: Spec, seed: int = 0) -> keras.Model:
+    """The network of `models/<config.name>.py` for data of this spec; its weights and names are the same at every call.
+
+    Keras numbers unnamed layers and random generators through the life of a process, and checkpoints go by name: its
+    session is cleared first, so that a second run in one process finds the names of the first.
+    """
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
     model = importlib.import_module(f"models.{config.name}").build(config, spec)
     if model.inputs[0].dtype != spec.input_dtype:
         cure = "; add the operation `scale`" if spec.input_dtype == "uint8" else ""

@@ -60,7 +60,7 @@ def build_optimizer(config, schedule: Warmup, model: keras.Model) -> keras.optim
     ours = {"name", "learning_rate", "schedule", "clip_norm", "no_decay"}  # what is left are Keras' own arguments
     options = config.model_dump(exclude=ours)
     options["weight_decay"] = options["weight_decay"] or None
-    optimizer = _OPTIMIZERS[config.name](schedule, **options)
+    optimizer = _OPTIMIZERS[config.name](schedule, name=config.name, **options)
     if options["weight_decay"]:
         no_decay = [v for v in model.trainable_variables if any(re.search(regex, v.path) for regex in config.no_decay)]
         optimizer.exclude_from_weight_decay(no_decay)

@@ -163,7 +163,6 @@ class Run:
 
 def build_run(config: TrainConfig, debug: str | None = None) -> Run:
     data, train = config.data, config.train
-    keras.utils.set_random_seed(train.seed)
     source = input_ops.open_source(data, "train")
     ops = [*data.train_ops, *data.ops]
 
@@ -187,7 +186,7 @@ def build_run(config: TrainConfig, debug: str | None = None) -> Run:
 
     clock = Clock(train.batch_size, len(source))
     total_steps = clock.total_steps(train)
-    model, task = build_model(config.model, spec), build_task(config.task, spec)
+    model, task = build_model(config.model, spec, train.seed), build_task(config.task, spec)
     schedule = build_schedule(config.optimizer, clock, total_steps)
     optimizer = build_optimizer(config.optimizer, schedule, model)
     train_step = TrainStep(model, task, optimizer, schedule, train.seed, config.optimizer.clip_norm)
