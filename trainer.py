@@ -217,7 +217,7 @@ class Progress:
                 self.early_best, self.stale = value, 0
             else:
                 self.stale += 1
-            self.finished = self.stale >= stopping.patience
+            self.finished |= self.stale >= stopping.patience
         if not (best := config.checkpoint.best):
             return False
         ranked = sorted([*self.best, [metrics[best.metric], step]], key=lambda entry: entry[0], reverse=best.mode == "max")
@@ -312,7 +312,7 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
         looks_before = sum(clock.is_due(s, stepwise_every) for s in range(1, step + 1))
         valid_batches = iter(run.valid_from(looks_before * stepwise.batches))
 
-    seconds_per_step = SECONDS_PER_CALL  # the first call is one step: it compiles
+    seconds_per_step, calls = SECONDS_PER_CALL, 0  # the first call is one step: it compiles
     while not progress.finished:
         # Steps, in one compiled call, up to whatever is due first; a step that summaries look into is a call of its own.
         inspect_at = min(clock.next_due(step, every) or total + 1 for every in (images_every, histograms_every))
@@ -328,12 +328,11 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
             finite = bool(finite)  # waits for the call to end
         if not finite:
             raise blown_up(run)
-        compiled = step > 0 and seconds_per_step != SECONDS_PER_CALL
-        step += num_steps
+        step, calls = step + num_steps, calls + 1
         stop = signals.number
         progress.finished, is_best = step == total, False
         call_seconds = (time.perf_counter() - call_begin) / num_steps
-        seconds_per_step = 0.7 * seconds_per_step + 0.3 * call_seconds if compiled else call_seconds
+        seconds_per_step += (call_seconds - seconds_per_step) * (0.3 if calls > 2 else 1.0)  # smooth, without the compilation
         screen.progress(step, clock.batch_size / seconds_per_step, (total - step) * seconds_per_step)
 
         if clock.is_due(step, histograms_every):

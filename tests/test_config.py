@@ -1,0 +1,400 @@
+"""Configuration: strict YAML, one-line mistakes, durations in steps. Nothing here imports TensorFlow."""
+
+import pytest
+import yaml
+from conftest import CONFIGS, ROOT
+
+import train_config
+import typed_yaml
+from program import ConfigError
+from train_config import Clock, describe_config, differences, load_config, save_config
+
+LENET = ROOT / "configs/lenet.yaml"
+
+
+def mistake(*overrides: str, path=LENET) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, list(overrides))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# ------------------------------------------------------------------------------------------------------- strict YAML
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),  # YAML 1.1 reads text
+        ("1.", 1.0),
+        ("-.5", -0.5),
+        ("010", 10),  # YAML 1.1 reads 8
+        ("0x10", "0x10"),
+        ("1_000", "1_000"),
+        ("1:30", "1:30"),  # YAML 1.1 reads 90
+        ("2024-01-31", "2024-01-31"),
+        ("off", "off"),  # YAML 1.1 reads false
+        ("True", True),
+        ("tRUE", "tRUE"),
+        ("~", None),
+        ("'010'", "010"),
+        ('"null"', "null"),
+        (".inf", ".inf"),
+    ],
+)
+def test_scalars_are_those_of_the_yaml_core(text, value):
+    result, _ = typed_yaml.parse(f"key: {text}", "f.yaml")
+    assert result == {"key": value}
+    assert type(result["key"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "f.yaml:3:1: duplicate key 'a', first on line 1"),
+        ("x:\n  a: 1\n  'a': 3\n", "f.yaml:3:3: duplicate key 'a', first on line 2"),
+        ("a: 1\nb: [1, 2\nc: 3\n", "f.yaml:3:2: YAML syntax: "),
+        ("a: 'open\n", "f.yaml:2:1: YAML syntax: "),
+        ("a: 1\n---\nb: 2\n", "f.yaml:2:1: YAML syntax: "),
+        ("a: \x00", "f.yaml: YAML syntax: "),
+        ("a: &a {b: 1}\nc: {<<: *a}\n", "f.yaml:2:5: expected a plain key"),
+        ("? [1]\n: 2\n", "f.yaml:1:3: expected a plain key"),
+        ("a: 1\nb: !!set {x}\n", "f.yaml:2:4: tag "),
+        ("a: !mine 1\n", "f.yaml:1:4: tag "),
+        ("a: !!str 5\n", "f.yaml:1:4: tag "),  # neither obeyed nor ignored
+        ("a: &a [*a]\n", "more than 20,000 values or 50 levels"),
+        ("[" * 100_000, "f.yaml: YAML syntax: "),
+        ("a: " + "x" * (1 << 20), "f.yaml: expected a configuration of at most 1,048,576 bytes, got 1,048,579"),
+    ],
+    ids=lambda text: repr(text[:24]),
+)
+def test_yaml_that_is_refused(text, message):
+    with pytest.raises(ConfigError) as caught:
+        typed_yaml.parse(text, "f.yaml")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_alias_bomb_is_refused_while_aliases_work():
+    aliases = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]  # 10**9 values
+    assert typed_yaml.parse("\n".join(["a0: &a0 1", *aliases[:2]]), "f.yaml")[0]["a2"] == [[1] * 10] * 10
+    with pytest.raises(ConfigError, match="more than 20,000 values"):
+        typed_yaml.parse("\n".join(["a0: &a0 1", *aliases]), "f.yaml")
+
+
+def test_a_python_tag_is_not_executed(tmp_path):
+    text = f"a: !!python/object/apply:os.mkdir [{tmp_path}/made]"
+    with pytest.raises(ConfigError, match="os.mkdir' is not allowed"):
+        typed_yaml.parse(text, "f.yaml")
+    assert not (tmp_path / "made").exists()
+    yaml.unsafe_load(text)  # the control: this text does execute where tags are obeyed
+    assert (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"model: \xff", "expected UTF-8 text, got byte 0xff at 7"),
+        (b"- a\n- b\n", "expected sections such as `model:`, got ['a', 'b']"),
+        (b"", "expected sections such as `model:`, got null"),
+        (b"#" * (1 << 20) + b"\n", "at most 1,048,576 bytes, got 1,048,577"),
+        (None, "lenet2.yaml: no such file; there is "),
+    ],
+    ids=["bytes", "list", "empty", "big", "missing"],
+)
+def test_files_that_are_no_configuration(tmp_path, content, message):
+    (tmp_path / "lenet.yaml").write_bytes(LENET.read_bytes())
+    file = tmp_path / "lenet2.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    found = mistake(path=file)
+    assert found.startswith(f"{file}: ")
+    assert message in found
+
+
+# ---------------------------------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "what"),
+    [
+        # unknown keys, at every depth
+        ("modle.name=lenet", "modle", "unknown key, did you mean 'model'?"),
+        ("model.dropuot=0.1", "model.dropuot", "unknown key, did you mean 'dropout'?"),
+        ("optimizer.schedule.warmpu=3", "optimizer.schedule.warmpu", "did you mean 'warmup'?"),
+        ("data.train_ops.0.pixles=2", "data.train_ops.0.pixles", "did you mean 'pixels'?"),
+        ("summary.images.zzz=3", "summary.images.zzz", "unknown key; expected one of count, every"),
+        # right key, wrong place
+        ("train.learning_rate=1", "train.learning_rate", "did you mean 'optimizer.learning_rate'?"),
+        ("dropout=0.1", "dropout", "did you mean 'model.dropout'?"),
+        # types
+        ("train.batch_size=3.7", "train.batch_size", "got 3.7"),
+        ("train.batch_size='3.7'", "train.batch_size", "got '3.7'"),
+        ("train.batch_size=true", "train.batch_size", "expected a number, got true"),
+        ("optimizer.learning_rate=false", "optimizer.learning_rate", "expected a number, got false"),
+        ("optimizer.learning_rate=fast", "optimizer.learning_rate", "expected a valid number, got 'fast'"),
+        ("train.batch_size=", "train.batch_size", "got null"),
+        ("data.ops=scale", "data.ops", "expected a valid list, got 'scale'"),
+        ("data.dir=010", "data.dir", "expected a valid string, got 10"),
+        ("model=3", "model", "expected a section, got 3"),
+        # ranges
+        ("train.batch_size=0", "train.batch_size", "expected greater than or equal to 1, got 0"),
+        ("train.seed=9223372036854775808", "train.seed", "got 9223372036854775808"),
+        ("optimizer.learning_rate=-1", "optimizer.learning_rate", "expected greater than 0, got -1"),
+        ("optimizer.learning_rate=1e999", "optimizer.learning_rate", "expected a finite number"),
+        ("model.dropout=1.5", "model.dropout", "expected less than 1, got 1.5"),
+        # names
+        ("model.name=lenett", "model.name", "unknown name 'lenett', did you mean 'lenet'?"),
+        ("model.name=zzz", "model.name", "unknown name 'zzz'; expected one of lenet, mlp"),
+        ("model.name=", "model.name", "unknown name null"),
+        ("data.train=mnits", "data.train", "unknown name 'mnits', did you mean 'mnist'?"),
+        ("optimizer.name=adm", "optimizer.name", "unknown name 'adm', did you mean 'adam'?"),
+        ("data.ops=[scal]", "data.ops.0", "unknown name 'scal', did you mean 'scale'?"),
+        ("data.train_ops.0.name=zzz", "data.train_ops.0.name", "expected one of one_hot, random_crop"),
+        ("checkpoint.best.mode=maximum", "checkpoint.best.mode", "did you mean 'max'?"),
+        # durations and patterns
+        ("train.log_every=0", "train.log_every", "expected a number of steps above 0 or text such as '3 epochs', got 0"),
+        ("train.log_every=2.5", "train.log_every", "got 2.5"),
+        ("train.log_every=1.5 steps", "train.log_every", "got '1.5 steps'"),
+        ("train.log_every=3 weeks", "train.log_every", "got '3 weeks'"),
+        ("train.log_every=0 epochs", "train.log_every", "got '0 epochs'"),
+        ("train.log_every=true", "train.log_every", "got true"),
+        ("optimizer.no_decay=['(']", "optimizer.no_decay.0", "expected a regular expression, got '('"),
+        # fields that must fit each other
+        ("optimizer.schedule={name: piecewise, boundaries: [1, 2], factors: [1]}", "optimizer.schedule", "expected 2 factors"),
+        ("optimizer.schedule={name: exponential, every: 10}", "optimizer.schedule.factor", "missing"),
+        # words that cannot be applied
+        ("data.train_ops.7.pixels=1", "data.train_ops.7.pixels", "not a section"),
+        ("train.batch_size.x=1", "train.batch_size.x", "train.batch_size is 128, not a section"),
+        ("train.batch_size=!!python/name:os.abort", "train.batch_size:1:1", "not allowed"),
+    ],
+)
+def test_mistakes_on_the_command_line(override, key, what):
+    message = mistake(override)
+    assert message.startswith(f"command line: {key}: ")
+    assert what in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("dropout: 0.2", "dropuot: 0.2", "model.dropuot: unknown key, did you mean 'dropout'? (line 1)"),
+        ("\ntrain:", "\ntrian:", "trian: unknown key, did you mean 'train'? (line 5)"),
+        ("batch_size: 128", "batch_size: 12.8", "train.batch_size: expected a valid integer, got 12.8 (line 5)"),
+        ("epochs: 40", "epochs: 40, steps: 10", "train: expected exactly one of `steps` and `epochs`"),
+        ("epochs: 40, ", "", "(the other absent or null), got neither (line 5)"),
+        ("pixels: 2", "", "data.train_ops.0.pixels: missing; expected a value (line 3)"),
+        ("model:      {name: lenet, dropout: 0.2}\n", "", "model: missing; expected a value"),
+        ("name: cosine", "name: cosin", "optimizer.schedule.name: unknown name 'cosin', did you mean 'cosine'? (line 4)"),
+        ("name: cosine, ", "", "(line 4)"),
+    ],
+)
+def test_mistakes_in_the_file(tmp_path, old, new, message):
+    text = LENET.read_text()
+    assert text.count(old) == 1
+    file = tmp_path / "run.yaml"
+    file.write_text(text.replace(old, new))
+    found = mistake("train.seed=1", path=file)  # an innocent override is not blamed
+    assert found.startswith(f"{file}: ")
+    assert message in found
+
+
+def test_two_lengths_are_refused_wherever_the_second_comes_from():
+    assert "got both" in mistake("train.steps=10")
+    assert load_config(LENET, ["train.steps=10", "train.epochs=null"]).train.steps == 10
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("train.batch_size='64'", 64),
+        ("train.batch_size=64.0", 64),
+        ("optimizer.learning_rate=1e-3", 0.001),
+        ("optimizer.learning_rate='1e-3'", 0.001),
+        ("optimizer.learning_rate=1", 1.0),
+        ("train.log_every='200'", 200),
+        ("train.log_every=200 steps", 200),
+        ("train.log_every=1 epochs", "1 epoch"),
+        ("optimizer.schedule.warmup=0", 0),
+        ("data.train_ops.0.pixels=3", 3),
+    ],
+)
+def test_what_loses_nothing_is_accepted(override, value):
+    result = load_config(LENET, [override])
+    for part in override.split("=")[0].split("."):
+        result = result[int(part)] if part.isdigit() else getattr(result, part)
+    assert result == value
+    assert type(result) is type(value)
+
+
+# --------------------------------------------------------------------------------------------------- save, show, compare
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_saved_configurations_read_back(tmp_path, path):
+    config = load_config(path)
+    save_config(config, tmp_path / "saved.yaml")
+    assert load_config(tmp_path / "saved.yaml") == config
+    assert load_config(tmp_path / "saved.yaml", ["train.seed=12345"]) != config
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e-3", "null", "~", "", "010", "True", "off", "1:30", "2024-01-31", "=", "<<", "a: b", "# no", "- x", " x ", "'", '"',
+     "!t", "&a", "*a", "{", "%", "@", "a\nb\n", "\t", "\\", "\u00e9\u4e2d\U0001f600", "\u0085", "x " * 100, "..."],
+    ids=ascii,
+)  # fmt: skip
+def test_text_that_looks_like_something_else_reads_back(tmp_path, text):
+    config = load_config(LENET)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"dir": text})})
+    save_config(config, tmp_path / "saved.yaml")
+    assert load_config(tmp_path / "saved.yaml").data.dir == text
+    shown = typed_yaml.to_text(text)
+    assert "\n" not in shown
+    assert typed_yaml.parse(shown, "f")[0] == text
+
+
+@pytest.mark.parametrize("duration", ["1000000 epochs", "0.00001 epochs", "0.123456789 epochs"])
+def test_durations_keep_their_value_when_saved(tmp_path, duration):
+    config = load_config(LENET, [f"train.log_every={duration}"])
+    save_config(config, tmp_path / "saved.yaml")
+    assert load_config(tmp_path / "saved.yaml").train.log_every == config.train.log_every
+    assert float(config.train.log_every.split()[0]) == float(duration.split()[0])
+
+
+def rows(path, overrides=()) -> dict[str, tuple[str, str]]:
+    """--print_config as {key: (value, origin)}."""
+    split = [line.rpartition("  # ") for line in describe_config(path, overrides).splitlines()]
+    return {key: (value.strip(), origin) for text, _, origin in split for key, _, value in [text.partition(": ")]}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_printed_line_is_an_override_with_its_origin(path):
+    before = rows(path)
+    assert "override" not in {origin for _, origin in before.values()}
+    wrong = []
+    for key, (value, _) in before.items():
+        try:
+            after = rows(path, [f"{key}={value}"])
+        except ConfigError as error:
+            wrong.append(str(error))
+            continue
+        wrong += [] if after[key] == (value, "override") else [f"{key}: {after[key]}"]
+        wrong += [f"{key} also marks {other}" for other in after if other != key and after[other][1] == "override"]
+    assert not wrong
+
+
+def test_origins():
+    shown = rows(LENET, ["data.train_ops.0.pixels=3", "early_stopping={patience: 2}"])
+    assert shown["train.batch_size"] == ("128", f"{LENET}:5")
+    assert shown["data.valid.name"] == ("mnist_sample", f"{LENET}:3")  # written as a bare name
+    assert shown["optimizer.beta_1"] == ("0.9", "default")
+    assert shown["early_stopping.patience"] == ("2", "override")
+    assert shown["data.train_ops"] == ("[{name: random_shift, pixels: 3}]", "override")  # an override inside the list
+
+
+def test_differences_name_what_changed_and_ignore_where_data_lies():
+    old = load_config(LENET)
+    assert differences(old, load_config(LENET, ["data.dir=/elsewhere"])) == []
+    new = load_config(LENET, ["optimizer.learning_rate=1e-3", "data.train_ops=[]", "validate.stepwise=null"])
+    assert differences(old, new) == [
+        "data.train_ops: [{name: random_shift, pixels: 2}] -> []",
+        "optimizer.learning_rate: 0.002 -> 0.001",
+        "validate.stepwise.every: 100 -> null",
+        "validate.stepwise.batches: 2 -> null",
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------ the clock
+
+
+def train(**length) -> train_config.Train:
+    return train_config.Train(**length)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "examples", "length", "steps"),
+    [
+        (128, 4000, {"epochs": 40}, 1250),  # 160,000 / 128
+        (128, 4000, {"epochs": 1}, 32),  # 31.25
+        (128, 4000, {"epochs": 0.5}, 16),  # 15.625
+        (128, 4000, {"steps": 7}, 7),
+        (100, 1000, {"epochs": 10}, 100),  # no 101st step
+        (10, 100, {"epochs": 1.1}, 11),  # 1.1 * 100 is 110.00000000000001 in floating point
+        (10, 100, {"epochs": 0.01}, 1),
+        (128, 5, {"epochs": 3}, 1),  # a set smaller than a batch
+    ],
+)
+def test_length_of_a_run(batch_size, examples, length, steps):
+    assert Clock(batch_size, examples).total_steps(train(**length)) == steps
+
+
+def test_durations_in_steps():
+    clock = Clock(128, 4000)
+    assert [clock.steps(d) for d in (None, 200, "1 epoch", "40 epochs", "0.5 epochs")] == [0, 200, 32, 1250, 16]
+    # Epochs end after 4,000, 8,000, 12,000, 16,000 examples: within steps 32 (31.25), 63 (62.5), 94 (93.75) and 125.
+    assert [step for step in range(126) if clock.is_due(step, "1 epoch")] == [32, 63, 94, 125]
+    assert [step for step in range(126) if clock.is_due(step, 50)] == [50, 100]
+    assert not any(clock.is_due(step, None) for step in range(126))
+    assert clock.next_due(5, None) is None
+
+
+@pytest.mark.parametrize("every", [1, 3, "1 epoch", "2 epochs", "0.5 epochs", "0.01 epochs"])
+@pytest.mark.parametrize(("batch_size", "examples"), [(128, 4000), (1, 7), (7, 1), (10, 100), (64, 65), (3, 1000)])
+def test_next_due_is_the_next_step_that_is_due(batch_size, examples, every):
+    clock = Clock(batch_size, examples)
+    due = [step for step in range(1, 801) if clock.is_due(step, every)]
+    assert due
+    for step in range(due[-1]):
+        assert clock.next_due(step, every) == next(d for d in due if d > step)
+
+
+@pytest.mark.parametrize("epochs", [1, 10, 40])
+@pytest.mark.parametrize(("batch_size", "examples"), [(128, 4000), (100, 1000), (1, 7), (3, 1000), (64, 65)])
+def test_as_many_epochs_end_as_the_run_has(batch_size, examples, epochs):
+    clock = Clock(batch_size, examples)
+    total = clock.total_steps(train(epochs=epochs))
+
+    def count(every):
+        return sum(clock.is_due(step, every) for step in range(total + 1))
+
+    assert count("1 epoch") == epochs
+    assert count("0.5 epochs") == min(2 * epochs, total)  # two in one step are one
+    assert clock.is_due(total, "1 epoch")
+
+
+# ------------------------------------------------------------------------------------------------------- real processes
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "fragment"),
+    [
+        (["--help"], 0, "usage: python trainer.py --config FILE"),
+        (["--config", "configs/lenet.yaml", "--print_config"], 0, "train.batch_size: 128"),
+        (["--config", "configs/lenet.yaml", "train.bacth_size=3"], 2, "command line: train.bacth_size: unknown key, did you mean 'batch_size'?"),
+        (["--config", "configs/lent.yaml"], 2, "configs/lent.yaml: no such file; there is configs/lenet.yaml"),
+        (["--config", "configs/lenet.yaml", "--dbug", "fdr"], 2, "command line: Unknown command line flag 'dbug'"),
+        (["--config", "configs/lenet.yaml", "fast"], 2, "command line: fast: expected key=value"),
+    ],
+    ids=["help", "print", "key", "file", "flag", "word"],
+)  # fmt: skip
+def test_the_program_answers_in_one_line_and_writes_nothing(program, tmp_path, words, code, fragment):
+    ended = program("trainer.py", "--run_dir", tmp_path / "run", *words)
+    assert ended.returncode == code
+    assert not (tmp_path / "run").exists()
+    if code == 0:
+        assert ended.stderr == ""
+        assert fragment in ended.stdout
+    else:
+        assert ended.stdout == ""
+        assert ended.stderr.count("\n") == 1
+        assert ended.stderr.startswith(f"trainer: error: {fragment}")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--config", "configs/lenet.yaml", "modle=1"]], ids=["help", "mistake"])
+def test_it_answers_before_tensorflow_is_imported(program, words):
+    imports = program("-X", "importtime", "trainer.py", *words).stderr
+    assert "train_config" in imports  # the list is there
+    assert "tensorflow" not in imports
+    assert "keras" not in imports
