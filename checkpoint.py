@@ -142,6 +142,7 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
             if not path.exists():  # removed by a trainer while we looked: not damage
                 continue
             if quarantine:
+                shutil.rmtree(path.with_name(path.name + ".bad"), ignore_errors=True)
                 os.rename(path, path.with_name(path.name + ".bad"))
             damage.append((step, error))
             continue
@@ -205,7 +206,7 @@ def lock(run_dir: Path):
         try:
             yield
         finally:
-            if [path.name for path in run_dir.iterdir()] == ["lock"]:
+            if run_dir.is_dir() and [path.name for path in run_dir.iterdir()] == ["lock"]:
                 file.unlink()
                 run_dir.rmdir()
                 with contextlib.suppress(OSError):  # parents that we made and others have begun to use stay

@@ -5,6 +5,7 @@ To add a data set: a function here with the name of its class in `data_config.py
 
 import gzip
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -108,7 +109,7 @@ def _idx_digits(name: str, images_path: Path, labels_path: Path) -> Source:
     images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
     if len(images) != len(labels):
         raise DataError(f"{labels_path}: expected {len(images)} labels, as many as images in {images_path.name}, got {len(labels)}")
-    if not len(images):
+    if not images.size:
         raise DataError(f"{images_path}: expected at least one image, got none")
     if labels.max() > 9:
         record = int(np.argmax(labels > 9))
@@ -132,7 +133,9 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
             size = int(np.prod(shape, dtype=object))
             if size > MAX_ARRAY_BYTES:
                 raise DataError(f"{path}: expected at most {MAX_ARRAY_BYTES:,} bytes, got a header for {shape} = {size:,}")
-            data = file.read(size + 1)
+            data = bytearray()  # in blocks: a header must not decide how much is allocated
+            while len(data) <= size and (block := file.read(min(1 << 20, size + 1 - len(data)))):
+                data += block
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, EOFError, gzip.zlib.error) as error:
@@ -148,15 +151,16 @@ def _download(url: str, path: Path, sha256: str, beside: list[str]) -> None:
     by_hand = f"put {', '.join(beside)} (gzip or unpacked) into {path.parent} by hand, or name their directory with data.dir=DIR"
     part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=20) as response, open(part, "wb") as file:
-            digest = hashlib.sha256()
-            while block := response.read(1 << 20):
-                digest.update(block)
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        with urllib.request.urlopen(url, timeout=20) as response:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(part, "wb") as file:
+                digest = hashlib.sha256()
+                while block := response.read(1 << 20):
+                    digest.update(block)
+                    file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise DataError(f"{path}: not there, and {url} cannot be reached ({reason}); {by_hand}") from error
     if digest.hexdigest() != sha256:

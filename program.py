@@ -82,6 +82,7 @@ class Command:
         try:
             words = self.flags(argv)[1:]
         except flags.Error as error:
+            self.flags.mark_as_parsed()  # `--traceback` may be asked for its default
             raise ConfigError(f"command line: {str(error).splitlines()[0]} (see --help)") from error
         for word in words:
             if "=" not in word:

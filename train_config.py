@@ -7,6 +7,7 @@ Durations count steps (`200`) or passes over the training set (`"3 epochs"`).
 import math
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +17,7 @@ import typed_yaml
 from data_config import DatasetConfig, OpConfig, Spec
 from model_config import ModelConfig
 from program import ConfigError
-from typed_yaml import Float, Int, Section, one_of
+from typed_yaml import Bool, Float, Int, Section, one_of
 
 
 def _duration(value):
@@ -26,10 +27,10 @@ def _duration(value):
     if match and float(match[1]) > 0:
         count, unit = float(match[1]), (match[2] or "steps").rstrip("s")
         if unit == "epoch":
-            return f"{count:g} epoch{'s' if count != 1 else ''}"
+            return "1 epoch" if count == 1 else f"{int(count) if count == int(count) else match[1]} epochs"
         if count == int(count):
             return int(count)
-    raise ValueError(f"expected a number of steps above 0 or text such as '3 epochs', got {value!r}")
+    raise ValueError(f"expected a number of steps above 0 or text such as '3 epochs', got {typed_yaml.show(value)}")
 
 
 def _regex(value: str) -> str:
@@ -85,7 +86,7 @@ class Exponential(Schedule):
     name: Literal["exponential"]
     every: Duration = Field(description="Time in which the rate is multiplied by `factor` once.")
     factor: Float = Field(gt=0, le=1, description="Multiplier.")
-    staircase: bool = Field(False, description="In jumps, not smoothly.")
+    staircase: Bool = Field(False, description="In jumps, not smoothly.")
 
 
 class Cosine(Schedule):
@@ -122,7 +123,7 @@ class Optimizer(Section):
 class Sgd(Optimizer):
     name: Literal["sgd"]
     momentum: Float = Field(0.0, ge=0, lt=1, description="Momentum.")
-    nesterov: bool = Field(False, description="Nesterov's momentum.")
+    nesterov: Bool = Field(False, description="Nesterov's momentum.")
 
 
 class Adam(Optimizer):
@@ -142,7 +143,7 @@ class RmsProp(Optimizer):
     rho: Float = Field(0.9, ge=0, lt=1, description="Decay of the second moment.")
     momentum: Float = Field(0.0, ge=0, lt=1, description="Momentum.")
     epsilon: Float = Field(1e-7, gt=0, description="Keeps the denominator above 0.")
-    centered: bool = Field(False, description="Divide by the variance, not the second moment.")
+    centered: Bool = Field(False, description="Divide by the variance, not the second moment.")
 
 
 class Adagrad(Optimizer):
@@ -208,7 +209,7 @@ class Histograms(Section):
 
 
 class Summary(Section):
-    tensorboard: bool = Field(True, description="Write TensorBoard files.")
+    tensorboard: Bool = Field(True, description="Write TensorBoard files.")
     images: Images | None = Field(Images(), description="Inputs as the model sees them.")
     histograms: Histograms | None = Field(Histograms(), description="Distributions of weights and gradients.")
 
@@ -248,7 +249,7 @@ class Clock:
         return 0 if duration is None else math.ceil(self._examples(duration) / self.batch_size)
 
     def total_steps(self, train: Train) -> int:
-        return train.steps or math.ceil(train.epochs * self.examples / self.batch_size)
+        return train.steps or self.steps(f"{train.epochs!r} epochs")
 
     def is_due(self, step: int, every: int | str | None) -> bool:
         """Whether a period of `every` ends within step `step`: exact however epochs and batches fall, without drift."""
@@ -263,10 +264,10 @@ class Clock:
     def _periods(self, step: int, every: int | str) -> int:
         return int(step * self.batch_size // self._examples(every))
 
-    def _examples(self, duration: int | str) -> int:
+    def _examples(self, duration: int | str) -> int | Fraction:
         if isinstance(duration, int):
             return duration * self.batch_size
-        return max(1, round(float(duration.split()[0]) * self.examples))
+        return Fraction(duration.split()[0]) * self.examples
 
 
 # ------------------------------------------------------------------------------------------------ reading and writing
@@ -304,7 +305,7 @@ def describe_config(path: str | Path, overrides: list[str] = ()) -> str:
     _, lines, overridden = _read(path, list(overrides))
     rows = []
     for key, value in typed_yaml.flatten(config.model_dump(mode="json", by_alias=True)):
-        if any(key[: len(written)] == written for written in overridden):
+        if any(key[: len(written)] == written or written[: len(key)] == key for written in overridden):
             origin = "override"
         else:
             written = key[:-1] if key[-1] == "name" and key not in lines else key  # a bare name stands for {name: name}

@@ -45,6 +45,7 @@ def _no_bool(value):
 # Plain `int` and `float` of pydantic also take true and false; these do not.
 Int = Annotated[int, BeforeValidator(_no_bool)]
 Float = Annotated[float, BeforeValidator(_no_bool)]
+Bool = Annotated[bool, Field(strict=True)]  # plain `bool` takes 1, "yes" and "off"
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -55,7 +56,7 @@ def parse(text: str, file: str) -> tuple[Any, dict[tuple, int]]:
     if len(text) > MAX_BYTES:
         raise ConfigError(f"{file}: expected a configuration of at most {MAX_BYTES:,} bytes, got {len(text):,}")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(f"{file}:{mark.line + 1}:{mark.column + 1}: YAML syntax: {error.problem}") from error
@@ -63,6 +64,16 @@ def parse(text: str, file: str) -> tuple[Any, dict[tuple, int]]:
         raise ConfigError(f"{file}: YAML syntax: {str(error).splitlines()[0]}") from error
     lines: dict[tuple, int] = {}
     return (None if node is None else _Builder(file, lines).build(node, ())), lines
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses every tag, the standard ones too: `!!str 5` would otherwise be read as the number."""
+
+    def compose_node(self, parent, index):
+        tag = getattr(self.peek_event(), "tag", None)
+        if tag is not None:
+            raise yaml.composer.ComposerError(None, None, f"tag {tag!r} is not allowed; expected plain YAML", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
 
 
 class _Builder:
@@ -132,7 +143,7 @@ def read_file(path: str | Path) -> tuple[dict, dict[tuple, int]]:
         raise ConfigError(f"{path}: {error.strerror}") from error
     data, lines = parse(text, str(path))
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected sections such as `model:`, got {_show(data)}")
+        raise ConfigError(f"{path}: expected sections such as `model:`, got {show(data)}")
     return data, lines
 
 
@@ -148,12 +159,14 @@ def apply_overrides(data: dict, overrides: list[str]) -> set[tuple]:
             if isinstance(target, list) and isinstance(part, int) and part < len(target):
                 pass
             elif not isinstance(target, dict):
-                raise ConfigError(f"command line: {key}: {'.'.join(map(str, path[:depth]))} is {_show(target)}, not a section")
+                raise ConfigError(f"command line: {key}: {'.'.join(map(str, path[:depth]))} is {show(target)}, not a section")
             if depth == len(path) - 1:
                 target[part] = value
             elif isinstance(target, dict) and target.get(part) is None:
                 target = target.setdefault(part, {}) if part not in target else _replace(target, part)
             else:
+                if isinstance(target[part], str):  # a bare name stands for {name: name}
+                    target[part] = {"name": target[part]}
                 target = target[part]
         paths.add(path)
     return paths
@@ -172,12 +185,13 @@ def validate(model: type[Section], data: dict, file: str, lines: dict[tuple, int
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        details = error.errors(include_url=False)
+        # A misspelt section is unknown and, under its right name, missing: the first of the two names the cure.
+        details = sorted(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
     detail = details[0]
-    path = _path_in(data, detail["loc"])
+    path = _path_in(data, detail["loc"], detail["type"] == "missing")
     if detail["type"] == "union_tag_invalid" and (*path, "name") in lines.keys() | overridden:
         path = (*path, "name")
-    if any(path[: len(written)] == written for written in overridden):
+    if any(path[: len(word)] == word or (path not in lines and word[: len(path)] == path) for word in overridden):
         where, line = "command line", ""
     else:
         number = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
@@ -187,14 +201,14 @@ def validate(model: type[Section], data: dict, file: str, lines: dict[tuple, int
     raise ConfigError(f"{where}: {key + ': ' if key else ''}{_what(model, detail, path)}{line}{more}")
 
 
-def _path_in(data, loc: tuple) -> tuple:
+def _path_in(data, loc: tuple, missing: bool) -> tuple:
     """pydantic's location without the parts that name a member of a union: only keys that the user wrote or forgot."""
     path = []
     for i, part in enumerate(loc):
         if (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int) and part < len(data)):
             path.append(part)
             data = data[part]
-        elif i == len(loc) - 1 and isinstance(part, str) and isinstance(data, dict) and "[" not in part:
+        elif missing and i == len(loc) - 1 and isinstance(part, str) and isinstance(data, dict) and "[" not in part:
             path.append(part)  # a missing key
     return tuple(path)
 
@@ -212,16 +226,16 @@ def _what(model: type[Section], detail: dict, path: tuple) -> str:
         return "missing; expected a value"
     if kind in ("union_tag_invalid", "literal_error"):
         expected = re.findall(r"'([^']*)'", str(context.get("expected_tags", context.get("expected"))))
-        got = context.get("tag", detail["input"])
-        return f"unknown name {_show(got)}{_hint(str(got), expected)}"
+        got = detail["input"].get("name") if isinstance(detail["input"], dict) else detail["input"]
+        return f"unknown name {show(got)}{_hint(str(got), expected)}"
     if kind == "union_tag_not_found":
-        return f"expected a section with a `name`, got {_show(detail['input'])}"
+        return f"expected a section with a `name`, got {show(detail['input'])}"
     if kind == "value_error":
         return str(context["error"])
     if kind in ("model_type", "model_attributes_type"):
-        return f"expected a section, got {_show(detail['input'])}"
+        return f"expected a section, got {show(detail['input'])}"
     expected = detail["msg"].replace("Input should be", "expected").split(", unable")[0].split(", got")[0]
-    return f"{expected[0].lower() + expected[1:]}, got {_show(detail['input'])}"
+    return f"{expected[0].lower() + expected[1:]}, got {show(detail['input'])}"
 
 
 def _hint(word: str, known: list[str], verb: str = "did you mean") -> str:
@@ -231,7 +245,7 @@ def _hint(word: str, known: list[str], verb: str = "did you mean") -> str:
     return f"; {verb} {', '.join(close or known[:5])}" if known else ""
 
 
-def _show(value) -> str:
+def show(value) -> str:
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -294,7 +308,10 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_str(dumper, text: str):
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if isinstance(_scalar(text), str) else "'")
+    style = None if isinstance(_scalar(text), str) else "'"
+    if set(text) & set("\n\x85\u2028\u2029"):  # line breaks to YAML: escaped, so that the value stays on its line
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _represent_str)

@@ -206,18 +206,10 @@ def test_early_stopping_waits_for_its_patience():
 
 
 def test_early_stopping_ends_the_run_and_the_last_and_best_checkpoints_are_kept(tmp_path):
-    stopping = "early_stopping={metric: loss, mode: max, patience: 3}"  # the loss never rises: three validations after the first
-    best = "checkpoint={every: 2, keep: 2, best: {metric: loss, mode: max, keep: 1}}"
-    result = short_run(
-        tmp_path,
-        *FAKE,
-        "train.steps=500",
-        "validate={every: 5}",
-        stopping,
-        best,
-        "optimizer.learning_rate=0.01",
-        "optimizer.schedule={name: constant}",
-    )
+    stopping = "early_stopping={metric: loss, mode: min, patience: 3}"
+    best = "checkpoint={every: 2, keep: 2, best: {metric: loss, mode: min, keep: 1}}"
+    standing_still = "optimizer={name: sgd, learning_rate: 1e-20}"  # no validation after the first, at step 5, is better
+    result = short_run(tmp_path, *FAKE, "train.steps=500", "validate={every: 5}", stopping, best, standing_still)
     assert result["step"] == 20
     assert result["best"][0]["step"] == 5
     assert list(checkpoint.steps_in(tmp_path / "checkpoints")) == [5, 18, 20]

@@ -1,0 +1,377 @@
+"""Checkpoints are whole or not there; one process owns a run directory. Nothing here imports TensorFlow."""
+
+import errno
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import checkpoint
+from program import BusyError, CheckpointError, ResourceError
+
+WEIGHTS = bytes(range(256)) * 40
+NAMES = ["MANIFEST.json", "state.json", "weights.bin"]
+
+
+def write(path):
+    (path / "weights.bin").write_bytes(WEIGHTS)
+
+
+def commit(directory, *steps):
+    return [checkpoint.commit(directory, step, write, {"step": step}) for step in steps]
+
+
+def names(directory) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+# -------------------------------------------------------------------------------------------------- commit and verify
+
+
+def test_a_commit_is_complete_verifies_and_may_be_moved(tmp_path):
+    (path,) = commit(tmp_path / "checkpoints", 1200)
+    assert path == tmp_path / "checkpoints/step-0000001200"
+    assert names(path) == NAMES
+    assert checkpoint.read_state(path) == {"step": 1200}
+    files = json.loads((path / "MANIFEST.json").read_text())["files"]
+    assert {name: entry["bytes"] for name, entry in files.items()} == {"state.json": 17, "weights.bin": 10_240}
+    checkpoint.verify(path)
+    shutil.copytree(tmp_path / "checkpoints", tmp_path / "elsewhere")
+    assert checkpoint.newest(tmp_path / "elsewhere").name == path.name
+
+
+def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    events, rename = [], os.rename
+    monkeypatch.setattr(os, "fsync", lambda number: events.append(os.path.basename(os.readlink(f"/proc/self/fd/{number}"))))
+    monkeypatch.setattr(os, "rename", lambda old, new: (events.append("rename"), rename(old, new)))
+    commit(tmp_path, 1)
+    before, after = events[: events.index("rename")], events[events.index("rename") + 1 :]
+    assert sorted(before[:-2]) == ["state.json", "weights.bin"]
+    assert before[-2:] == ["MANIFEST.json", ".writing-step-0000000001"]
+    assert after == [tmp_path.name]
+
+
+def truncate(file):
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def flip_one_bit(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+DAMAGE = {"truncated": truncate, "longer": lambda f: f.write_bytes(f.read_bytes() + b"x"), "flipped": flip_one_bit, "missing": os.unlink}
+
+
+@pytest.mark.parametrize("file", ["weights.bin", "state.json"])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damage_is_found_and_the_file_named(tmp_path, damage, file):
+    (path,) = commit(tmp_path, 1)
+    damage(path / file)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.verify(path)
+    assert str(caught.value).startswith(f"{path / file}: ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b'{"step": 1, "fi', b"[]", b"null", b"\xff\xfe", b'{"files": {"state.json": 14}}', b'{"files": {"state.json": {}}}'],
+)
+def test_a_manifest_that_is_none_is_named(tmp_path, content):
+    (path,) = commit(tmp_path, 1)
+    manifest = path / "MANIFEST.json"
+    manifest.unlink() if content is None else manifest.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.verify(path)
+    assert str(caught.value).startswith(f"{manifest}: ")
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), ResourceError, "disk full"),
+        (OSError(errno.EDQUOT, "quota"), ResourceError, "disk quota"),
+        (OSError(errno.EFBIG, "too large"), ResourceError, "file size limit"),
+        (OSError(errno.EIO, "I/O"), ResourceError, "disk error"),
+        (PermissionError(errno.EACCES, "denied"), PermissionError, "denied"),  # no disk to make room on
+        (ValueError("a bug"), ValueError, "a bug"),
+        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+    ],
+    ids=repr,
+)
+def test_a_save_that_fails_leaves_what_was(tmp_path, raised, expected, words):
+    (older,) = commit(tmp_path, 10)
+
+    def fail(path):
+        write(path)
+        raise raised
+
+    with pytest.raises(expected) as caught:
+        checkpoint.commit(tmp_path, 20, fail, {})
+    assert words in str(caught.value)
+    if expected is ResourceError:
+        assert "10,240 bytes written" in str(caught.value)
+        assert "room on the disk" in str(caught.value)
+    assert names(tmp_path) == [older.name]
+    assert checkpoint.newest(tmp_path) == older
+
+
+@pytest.mark.parametrize("call", range(4))
+def test_a_disk_that_fails_in_any_flush_before_the_rename(tmp_path, monkeypatch, call):
+    (older,) = commit(tmp_path, 10)
+    calls = iter(range(100))
+
+    def fsync(_):
+        if next(calls) == call:
+            raise OSError(errno.EIO, "I/O")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(ResourceError, match="step-0000000020: disk error"):
+        commit(tmp_path, 20)
+    assert names(tmp_path) == [older.name]
+
+
+# ---------------------------------------------------------------------------------------------------------------- newest
+
+
+@pytest.mark.parametrize("quarantine", [True, False])
+def test_newest_falls_back_and_says_what_is_lost(tmp_path, capsys, quarantine):
+    older, middle, newer = commit(tmp_path, 10, 20, 50)
+    assert checkpoint.newest(tmp_path, quarantine=quarantine) == newer
+    assert capsys.readouterr().err == ""
+    flip_one_bit(newer / "weights.bin")
+    (middle / "state.json").unlink()
+    assert checkpoint.newest(tmp_path, quarantine=quarantine) == older
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert f"{newer / 'weights.bin'}: " in lines[0]
+    assert "going on from step 10, 40 steps before" in lines[0]
+    assert "10 steps before" in lines[1]
+    bad = ".bad" if quarantine else ""
+    assert names(tmp_path) == [older.name, middle.name + bad, newer.name + bad]
+
+
+def test_all_damaged_is_an_error_also_the_second_time(tmp_path):
+    for path in commit(tmp_path, 10, 20):
+        truncate(path / "weights.bin")
+    with pytest.raises(
+        CheckpointError, match=r"every checkpoint is damaged; the newest: .*step-0000000020/weights.bin: expected 10,240 bytes"
+    ):
+        checkpoint.newest(tmp_path, quarantine=True)
+    with pytest.raises(CheckpointError, match="every checkpoint is damaged"):  # never a silent start from scratch
+        checkpoint.newest(tmp_path, quarantine=True)
+
+
+def test_the_same_step_may_be_damaged_twice(tmp_path):
+    """A run that goes on from step 10 writes step 20 again; its quarantine must not trip over the first one."""
+    commit(tmp_path, 10)
+    for _ in range(2):
+        (newer,) = commit(tmp_path, 20)
+        truncate(newer / "weights.bin")
+        assert checkpoint.newest(tmp_path, quarantine=True).name == "step-0000000010"
+        assert not newer.exists()
+
+
+def test_none_ever_is_none(tmp_path):
+    assert checkpoint.newest(tmp_path) is None
+    assert checkpoint.newest(tmp_path / "absent") is None
+    (tmp_path / ".writing-step-0000000010").mkdir()
+    (tmp_path / "notes").mkdir()
+    assert checkpoint.newest(tmp_path) is None
+
+
+def test_a_checkpoint_removed_while_we_look_is_no_damage(tmp_path, monkeypatch, capsys):
+    older, newer = commit(tmp_path, 10, 20)
+    verify = checkpoint.verify
+    monkeypatch.setattr(checkpoint, "verify", lambda path: (path == newer and shutil.rmtree(path), verify(path)))
+    assert checkpoint.newest(tmp_path, quarantine=True) == older
+    assert capsys.readouterr().err == ""
+
+
+def test_steps_are_ordered_as_numbers(tmp_path):
+    commit(tmp_path, 9, 10, 12_345_678_901)  # eleven digits sort before ten as text
+    assert list(checkpoint.steps_in(tmp_path)) == [9, 10, 12_345_678_901]
+    assert checkpoint.newest(tmp_path).name == "step-12345678901"
+
+
+# ---------------------------------------------------------------------------------------------------- removing, cleaning
+
+
+def test_keep_only_removes_the_others(tmp_path):
+    commit(tmp_path, 10, 20, 30, 40)
+    checkpoint.keep_only(tmp_path, {20, 40, 99})
+    assert names(tmp_path) == ["step-0000000020", "step-0000000040"]
+    checkpoint.verify(tmp_path / "step-0000000020")
+
+
+def test_a_removal_that_is_cut_short_leaves_no_half_checkpoint(tmp_path, monkeypatch):
+    commit(tmp_path, 10, 20)
+
+    def killed(path):
+        (path / "weights.bin").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", killed)
+        checkpoint.keep_only(tmp_path, {20})
+    assert list(checkpoint.steps_in(tmp_path)) == [20]
+    checkpoint.clean_up(tmp_path)
+    assert names(tmp_path) == ["step-0000000020"]
+
+
+def test_clean_up_removes_leftovers_only_and_names_them(tmp_path, capsys):
+    (kept,) = commit(tmp_path, 10)
+    for name in (".writing-step-0000000020", ".removing-step-0000000005", "step-0000000030.bad"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name)
+    checkpoint.clean_up(tmp_path)
+    assert names(tmp_path) == [kept.name, "step-0000000030.bad"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0].rpartition("/")[2] for line in lines] == [".writing-step-0000000020", ".removing-step-0000000005"]
+    checkpoint.clean_up(tmp_path / "absent")  # the first start of a run
+
+
+# --------------------------------------------------------------------------------------------------------------- restore
+
+
+class Variable:
+    """The three things that restore() asks of a variable."""
+
+    def __init__(self, value):
+        self.value = np.array(value, np.float32)
+        self.dtype, self.shape = "float32", self.value.shape
+
+    def assign(self, value):
+        self.value = value
+
+
+def restored(saved: dict, groups=("model", "optimizer")) -> dict:
+    variables = {"model/a": Variable([1, 2]), "model/b": Variable(3), "optimizer/m": Variable([[4]])}
+    variables = {name: variable for name, variable in variables.items() if name.split("/")[0] in groups}
+    try:
+        checkpoint.restore("PATH", variables, lambda path: saved, groups)
+    except CheckpointError as error:
+        assert [v.value.tolist() for v in variables.values()] == [[1, 2], 3, [[4]]]  # all or nothing
+        return {"error": str(error)}
+    return {name: variable.value.tolist() for name, variable in variables.items()}
+
+
+SAVED = {"model/a": np.float32([5, 6]), "model/b": np.float32(7), "optimizer/m": np.float32([[8]])}
+
+
+def test_restore_assigns_its_groups():
+    assert restored(SAVED) == {"model/a": [5, 6], "model/b": 7, "optimizer/m": [[8]]}
+    assert restored(SAVED, groups=("model",)) == {"model/a": [5, 6], "model/b": 7}  # evaluation leaves the optimizer
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"optimizer/m": None}, "optimizer/m: missing in the checkpoint"),
+        ({"model/c": np.float32(1)}, "model/c: in the checkpoint only"),
+        ({"optimizer/m": np.float32([8])}, "optimizer/m: expected float32[1, 1], got float32[1]"),
+        ({"model/b": np.float32([7])}, "model/b: expected float32[], got float32[1]"),
+        ({"optimizer/m": np.float64([[8]])}, "optimizer/m: expected float32[1, 1], got float64[1, 1]"),
+        ({"model/b": None, "model/c": np.float32(1)}, "model/b: missing in the checkpoint; model/c: in the checkpoint only"),
+    ],
+)
+def test_restore_refuses_what_does_not_fit_and_assigns_nothing(changes, problem):
+    saved = {name: value for name, value in {**SAVED, **changes}.items() if value is not None}
+    assert restored(saved) == {"error": f"PATH: does not fit this model: {problem}"}
+
+
+def test_restore_names_ten_problems():
+    error = restored(SAVED | {f"model/x{i:02}": np.float32(0) for i in range(12)})["error"]
+    assert "model/x09" in error
+    assert "model/x10" not in error
+    assert error.endswith("(and 2 more)")
+
+
+# ------------------------------------------------------------------------------------------------------- other processes
+
+
+class Child:
+    """A Python process that has printed its first line; it is killed without warning at the end of `with`."""
+
+    def __init__(self, code: str, *words):
+        command = [sys.executable, "-c", "import checkpoint, pathlib, sys\n" + code, *map(str, words)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        assert self.process.stdout.readline() == "ready\n"
+        return self.process
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate(timeout=30)
+
+
+HOLD = """
+with checkpoint.lock(pathlib.Path(sys.argv[1])):
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+WRITE = """
+def write(path):
+    (path / "weights.bin").write_bytes(b"half")
+    print("ready", flush=True)
+    sys.stdin.readline()
+checkpoint.commit(pathlib.Path(sys.argv[1]), 20, write, {})
+"""
+
+
+def test_the_lock_names_its_holder_and_dies_with_it(tmp_path):
+    run_dir = tmp_path / "run"
+    with Child(HOLD, run_dir) as holder:
+        with pytest.raises(BusyError) as caught, checkpoint.lock(run_dir):
+            pass
+        assert f"process {holder.pid} on {socket.gethostname()} since 20" in str(caught.value)
+        assert names(run_dir) == ["lock"]  # the loser takes nothing away
+    with checkpoint.lock(run_dir):  # its holder was killed, its file is still there
+        (run_dir / "config.yaml").touch()
+        assert (run_dir / "lock").read_text().startswith(f"process {os.getpid()} on ")
+    assert names(run_dir) == ["config.yaml", "lock"]
+
+
+def test_a_refused_run_leaves_no_directory(tmp_path):
+    (tmp_path / "runs").mkdir()
+    run_dir = tmp_path / "runs/new/er/est"
+    with pytest.raises(ValueError, match="refused"), checkpoint.lock(run_dir):
+        assert run_dir.is_dir()
+        raise ValueError("refused")
+    assert names(tmp_path) == ["runs"]  # which was there before
+    assert names(tmp_path / "runs") == []
+
+
+def test_a_run_directory_deleted_by_its_run_does_not_hide_the_error(tmp_path):
+    with pytest.raises(CheckpointError, match="the reason"), checkpoint.lock(tmp_path / "run"):
+        shutil.rmtree(tmp_path / "run")
+        raise CheckpointError("the reason")
+
+
+def test_a_run_directory_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(ResourceError, match="file/run: cannot write the run directory: Not a directory"),
+        checkpoint.lock(tmp_path / "file/run"),
+    ):
+        pass
+
+
+def test_a_process_killed_while_it_saves(tmp_path):
+    (older,) = commit(tmp_path, 10)
+    with Child(WRITE, tmp_path):
+        assert checkpoint.newest(tmp_path) == older  # also while it is still writing
+    assert names(tmp_path) == [".writing-step-0000000020", older.name]
+    assert checkpoint.newest(tmp_path, quarantine=True) == older
+    checkpoint.clean_up(tmp_path)
+    commit(tmp_path, 20)
+    assert names(tmp_path) == [older.name, "step-0000000020"]
