@@ -77,20 +77,25 @@ def update_metrics(metrics: dict, loss, targets, outputs, sample_weight) -> None
             metric.update_state(targets, outputs, sample_weight)
 
 
-def restore_newest(run_dir: Path, variables: dict) -> Path:
-    """Restores the newest checkpoint of a run that may be training and removing old ones meanwhile."""
+def restore_newest(run_dir: Path, variables: dict) -> tuple[Path, int]:
+    """Restores the newest checkpoint of a run that may be training, and removing old ones; returns its path and step."""
     directory = run_dir / "checkpoints"
-    for _ in range(10):
+    for _ in range(20):
         path = checkpoint.newest(directory)
         if path is None:
             raise CheckpointError(f"{directory}: no checkpoint yet; expected at least one")
         try:
-            checkpoint.restore(path, variables, read_variables, groups=("model",))
-            return path
-        except (OSError, tf.errors.NotFoundError, tf.errors.DataLossError):
+            return path, restore_one(path, variables)
+        except (OSError, ValueError, tf.errors.OpError):
             if path.exists():
                 raise
     raise CheckpointError(f"{directory}: every checkpoint was removed while it was being read")
+
+
+def restore_one(path: Path, variables: dict) -> int:
+    """Restores one step's directory, nothing missing and nothing left over; returns the step."""
+    checkpoint.restore(path, variables, read_variables, groups=("model",))
+    return checkpoint.read_state(path)["step"]
 
 
 def main(run_dir: Path, step_dir: Path | None, config: train_config.TrainConfig, split: str) -> dict:
@@ -100,12 +105,11 @@ def main(run_dir: Path, step_dir: Path | None, config: train_config.TrainConfig,
     model = build_model(config.model, config.spec)
     variables = named_variables(model=model.variables)
     if step_dir is None:
-        step_dir = restore_newest(run_dir, variables)
+        step_dir, step = restore_newest(run_dir, variables)
     else:
         checkpoint.verify(step_dir)
-        checkpoint.restore(step_dir, variables, read_variables, groups=("model",))
+        step = restore_one(step_dir, variables)
     metrics = Evaluator(model, build_task(config.task, config.spec))(iter(batches), num_batches)
-    step = checkpoint.read_state(step_dir)["step"]
     return {"checkpoint": str(step_dir), "step": step, "data": source.name, "split": split, "examples": len(source), **metrics}
 
 

@@ -134,12 +134,20 @@ def _write_scalars(step, values):
         tf.summary.scalar(name, value, step)
 
 
+class _Console(Console):
+    """rich ends the program when the reader of its output goes away; here the run goes on in silence."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Screen:
     """The live line on a terminal, plain lines elsewhere; the table at the end. All of it on stderr."""
 
     def __init__(self, total_steps: int, step: int):
-        self._console = Console(stderr=True)
+        self._console = _Console(stderr=True)
         self._total, self._numbers = total_steps, ""
+        self._pace = ""
         self._live = self._console.is_terminal
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),

@@ -4,6 +4,7 @@ python trainer.py --config configs/lenet.yaml [--run_dir DIR] [--print_config] [
 """
 
 import signal
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,7 @@ import tensorflow as tf
 
 import checkpoint
 import input_ops
+from data_loader import Source
 from eval import Evaluator, update_metrics
 from model import Task, build_model, build_task, named_variables, read_variables, write_variables
 from optimizer import build_optimizer, build_schedule
@@ -62,7 +64,7 @@ class TrainStep:
     """The training step, compiled, many steps a call.
 
     Everything is a sum over items until one division by the batch's total weight; then one clip, one update. A step whose
-    loss or gradient is not finite changes nothing and ends the call.
+    loss or gradient is not finite leaves weights and slots as they were and ends the call.
     """
 
     def __init__(self, model: keras.Model, task: Task, optimizer, schedule, seed: int, clip_norm: float | None):
@@ -83,7 +85,7 @@ class TrainStep:
 
     def _run(self, iterator, num_steps):
         """Up to `num_steps` steps; returns whether all were finite. The next batch is fetched while a step computes."""
-        done, finite, batch = 0, True, next(iterator)
+        done, finite, batch = 0, True, self._first_of(iterator)
         while done < num_steps and finite:
             done += 1
             following = next(iterator) if done < num_steps else batch
@@ -97,9 +99,18 @@ class TrainStep:
 
     def _inspect(self, iterator):
         """One step, with the batch and the gradients as applied for the summaries; other steps do not pay for it."""
-        batch = next(iterator)
+        batch = self._first_of(iterator)
         finite, gradients, scale = self._one_step(batch)
         return finite, batch, [gradient * scale for gradient in gradients]
+
+    def _first_of(self, iterator):
+        """The first batch of a call, which nothing computes beside: all of the time is waiting."""
+        begin = tf.timestamp()
+        with tf.control_dependencies([begin]):
+            batch = next(iterator)
+        with tf.control_dependencies([batch["id"]]):
+            self.input_wait.assign_add(tf.timestamp() - begin)
+        return batch
 
     def _one_step(self, batch):
         self._seed_dropout()
@@ -151,14 +162,14 @@ class Run:
     """Everything that a run is made of, before its first step."""
 
     config: TrainConfig
-    source: object
+    source: Source
     clock: Clock
     total_steps: int
     train_step: TrainStep
     evaluator: Evaluator
-    batches_from: object  # step -> tf.data.Dataset of the training batches from there on
-    valid: tuple  # (dataset, number of batches): every example once
-    valid_from: object  # batch number -> endless tf.data.Dataset of shuffled validation batches
+    batches_from: Callable[[int], tf.data.Dataset]  # step -> the training batches from there on, endless
+    valid: tuple[tf.data.Dataset, int]  # batches that hold every example once, and their number
+    valid_from: Callable[[int], tf.data.Dataset]  # batch -> shuffled validation batches from there on, endless
 
 
 def build_run(config: TrainConfig, debug: str | None = None) -> Run:

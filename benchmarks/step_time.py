@@ -1,8 +1,9 @@
 """Steady time of one training step of LeNet-5: ours, in the real loop, against the bare step and Keras `fit`.
 
-    python benchmarks/step_time.py [rounds]        about 3 minutes
+    python benchmarks/step_time.py [rounds]        about 6 minutes
 
-Every round runs each row once, so that all of them meet the same weather on the machine; medians of the rounds.
+Every round runs each row once, so that all of them meet the same weather on the machine; medians of the rounds, and of
+each round's ratio to its own limit.
 """
 
 import os
@@ -26,7 +27,7 @@ from program import StopSignals
 from summary import Screen, Stopwatch
 from train_config import load_config
 
-STEPS = 500
+STEPS = {128: 700, 32: 2000}  # a round, by batch size
 CALL = 50
 
 
@@ -48,16 +49,16 @@ def ours(batch_size: int, directory: str, *overrides: str):
 
     def measure() -> float:
         begin = int(run.train_step.step.numpy())
-        run.total_steps = begin + STEPS
+        run.total_steps = begin + STEPS[batch_size]
         watch = Stopwatch()
         with StopSignals() as signals, QuietScreen(run.total_steps, begin) as screen:
             trainer.loop(run, run_dir, trainer.Progress(), begin, None, signals, screen, watch)
-        return sum(watch.seconds[name] for name in ("training", "waiting for input", "logging")) / STEPS
+        return sum(watch.seconds[name] for name in ("training", "waiting for input", "logging")) / STEPS[batch_size]
 
     return run, measure
 
 
-def limit(run):
+def limit(run, num_steps: int):
     """The same model, loss, clipping and optimizer on one constant batch: no input, metrics, checks or logging."""
     model, task, optimizer = run.train_step.model, run.train_step.task, run.train_step.optimizer
     batch = next(iter(run.batches_from(0)))
@@ -75,10 +76,10 @@ def limit(run):
 
     def measure() -> float:
         begin = time.perf_counter()
-        for _ in range(STEPS // CALL):
+        for _ in range(num_steps // CALL):
             steps(batch["inputs"], batch["targets"])
         model.variables[0].numpy()
-        return (time.perf_counter() - begin) / STEPS
+        return (time.perf_counter() - begin) / num_steps
 
     return measure
 
@@ -94,27 +95,28 @@ def keras_fit(run, batch_size: int, steps_per_execution: int):
     )
     source = input_ops.open_source(run.config.data, "train")
     features = source.read(tf.range(len(source)))
-    repeats = -(-STEPS * batch_size // len(source))  # one epoch of STEPS steps, so that fit's cost per epoch does not count
-    inputs = np.tile(features["inputs"].numpy().astype("float32") / 255, (repeats, 1, 1, 1))[: STEPS * batch_size]
-    targets = np.tile(features["targets"].numpy(), repeats)[: STEPS * batch_size]
+    examples = STEPS[batch_size] * batch_size
+    repeats = -(-examples // len(source))  # one long epoch, so that fit's cost per epoch does not count
+    inputs = np.tile(features["inputs"].numpy().astype("float32") / 255, (repeats, 1, 1, 1))[:examples]
+    targets = np.tile(features["targets"].numpy(), repeats)[:examples]
 
     def measure() -> float:
         begin = time.perf_counter()
         model.fit(inputs, targets, batch_size=batch_size, epochs=1, verbose=0)
-        return (time.perf_counter() - begin) / STEPS
+        return (time.perf_counter() - begin) / STEPS[batch_size]
 
     return measure
 
 
 def main(rounds: int) -> None:
-    print(f"LeNet-5, Adam, clipping, dropout; {STEPS} steps a round, medians of {rounds} rounds; {os.cpu_count()} CPUs")
+    print(f"LeNet-5, Adam, clipping, dropout; medians of {rounds} rounds; {os.cpu_count()} CPUs")
     print(f"{'ms per step':<44} {'median':>8} {'min':>8} {'max':>8} {'x limit':>8}")
     for batch_size in (128, 32):
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
             run, measure_ours = ours(batch_size, one)
             _, measure_plain = ours(batch_size, two, "data.train_ops=[]")
             rows = {
-                "limit: bare step, constant batch": limit(run),
+                "limit: bare step, constant batch": limit(run, STEPS[batch_size]),
                 "ours: configs/lenet.yaml, random shifts": measure_ours,
                 "ours: without the shifts": measure_plain,
                 "Keras fit: without shifts": keras_fit(run, batch_size, 1),
@@ -126,13 +128,12 @@ def main(rounds: int) -> None:
                     seconds = measure()
                     if number:  # the first round compiles
                         times[name].append(seconds * 1e3)
-            base = statistics.median(times["limit: bare step, constant batch"])
+            base = times["limit: bare step, constant batch"]
             for name, values in times.items():
+                ratio = statistics.median(value / limit_ for value, limit_ in zip(values, base, strict=True))
                 middle = statistics.median(values)
-                print(
-                    f"batch {batch_size:<4} {name:<39} {middle:8.2f} {min(values):8.2f} {max(values):8.2f} {middle / base:8.2f}", flush=True
-                )
+                print(f"batch {batch_size:<4} {name:<39} {middle:8.2f} {min(values):8.2f} {max(values):8.2f} {ratio:8.2f}", flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 7)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)

@@ -222,8 +222,8 @@ def test_a_finished_run_says_so_and_a_changed_one_is_refused(tmp_path, capsys):
     assert "already at step 3 of 3" in capsys.readouterr().err
     with pytest.raises(CheckpointError, match=r"config.yaml: .*train.steps: 3 -> 4"):
         short_run(tmp_path, *FAKE, "train.steps=4")
-    with pytest.raises(CheckpointError, match=r"model.dropout: 0.2 -> 0.3"):
-        short_run(tmp_path, *FAKE, "train.steps=3", "model.dropout=0.3")
+    with pytest.raises(CheckpointError, match=r"model.dropout: 0.3 -> 0.45"):
+        short_run(tmp_path, *FAKE, "train.steps=3", "model.dropout=0.45")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"} == files
 
 

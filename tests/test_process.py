@@ -1,0 +1,80 @@
+"""What only a real process can show: exit codes, signals, locks, readers that go away."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+import checkpoint
+
+TRAINER = [sys.executable, str(ROOT / "trainer.py"), "--config", str(ROOT / "configs/softmax.yaml")]
+SHORT = ["train.epochs=null", "early_stopping=null", "checkpoint.best=null", "train.steps=60"]
+
+
+@pytest.mark.parametrize("delay", [0.1, 1.5])
+def test_a_signal_during_start_up_writes_nothing(tmp_path, delay):
+    process = subprocess.Popen([*TRAINER, *SHORT], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(delay)
+    process.terminate()
+    process.communicate(timeout=60)
+    # Within the first moments Python itself has no handler yet and the signal ends it, which a shell reports as 143 too.
+    assert process.returncode in (143, -signal.SIGTERM)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path):
+    """As in `python trainer.py ... 2>&1 | head -1`."""
+    pipe, end = os.pipe()
+    process = subprocess.Popen([*TRAINER, *SHORT, "--run_dir", "run"], cwd=tmp_path, stdout=end, stderr=end)
+    os.close(end)
+    os.read(pipe, 1)
+    os.close(pipe)
+    assert process.wait(timeout=120) == 0
+    assert checkpoint.read_state(checkpoint.newest(tmp_path / "run/checkpoints"))["progress"]["finished"]
+
+
+def test_one_writer_any_number_of_readers(tmp_path, program):
+    """While one trainer runs, a second is refused and evaluation works, though its checkpoints come and go."""
+    run_dir = tmp_path / "run"
+    forever = [*TRAINER, "--run_dir", str(run_dir), "train.epochs=100000", "early_stopping=null", "checkpoint.every=20"]
+    process = subprocess.Popen(forever, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 100
+        while len(checkpoint.steps_in(run_dir / "checkpoints")) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        second = program(*forever[1:])
+        assert (second.returncode, second.stdout) == (7, "")
+        assert second.stderr.startswith(f"trainer: error: {run_dir}: in use by process {process.pid} on ")
+        scored = program(ROOT / "eval.py", "--ckpt", run_dir)
+        assert scored.returncode == 0, scored.stderr
+        assert json.loads(scored.stdout)["examples"] == 1000
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+    third = subprocess.Popen(forever, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in third.stderr:
+        if "going on from step" in line:
+            break
+    third.send_signal(signal.SIGINT)
+    _, stderr = third.communicate(timeout=60)
+    assert third.returncode == 75 and "trainer: stopped: SIGINT: saved" in stderr
+
+
+def test_numbers_that_blow_up_end_with_5(program, tmp_path):
+    done = program(*TRAINER[1:], *SHORT, "--run_dir", tmp_path / "run", "optimizer={name: sgd, learning_rate: 1e38}")
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr.splitlines()[-1].startswith("trainer: error: step 2: loss or gradient is NaN or infinite, first in ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_read_only_place_is_refused(program, tmp_path):
+    tmp_path.chmod(0o500)
+    done = program(*TRAINER[1:], *SHORT, "--run_dir", tmp_path / "run")
+    assert done.returncode == 6 and "cannot write the run directory" in done.stderr
