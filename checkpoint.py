@@ -185,7 +185,7 @@ def restore(path: Path, variables: Mapping, read: Callable[[Path], dict], groups
 def lock(run_dir: Path):
     """Holds the run directory for this process; the kernel releases it when the process dies, however it dies.
 
-    Creates the directory, and removes it again if nothing else came into it. Raises BusyError with the holder's name.
+    Creates the directory, and removes what it created again if nothing else came into it. Raises BusyError with the holder's name.
     """
     file = run_dir / "lock"
     missing = next((parent for parent in [*reversed(run_dir.parents), run_dir] if not parent.exists()), None)
@@ -208,11 +208,10 @@ def lock(run_dir: Path):
         finally:
             if run_dir.is_dir() and [path.name for path in run_dir.iterdir()] == ["lock"]:
                 file.unlink()
-                run_dir.rmdir()
-                with contextlib.suppress(OSError):  # parents that we made and others have begun to use stay
-                    for parent in run_dir.parents:
-                        if missing is None or not parent.is_relative_to(missing):
+                with contextlib.suppress(OSError):  # what others have begun to use stays
+                    for made in [run_dir, *run_dir.parents]:
+                        if missing is None or not made.is_relative_to(missing):
                             break
-                        parent.rmdir()
+                        made.rmdir()
     finally:
         os.close(descriptor)

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import tempfile
+import traceback
 
 from absl import flags
 
@@ -160,26 +161,26 @@ def _exit_unsaved(number, _frame):
 def _guarded(command: Command, work):
     try:
         return work()
-    except Failure as failure:
-        error, code = failure, failure.exit_code
-    except OSError as failure:  # a full disk, a missing permission: the machine's fault, said in its own words
-        if failure.filename is None and failure.errno is None:
-            raise
-        where = f"{failure.filename}: " if failure.filename else ""
-        error, code = f"{where}{failure.strerror}", ResourceError.exit_code
-        if command.traceback:
-            raise
     except Exception as failure:
-        if type(failure).__name__ != "ResourceExhaustedError":  # TensorFlow's; a bug of ours keeps its traceback
+        message, code = _explained(failure)
+        if code is None:  # a bug keeps its traceback
             raise
-        error, code = f"out of memory: {str(failure).splitlines()[0]}; try a smaller train.batch_size", 6
-    if command.traceback and isinstance(error, Exception):
-        import traceback
-
-        traceback.print_exception(error)
+        if command.traceback:
+            traceback.print_exception(failure)
     word = "stopped" if code == Stopped.exit_code else "error"
-    warn(f"{command.name}: {word}: {' '.join(str(error).split())}")
+    warn(f"{command.name}: {word}: {' '.join(message.split())}")
     sys.exit(code)
+
+
+def _explained(failure: Exception) -> tuple[str, int | None]:
+    """The line and the exit code of an expected failure; no code for anything else."""
+    if isinstance(failure, Failure):
+        return str(failure), failure.exit_code
+    if isinstance(failure, OSError) and failure.errno is not None:  # a full disk, a missing permission, in its own words
+        return f"{failure.filename}: {failure.strerror}" if failure.filename else str(failure.strerror), ResourceError.exit_code
+    if type(failure).__name__ == "ResourceExhaustedError":  # TensorFlow's
+        return f"out of memory: {str(failure).splitlines()[0]}; try a smaller train.batch_size", ResourceError.exit_code
+    return "", None
 
 
 def _import_tensorflow_quietly() -> None:

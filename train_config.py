@@ -5,6 +5,7 @@ Durations count steps (`200`) or passes over the training set (`"3 epochs"`).
 """
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -255,6 +256,10 @@ class Clock:
         """Whether a period of `every` ends within step `step`: exact however epochs and batches fall, without drift."""
         return step > 0 and every is not None and self._periods(step, every) > self._periods(step - 1, every)
 
+    def times_due(self, step: int, every: int | str) -> int:
+        """How many of the steps up to `step` were due."""
+        return min(step, self._periods(step, every))
+
     def next_due(self, step: int, every: int | str | None) -> int | None:
         """The first step after `step` at which `every` is due."""
         if every is None:
@@ -296,7 +301,12 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> TrainConfig:
 
 def save_config(config: TrainConfig, path: str | Path) -> None:
     """Writes every field, defaults included, so that the file means the same after a default has changed."""
-    Path(path).write_text(typed_yaml.to_yaml(config.model_dump(mode="json", by_alias=True)), encoding="utf-8")
+    part = Path(f"{path}.part")  # a process killed in mid-write must not leave half a configuration
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(typed_yaml.to_yaml(config.model_dump(mode="json", by_alias=True)))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
 
 
 def describe_config(path: str | Path, overrides: list[str] = ()) -> str:

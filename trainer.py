@@ -101,6 +101,7 @@ class TrainStep:
         """One step, with the batch and the gradients as applied for the summaries; other steps do not pay for it."""
         batch = self._first_of(iterator)
         finite, gradients, scale = self._one_step(batch)
+        scale = tf.where(finite, scale, 1.0)  # a norm that is not finite would spread over all variables
         return finite, batch, [gradient * scale for gradient in gradients]
 
     def _first_of(self, iterator):
@@ -274,7 +275,7 @@ def resume(run: Run, run_dir: Path) -> Progress:
             raise CheckpointError(
                 f"{config_file}: this run began otherwise: {'; '.join(changed)}; expected no change, or another --run_dir"
             )
-    elif [path.name for path in run_dir.iterdir() if path.name != "lock"]:
+    elif {path.name for path in run_dir.iterdir()} - {"lock", "config.yaml.part"}:
         raise CheckpointError(f"{run_dir}: expected an empty directory or a run with a config.yaml; choose another --run_dir")
     checkpoint.clean_up(directory)
     newest = checkpoint.newest(directory, quarantine=True)
@@ -320,8 +321,7 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
         evaluate(iter(run.valid[0]), min(2, run.valid[1]))
     batches = iter(run.batches_from(step))
     if stepwise:
-        looks_before = sum(clock.is_due(s, stepwise_every) for s in range(1, step + 1))
-        valid_batches = iter(run.valid_from(looks_before * stepwise.batches))
+        valid_batches = iter(run.valid_from(clock.times_due(step, stepwise_every) * stepwise.batches))
 
     seconds_per_step, calls = SECONDS_PER_CALL, 0  # the first call is one step: it compiles
     while not progress.finished:
@@ -391,7 +391,7 @@ def blown_up(run: Run) -> NumericsError:
     step = int(run.train_step.step.numpy())
     _, batch, gradients = run.train_step.inspect(iter(run.batches_from(step)))
     named = zip(run.train_step.model.trainable_variables, gradients, strict=True)
-    bad = next((v.path for v, gradient in named if not np.isfinite(gradient).all()), "the loss alone")
+    bad = next((v.path for v, gradient in named if not np.isfinite(gradient).all()), "the loss or the gradient's norm")
     ids = ", ".join(map(str, batch["id"].numpy()[:8]))
     return NumericsError(
         f"step {step + 1}: loss or gradient is NaN or infinite, first in {bad}; examples {ids}, ... of {run.source.name}; "

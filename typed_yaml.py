@@ -88,8 +88,6 @@ class _Builder:
         self.nodes += 1
         if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
             self.fail(node, f"more than {MAX_NODES:,} values or {MAX_DEPTH} levels once aliases are expanded")
-        if node.tag not in _TAGS:
-            self.fail(node, f"tag {node.tag!r} is not allowed; expected plain YAML")
         self.lines[path] = node.start_mark.line + 1
         if isinstance(node, yaml.SequenceNode):
             return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
@@ -100,7 +98,7 @@ class _Builder:
     def build_mapping(self, node, path: tuple) -> dict:
         result, first_lines = {}, {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _TAGS or key_node.value == "<<":
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "<<":
                 self.fail(key_node, "expected a plain key")
             key = key_node.value
             if key in result:
@@ -110,8 +108,6 @@ class _Builder:
         return result
 
 
-# What PyYAML resolves untagged text to (YAML 1.1); the value itself is read again by `_scalar`.
-_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "value")}
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 import data_loader
 import input_ops
-from data_config import Fake, OneHot, RandomCrop, RandomFlip, RandomRotate, RandomShift, Scale, Standardise
+import typed_yaml
+from data_config import Fake, OneHot, OpConfig, RandomCrop, RandomFlip, RandomRotate, RandomShift, Scale, Standardise
 from preprocess_data import OPS, apply_ops, fold, mix64, uniform
 from program import ConfigError, DataError
 
@@ -172,7 +173,7 @@ def test_operations_treat_an_example_alike_in_any_batch(name):
         np.testing.assert_array_equal(whole["targets"][i], alone["targets"][0])
 
 
-OP_CLASSES = [Scale, Standardise, OneHot, RandomCrop, RandomShift, RandomFlip, RandomRotate]
+OP_CLASSES = typed_yaml.members(OpConfig)
 
 
 def test_uniform_fills_its_range():

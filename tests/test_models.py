@@ -5,12 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import data_config
 import model_config
+import train_config
 import typed_yaml
 from checkpoint import restore
 from data_config import Spec
+from data_loader import DATASETS
 from model import TASKS, build_model, build_task, named_variables, read_variables, write_variables
 from optimizer import build_optimizer, build_schedule
+from preprocess_data import OPS
 from train_config import Adam, Classification, Clock
 
 CONFIGS = [cls(name=cls.model_fields["name"].annotation.__args__[0]) for cls in typed_yaml.members(model_config.ModelConfig)]
@@ -76,8 +80,13 @@ def test_lenet_has_the_papers_layers():
     assert model.get_layer("s4").output.shape == (None, 5, 5, 16)
 
 
-def test_every_task_is_named_in_the_configuration():
-    assert set(TASKS) == {"classification"}
+@pytest.mark.parametrize(
+    ("functions", "union"),
+    [(TASKS, train_config.TaskConfig), (DATASETS, data_config.DatasetConfig), (OPS, data_config.OpConfig)],
+    ids=["tasks", "data sets", "operations"],
+)
+def test_every_name_of_the_configuration_has_its_function(functions, union):
+    assert set(functions) == {cls.model_fields["name"].annotation.__args__[0] for cls in typed_yaml.members(union)}
 
 
 # -------------------------------------------------------------------------------------------------- classification

@@ -140,6 +140,15 @@ def test_a_step_that_is_not_finite_changes_nothing():
     assert step.run(iter(tf.data.Dataset.from_tensors(batch).repeat()), tf.constant(3)) and int(step.step.numpy()) == 3
 
 
+def test_a_blow_up_shows_where_it_began():
+    """Zero weights: every difference is finite, and so is the bias' gradient; 4 * 3e38 * 2/3 in the kernel's is not."""
+    step, layer = linear_step(clip_norm=1.0)
+    layer.kernel.assign(np.zeros((3, 3)))
+    kernel, bias = one_step(step, np.full((4, 3), 3e38), [0, 0, 0, 0], [1, 1, 1, 1])
+    assert not np.isfinite(kernel).all() and np.isfinite(bias).all()
+    assert not layer.kernel.numpy().any()
+
+
 OPTIMIZERS = [
     cls(name=cls.model_fields["name"].annotation.__args__[0])
     for cls in typed_yaml.members(TrainConfig.model_fields["optimizer"].annotation)
@@ -232,6 +241,12 @@ def test_a_directory_that_is_no_run_is_left_alone(tmp_path):
     with pytest.raises(CheckpointError, match="expected an empty directory or a run"):
         short_run(tmp_path, *FAKE, "train.steps=3")
     assert [path.name for path in tmp_path.iterdir() if path.name != "lock"] == ["thesis.txt"]
+
+
+def test_a_process_killed_while_it_wrote_its_first_file_is_no_obstacle(tmp_path):
+    (tmp_path / "config.yaml.part").write_text("model: {name: le")
+    assert short_run(tmp_path, *FAKE, "train.steps=3")["step"] == 3
+    assert not (tmp_path / "config.yaml.part").exists()
 
 
 def test_changed_data_is_refused(tmp_path):
