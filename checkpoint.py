@@ -50,12 +50,12 @@ def commit(directory: Path, step: int, write: Callable[[Path], None], state: dic
         files = sorted(temporary.iterdir())
         manifest = {"step": step, "files": {file.name: _fingerprint(file) for file in files}}
         for file in files:
-            _flush(file)
+            flush(file)
         (temporary / "MANIFEST.json").write_text(json.dumps(manifest, indent=1))
-        _flush(temporary / "MANIFEST.json")
-        _flush(temporary)
+        flush(temporary / "MANIFEST.json")
+        flush(temporary)
         os.rename(temporary, final)
-        _flush(directory)
+        flush(directory)
     except BaseException as error:
         written = sum(file.stat().st_size for file in temporary.glob("*"))
         free = shutil.disk_usage(directory).free if directory.exists() else 0
@@ -74,7 +74,7 @@ def _fingerprint(file: Path) -> dict:
         return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """fsync of a file or, so that its names are durable too, of a directory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -182,7 +182,7 @@ def restore(path: Path, variables: Mapping, read: Callable[[Path], dict], groups
 
 
 @contextlib.contextmanager
-def lock(run_dir: Path):
+def lock(run_dir: Path, flag: str = "--run_dir"):
     """Holds the run directory for this process; the kernel releases it when the process dies, however it dies.
 
     Creates the directory, and removes what it created again if nothing else came into it. Raises BusyError with the holder's name.
@@ -193,13 +193,13 @@ def lock(run_dir: Path):
         run_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise ResourceError(f"{run_dir}: cannot write the run directory: {error.strerror}; choose another with --run_dir") from error
+        raise ResourceError(f"{run_dir}: cannot write here: {error.strerror}; choose another with {flag}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 1000).decode() or "another process"
-            raise BusyError(f"{run_dir}: in use by {holder}; wait for it or choose another --run_dir") from None
+            raise BusyError(f"{run_dir}: in use by {holder}; wait for it or choose another {flag}") from None
         since = datetime.now(UTC).isoformat(timespec="seconds")
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())

@@ -48,9 +48,11 @@ from model import Task, build_model, build_task, named_variables, read_variables
 class Evaluator:
     """Scores a model on batches; compiled once, whatever the number of batches and whichever set they come from."""
 
-    def __init__(self, model: keras.Model, task: Task):
+    def __init__(self, model: keras.Model, task: Task, apart: bool = False):
+        """`apart`: several sets are to be scored, each for itself as well."""
         self.model, self.task = model, task
         self.metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics()}
+        self.apart = {"loss": keras.metrics.Mean(name="loss"), **task.metrics()} if apart else {}
         self._run = tf.function(self._score, reduce_retracing=True)
 
     def _score(self, iterator, num_batches):
@@ -58,14 +60,33 @@ class Evaluator:
             batch = next(iterator)
             targets, sample_weight = batch["targets"], batch["sample_weight"]
             outputs = self.model(batch["inputs"], training=False)
-            update_metrics(self.metrics, self.task.loss(targets, outputs), targets, outputs, sample_weight)
+            loss = self.task.loss(targets, outputs)
+            update_metrics(self.metrics, loss, targets, outputs, sample_weight)
+            update_metrics(self.apart, loss, targets, outputs, sample_weight)
 
     def __call__(self, iterator, num_batches: int) -> dict[str, float]:
         """Means over the items of the next `num_batches` batches, each item weighted by `sample_weight`."""
         for metric in self.metrics.values():
             metric.reset_state()
         self._run(iterator, tf.constant(num_batches))
-        return {name: float(metric.result()) for name, metric in self.metrics.items()}
+        return _results(self.metrics)
+
+    def whole(self, sets: list[tuple[str, tf.data.Dataset, int]], mix: input_ops.Mix) -> dict[str, float]:
+        """Every example of every set of `mix` once: the means over all of them; of several, `<set>/<metric>` of each as well."""
+        for metric in self.metrics.values():
+            metric.reset_state()
+        found = {}
+        with input_ops.naming_examples(mix, lambda: range(len(mix))):
+            for name, batches, num_batches in sets:
+                for metric in self.apart.values():
+                    metric.reset_state()
+                self._run(iter(batches), tf.constant(num_batches))
+                found |= {f"{name}/{key}": value for key, value in _results(self.apart).items()}
+        return _results(self.metrics) | found
+
+
+def _results(metrics: dict) -> dict[str, float]:
+    return {name: float(metric.result()) for name, metric in metrics.items()}
 
 
 def update_metrics(metrics: dict, loss, targets, outputs, sample_weight) -> None:
@@ -99,9 +120,8 @@ def restore_one(path: Path, variables: dict) -> int:
 
 
 def main(run_dir: Path, step_dir: Path | None, config: train_config.TrainConfig, split: str) -> dict:
-    source = input_ops.open_source(config.data, split)
-    batches, num_batches = input_ops.eval_batches(source, config.data.ops, config.train.batch_size)
-    input_ops.check_spec(config.spec, batches, source)
+    mix = input_ops.open_mix(config.data, split, training=False)
+    input_ops.check_spec(config.spec, mix)
     model = build_model(config.model, config.spec)
     variables = named_variables(model=model.variables)
     if step_dir is None:
@@ -109,8 +129,9 @@ def main(run_dir: Path, step_dir: Path | None, config: train_config.TrainConfig,
     else:
         checkpoint.verify(step_dir)
         step = restore_one(step_dir, variables)
-    metrics = Evaluator(model, build_task(config.task, config.spec))(iter(batches), num_batches)
-    return {"checkpoint": str(step_dir), "step": step, "data": source.name, "split": split, "examples": len(source), **metrics}
+    sets = input_ops.eval_sets(mix, config.train.batch_size)
+    metrics = Evaluator(model, build_task(config.task, config.spec), apart=len(sets) > 1).whole(sets, mix)
+    return {"checkpoint": str(step_dir), "step": step, "data": mix.name, "split": split, "examples": len(mix), **metrics}
 
 
 if __name__ == "__main__":

@@ -1,90 +1,321 @@
 """The input pipeline: which examples a step sees, read, treated and batched as {inputs, targets, sample_weight, id}.
 
-The order of the data is arithmetic. Step s holds positions s * batch_size + [0, batch_size); position p is example
-permutation(seed, epoch)[k] with epoch, k = divmod(p, length). So any step is reached at once, nothing of the pipeline
-needs saving, and the order does not depend on threads, towers or restarts.
+Step s holds positions s * batch_size + [0, batch_size); `order.py` says which example of which data set a position is.
+
+python input_ops.py --config FILE --preview sheet.png [--count 32] [--split train] [key=value ...]
 """
 
 import math
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import program
+import train_config
+from program import ConfigError, DataError
+
+COMMAND = program.Command("input_ops", "python input_ops.py --config FILE --preview sheet.png [key=value ...]")
+COMMAND.string("config", None, "The run's YAML file; see configs/.")
+COMMAND.string("preview", None, "The picture to be written: .png or .jpg.")
+COMMAND.integer("count", 32, "How many examples.", lower_bound=1, upper_bound=1000)
+COMMAND.choice("split", "train", ["train", "valid", "test"], "Which split, treated as in training or as in evaluation.")
+
+
+def prepare(command: program.Command):
+    if command.flags.help:
+        return command.help_text(train_config.fields_help())
+    for flag in ("config", "preview"):
+        if getattr(command, flag) is None:
+            raise ConfigError(f"command line: --{flag}: missing; expected a file")
+    path = Path(command.preview)
+    if path.suffix not in (".png", ".jpg") or not path.parent.is_dir():
+        raise ConfigError(f"command line: --preview: expected a .png or .jpg in a directory that exists, got {path}")
+    return train_config.load_config(command.config, command.overrides), path
+
+
+if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers at once
+    PREPARED = program.start(COMMAND, prepare)
+
+import numpy as np
 import tensorflow as tf
 
 import data_loader
 from data_config import Spec
-from preprocess_data import apply_ops, fold
-from program import DataError
+from order import shuffled, slot_table, slots
+from preprocess_data import BATCH_OPS, READING_ERRORS, apply_ops, cached, first_failure, measured, vocabulary
+from stateless import fold
+from summary import contact_sheet
 from train_config import Data
 
-_ROUNDS = 6
 _POSITIONS_AT_ONCE = 8192  # the order is computed for many steps in one go: a few hundred small ops, paid once
-_EXAMPLES_AT_ONCE = 512  # small batches are read and treated in groups
+_EXAMPLES_AT_ONCE = 512  # small batches are read and treated in groups,
+_BYTES_AT_ONCE = 1 << 24  # as long as a group stays small
+_BATCH_OPS_DRAW = 1 << 20  # beyond the numbers from which the operations of a data set draw
 
 
-def permutation(seed, epoch, k, length: int) -> tf.Tensor:
-    """The k-th element of the epoch's permutation of [0, length): int64 tensors of one shape -> int64.
-
-    A keyed bijection at O(1) an element: a Feistel network over pairs (left, right) in [0, side)^2 with
-    side = ceil(sqrt(length)), addition modulo `side`, and splitmix64 as the round function; a value beyond `length` is
-    sent through again (cycle walking). Black, Rogaway, Ciphers with arbitrary finite domains, CT-RSA 2002, sections 3, 5.
-    """
-    side = tf.constant(math.isqrt(length - 1) + 1, tf.uint64)
-    length = tf.constant(length, tf.uint64)
-    keys = [fold(fold(seed, epoch), number) for number in range(_ROUNDS)]
-
-    def through(x):
-        left, right = x // side, x % side
-        for key in keys:
-            left, right = right, (left + fold(key, right) % side) % side
-        return left * side + right
-
-    x = through(tf.cast(k, tf.uint64))
-    (x,) = tf.while_loop(lambda x: tf.reduce_any(x >= length), lambda x: [tf.where(x >= length, through(x), x)], [x], parallel_iterations=1)
-    return tf.cast(x, tf.int64)
+# -------------------------------------------------------------------------------------------------------------- mix
 
 
-def order(seed: int, positions: tf.Tensor, length: int) -> tf.Tensor:
-    """Positions in the endless stream of shuffled epochs -> indices of examples; int64 [n]."""
-    return permutation(tf.constant(seed, tf.int64), positions // length, positions % length, length)
+@dataclass(frozen=True)
+class Part:
+    """A data set of a mix: its source, the operations on it, and its slots in each cycle of positions."""
+
+    name: str
+    source: data_loader.Source
+    ops: list
+    slots: int = 1
+
+    def treat(self, features, seeds):
+        return apply_ops(features, seeds, self.ops, len(self.source.class_names))
 
 
-def train_batches(source: data_loader.Source, ops: list, batch_size: int, seed: int, start: int = 0, stop: int | None = None):
+class Mix:
+    """What one split consists of: one data set or several. The id of an example counts on through all of them."""
+
+    def __init__(self, parts: list[Part]):
+        self.parts = parts
+        self.offsets = np.cumsum([0, *(len(part.source) for part in parts)])
+        self.names, self.ranks = slot_table([part.slots for part in parts])
+        specs = [_element_spec(part) for part in parts]
+        for part, spec in zip(parts[1:], specs[1:], strict=True):
+            _check_same(parts[0], specs[0], part, spec)
+        self.element_spec = specs[0]
+
+    @classmethod
+    def of(cls, source: data_loader.Source, ops: list) -> "Mix":
+        return cls([Part(source.name, source, ops)])
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    @property
+    def name(self) -> str:
+        return " + ".join(part.name for part in self.parts)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.parts[0].source.class_names
+
+    @property
+    def fingerprint(self) -> str:
+        return " ".join(part.source.fingerprint for part in self.parts)
+
+    def locate(self, example: int) -> str:
+        """The file, line or record of an example, by its id."""
+        number = int(np.searchsorted(self.offsets, example, side="right")) - 1
+        return self.parts[number].source.locate(example - int(self.offsets[number]))
+
+    def shares(self, examples: int) -> list[str]:
+        """One line per data set: what a run over so many examples takes of it."""
+        cycle = sum(part.slots for part in self.parts)
+        lines = []
+        for part in self.parts:
+            share, length = part.slots / cycle, len(part.source)
+            lines.append(f"{part.name}: {share:.2%} of every batch, {examples * share / length:.2f} epochs of {length:,}")
+        return lines
+
+    def ids(self, seed: int, positions: tf.Tensor, blocks: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
+        """Positions, int64 of any shape -> (number of the data set, id of the example), of that shape."""
+        cycle, slot = positions // len(self.names), positions % len(self.names)
+        number = tf.gather(tf.constant(self.names, tf.int64), slot)
+        ids = tf.zeros_like(positions)
+        for i, part in enumerate(self.parts):
+            inside = positions if len(self.parts) == 1 else cycle * part.slots + tf.gather(tf.constant(self.ranks, tf.int64), slot)
+            index = shuffled(seed + i, inside, len(part.source), part.source.block_length, blocks * bool(part.source.block_length))
+            ids = tf.where(number == i, index + self.offsets[i], ids)
+        return number, ids
+
+    def features(self, number, ids, seeds) -> dict[str, tf.Tensor]:
+        """The treated features of examples [n]. Where all sets are treated alike, they are put together before, not after."""
+        if len(self.parts) == 1:
+            part = self.parts[0]
+            return part.treat(part.source.read(ids), seeds)
+        places = [tf.where(number == i)[:, 0] for i in range(len(self.parts))]
+        raw = [
+            part.source.read(tf.gather(ids, place) - offset) for part, place, offset in zip(self.parts, places, self.offsets, strict=False)
+        ]
+        alike = all(part.ops == self.parts[0].ops for part in self.parts) and len({_signature(each) for each in raw}) == 1
+        if alike:
+            return self.parts[0].treat(_stitched(places, raw), seeds)
+        treated = [part.treat(each, tf.gather(seeds, place)) for part, each, place in zip(self.parts, raw, places, strict=True)]
+        return _stitched(places, treated)
+
+
+def _signature(features) -> tuple:
+    return tuple(sorted((key, value.dtype, str(value.shape[1:])) for key, value in features.items()))
+
+
+def _stitched(places: list, features: list[dict]) -> dict:
+    places = [tf.cast(place, tf.int32) for place in places]
+    shared = features[0].keys() & set.intersection(*(set(each) for each in features))
+    return {key: tf.dynamic_stitch(places, _same_length([each[key] for each in features])) for key in sorted(shared)}
+
+
+def _same_length(values: list) -> list:
+    """Sequences of the sets of a mix, padded with 0 to the longest."""
+    if values[0].shape.rank < 2 or all(value.shape[1] is not None for value in values):
+        return values
+    longest = tf.reduce_max([tf.shape(value)[1] for value in values])
+    return [tf.pad(v, [[0, 0], [0, longest - tf.shape(v)[1]]] + [[0, 0]] * (v.shape.rank - 2)) for v in values]
+
+
+def _element_spec(part: Part) -> dict[str, tf.TensorSpec]:
+    """{feature: shape without the batch and type} of what the operations give."""
+
+    def features(indices, seeds):
+        return part.treat(part.source.read(indices), seeds)
+
+    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.uint64))
+    found = tf.function(features).get_concrete_function(*signature).structured_outputs
+    for key in ("inputs", "targets"):
+        if key not in found:
+            cure = "; add the operation `window` or `inputs_as_targets`" if key == "targets" else ""
+            raise ConfigError(f"data.ops: {part.name}: expected {key} after all operations, got {', '.join(sorted(found))}{cure}")
+    if found["inputs"].dtype == tf.string:
+        raise ConfigError(
+            f"data.ops: {part.name}: expected numbers as inputs, got text or encoded images; add `tokenise` or `decode_image`"
+        )
+    if found["targets"].dtype == tf.string:
+        raise ConfigError(f"data.ops: {part.name}: expected numbers as targets, got text; add {{name: tokenise, of: targets}}")
+    return {
+        key: tf.TensorSpec(value.shape[1:], value.dtype) for key, value in found.items() if key in ("inputs", "targets", "sample_weight")
+    }
+
+
+def _check_same(first: Part, first_spec, other: Part, other_spec) -> None:
+    for key in sorted(first_spec.keys() | other_spec.keys()):
+        a, b = first_spec.get(key), other_spec.get(key)
+        if a != b:
+            raise ConfigError(
+                f"data: {key}: {first.name} has {_shown(a)}, {other.name} has {_shown(b)}; expected the same: give one of them operations"
+            )
+    if first.source.class_names != other.source.class_names:
+        a, b = (", ".join(part.source.class_names[:12]) or "none" for part in (first, other))
+        raise ConfigError(f"data: classes: {first.name} has {a}, {other.name} has {b}; expected the same")
+    if vocabulary(first.ops) != vocabulary(other.ops):
+        raise ConfigError(f"data: vocabulary: {first.name} and {other.name} have different ones; put `tokenise` into data.ops, for both")
+
+
+def _shown(spec) -> str:
+    return "none" if spec is None else f"{spec.dtype.name} {spec.shape.as_list()}"
+
+
+def open_mix(data: Data, split: str, training: bool) -> Mix:
+    """The data sets of a split with the operations for training or for evaluation."""
+    parts, described = [], data.parts(split)
+    blocks = data.order.blocks if training else None
+    for part, count in zip(described, slots([part.rate for part in described]), strict=True):
+        source = data_loader.load(part.dataset, split, part.directory)
+        if blocks and source.block_length:
+            source = replace(source, read=source.read_in_blocks(2 * blocks))  # one group is read while another is used
+        first, rest = part.first_ops, [*(part.train_ops if training else part.eval_ops), *part.ops]
+        if data.cache and first:
+            source, first = cached(replace(source, name=part.name), first), []
+        parts.append(Part(part.name, source, [*first, *rest], count))
+    if blocks and not any(part.source.block_length for part in parts):
+        raise ConfigError(f"data.order.blocks: expected a set in shards, such as `records`, got {', '.join(part.name for part in parts)}")
+    return Mix(parts)
+
+
+def spec_of(mix: Mix) -> Spec:
+    """What a network must know of these examples."""
+    inputs, targets, ops = mix.element_spec["inputs"], mix.element_spec["targets"], mix.parts[0].ops
+    return Spec(
+        input_shape=inputs.shape.as_list(),
+        input_dtype=inputs.dtype.name,
+        target_shape=targets.shape.as_list(),
+        target_dtype=targets.dtype.name,
+        num_classes=len(mix.class_names),
+        class_names=list(mix.class_names),
+        vocabulary_size=len(vocabulary(ops, "inputs")),
+        target_vocabulary_size=len(vocabulary(ops, "targets")),
+    )
+
+
+def check_spec(expected: Spec, mix: Mix) -> None:
+    """Raises DataError where other data than the network was built for would not fit it."""
+    found = spec_of(mix)
+    for field in Spec.model_fields:
+        want, got = getattr(expected, field), getattr(found, field)
+        if want != got:
+            raise DataError(f"{mix.name}: {field}: expected {want}, as in training, got {got}")
+
+
+# ---------------------------------------------------------------------------------------------------------- batches
+
+
+def train_batches(mix: Mix, batch_size: int, seed: int, start: int = 0, stop: int | None = None, batch_ops=(), blocks: int = 0):
     """A tf.data.Dataset of the shuffled batches of steps [start, stop); endless without `stop`."""
-    if len(source) < batch_size:
-        raise DataError(f"{source.name}: expected at least one batch of {batch_size} examples, got {len(source)}")
+    if len(mix) < batch_size:
+        raise DataError(f"{mix.name}: expected at least one batch of {batch_size} examples, got {len(mix)}")
+    if batch_ops and batch_size % 2:
+        raise ConfigError(f"data.batch_ops: {batch_ops[0].name}: expected an even train.batch_size, got {batch_size}")
     stop = (1 << 62) // batch_size if stop is None else stop
 
-    def indices_of(steps):
+    def ids_of(steps):
         positions = steps[:, tf.newaxis] * batch_size + tf.range(batch_size, dtype=tf.int64)  # (steps,) -> (steps, batch)
-        return positions, order(seed, positions, len(source))
+        return positions, *mix.ids(seed, positions, blocks)
 
-    def batches_of(positions, indices):
+    def batches_of(positions, number, ids):
         """Several steps at once: reading and operations cost little more for a group than for one small batch."""
-        positions, indices = tf.reshape(positions, [-1]), tf.reshape(indices, [-1])
-        batch = _batch(source, ops, indices, fold(seed, positions), tf.ones_like(indices, tf.float32))
-        return {key: tf.reshape(value, [-1, batch_size, *value.shape[1:]]) for key, value in batch.items()}
+        positions, number, ids = (tf.reshape(part, [-1]) for part in (positions, number, ids))
+        seeds = fold(seed, positions)
+        features = mix.features(number, ids, seeds)
+        for number_of_op, config in enumerate(batch_ops):
+            features = BATCH_OPS[config.name](
+                features, fold(seeds, _BATCH_OPS_DRAW + number_of_op), config, num_classes=len(mix.class_names)
+            )
+        batch = _batch(features, ids, tf.ones_like(ids, tf.float32))
+        return {key: _in_steps(value, batch_size) for key, value in batch.items()}
 
+    group = max(1, min(_EXAMPLES_AT_ONCE, _BYTES_AT_ONCE // _bytes_of(mix)) // batch_size)
     steps = tf.data.Dataset.range(start, stop)
-    order_of_steps = steps.batch(max(1, _POSITIONS_AT_ONCE // batch_size)).map(indices_of).unbatch()
-    group = max(1, _EXAMPLES_AT_ONCE // batch_size)
-    return _finish(order_of_steps.batch(group).map(batches_of, num_parallel_calls=tf.data.AUTOTUNE).unbatch())
+    ids_of_steps = steps.batch(max(1, _POSITIONS_AT_ONCE // batch_size)).map(ids_of).unbatch()
+    if group == 1:  # no copy into groups and out of them
+        one_step = ids_of_steps.map(lambda *ids: _only(batches_of(*ids)), num_parallel_calls=tf.data.AUTOTUNE)
+        return _finish(one_step)
+    return _finish(ids_of_steps.batch(group).map(batches_of, num_parallel_calls=tf.data.AUTOTUNE).unbatch())
 
 
-def eval_batches(source: data_loader.Source, ops: list, batch_size: int):
-    """(dataset, number of batches): every example once, in the source's order; the last batch padded with weight 0."""
-    length = len(source)
+def eval_sets(mix: Mix, batch_size: int) -> list[tuple[str, tf.data.Dataset, int]]:
+    """[(name, batches, their number)] of each data set: every example once, in order; the last batch padded with weight 0."""
+    return [(part.name, *_eval_batches(part, batch_size, int(offset))) for part, offset in zip(mix.parts, mix.offsets, strict=False)]
+
+
+def _eval_batches(part: Part, batch_size: int, offset: int):
+    length = len(part.source)
 
     def batch(step):
         positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-        sample_weight = tf.cast(positions < length, tf.float32)
-        return _batch(source, ops, tf.minimum(positions, length - 1), fold(0, positions), sample_weight)
+        weight = tf.cast(positions < length, tf.float32)
+        indices = tf.minimum(positions, length - 1)
+        features = part.treat(part.source.read(indices), fold(0, positions))
+        return _only({key: _in_steps(value, batch_size) for key, value in _batch(features, indices + offset, weight).items()})
 
     num_batches = math.ceil(length / batch_size)
     return _finish(tf.data.Dataset.range(num_batches).map(batch, num_parallel_calls=tf.data.AUTOTUNE)), num_batches
 
 
-def _batch(source, ops, indices, seeds, sample_weight):
-    features = apply_ops(source.read(indices), seeds, ops, len(source.class_names))
-    return {"inputs": features["inputs"], "targets": features["targets"], "sample_weight": sample_weight, "id": indices}
+def _batch(features, ids, weight):
+    """`weight` [n] of the examples, spread over the items of sequences, whose padding weighs nothing."""
+    if "sample_weight" in features:
+        weight = features["sample_weight"] * weight[:, tf.newaxis]
+    return {"inputs": features["inputs"], "targets": features["targets"], "sample_weight": weight, "id": ids}
+
+
+def _in_steps(value: tf.Tensor, batch_size: int) -> tf.Tensor:
+    """[steps * batch, ...] -> [steps, batch, ...], also where only the graph knows the length of the sequences."""
+    split = tf.reshape(value, tf.concat([[-1, batch_size], tf.shape(value)[1:]], axis=0))
+    return tf.ensure_shape(split, [None, batch_size, *value.shape[1:]])
+
+
+def _only(batches: dict) -> dict:
+    return {key: tf.squeeze(value, 0) for key, value in batches.items()}
+
+
+def _bytes_of(mix: Mix) -> int:
+    """Of one treated example, a length that is not known taken for 100."""
+    return sum(math.prod(size or 100 for size in spec.shape.as_list()) * spec.dtype.size for spec in mix.element_spec.values())
 
 
 def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -94,27 +325,60 @@ def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.prefetch(4).with_options(options)
 
 
-def open_source(data: Data, split: str) -> data_loader.Source:
-    return data_loader.load(data.dataset(split), split, data.dir)
+# ---------------------------------------------------------------------------------------------------------- preview
 
 
-def spec_of(batches: tf.data.Dataset, source: data_loader.Source) -> Spec:
-    """What a network must know of these batches."""
-    inputs, targets = batches.element_spec["inputs"], batches.element_spec["targets"]
-    return Spec(
-        input_shape=inputs.shape[1:].as_list(),
-        input_dtype=inputs.dtype.name,
-        target_shape=targets.shape[1:].as_list(),
-        target_dtype=targets.dtype.name,
-        num_classes=len(source.class_names),
-        class_names=list(source.class_names),
-    )
+def preview(config: train_config.TrainConfig, path: Path, count: int, split: str) -> dict:
+    """Draws the first `count` examples of a split, after everything that is done to them, with their targets."""
+    mix = open_mix(measured(config.data), split, training=split == "train")
+    count = min(count, len(mix))
+    if split == "train":
+        count += count % 2 * (1 if count < len(mix) else -1)  # even, for operations between examples
+        batches = train_batches(mix, count, config.train.seed, 0, 1, config.data.batch_ops, config.data.order.blocks or 0)
+    else:
+        batches = eval_sets(mix, count)[0][1]
+    with naming_examples(mix, lambda: range(len(mix))):
+        batch = {key: value.numpy() for key, value in next(iter(batches)).items()}
+    inputs, spec = batch["inputs"], spec_of(mix)
+    words, target_words = (vocabulary(mix.parts[0].ops, of) for of in ("inputs", "targets"))
+    cells = []
+    for number, example in enumerate(batch["id"]):
+        shown = " ".join(words[token] for token in inputs[number] if token) if spec.vocabulary_size else inputs[number]
+        name = mix.parts[int(np.searchsorted(mix.offsets, example, side="right")) - 1].name
+        target = _target_text(batch["targets"][number], batch["sample_weight"][number], spec, target_words)
+        cells.append((shown, f"{name}: {target}" if len(mix.parts) > 1 else target))
+    contact_sheet(path, cells)
+    return {"preview": str(path), "data": mix.name, "split": split, "examples": len(cells), "inputs": list(inputs.shape[1:])}
 
 
-def check_spec(expected: Spec, batches: tf.data.Dataset, source: data_loader.Source) -> None:
-    """Raises DataError where other data than the network was built for would not fit it."""
-    found = spec_of(batches, source)
-    for field in Spec.model_fields:
-        want, got = getattr(expected, field), getattr(found, field)
-        if want != got:
-            raise DataError(f"{source.name}: {field}: expected {want}, as in training, got {got}")
+def _target_text(target, weight, spec: Spec, words: list) -> str:
+    if spec.target_vocabulary_size:
+        return " ".join(words[token] for token in target if token)
+    if spec.num_classes and np.issubdtype(target.dtype, np.integer):
+        return " ".join(spec.class_names[item] for item, used in zip(np.atleast_1d(target), np.atleast_1d(weight), strict=True) if used)
+    if spec.num_classes and target.shape == (spec.num_classes,):  # soft
+        return ", ".join(f"{spec.class_names[place]} {target[place]:.2f}" for place in np.argsort(-target)[:3] if target[place] > 0)
+    return ", ".join(f"{value:.4g}" for value in target.ravel()[:4]) + (" ..." if target.size > 4 else "")
+
+
+# ------------------------------------------------------------------------------------------------- damaged examples
+
+
+@contextmanager
+def naming_examples(mix: Mix, ids):
+    """Turns an error of the pipeline into a DataError that names the example: the first of `ids()` that fails alone."""
+    try:
+        yield
+    except READING_ERRORS as error:
+
+        def features(some):
+            number = tf.searchsorted(tf.constant(mix.offsets, tf.int64), some, side="right", out_type=tf.int64) - 1
+            return mix.features(number, some, fold(0, some))
+
+        if reason := first_failure(error, features, ids(), mix.locate):
+            raise DataError(reason) from error
+        raise
+
+
+if __name__ == "__main__":
+    program.run(COMMAND, lambda: preview(*PREPARED, COMMAND.count, COMMAND.split))

@@ -11,6 +11,7 @@ Exit codes: 0 ok, 1 bug (traceback), 2 configuration or usage, 3 data, 4 checkpo
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -67,13 +68,14 @@ class Command:
         self.flags.set_gnu_getopt(True)  # flags may follow key=value words
         self.string = self._definer(flags.DEFINE_string)
         self.boolean = self._definer(flags.DEFINE_boolean)
+        self.integer = self._definer(flags.DEFINE_integer)
         self.choice = self._definer(flags.DEFINE_enum)
         self.boolean("help", False, "Print this text.")
         self.boolean("traceback", False, "Show the traceback of an expected failure as well.")
         self.overrides: list[str] = []
 
     def _definer(self, define):
-        return lambda *arguments: define(*arguments, flag_values=self.flags)
+        return lambda *arguments, **limits: define(*arguments, flag_values=self.flags, **limits)
 
     def __getattr__(self, flag: str):
         return getattr(self.flags, flag)
@@ -183,9 +185,24 @@ def _explained(failure: Exception) -> tuple[str, int | None]:
     return "", None
 
 
+def reason_of(error: Exception, item: str) -> str:
+    """One line for an error of TensorFlow while it read or treated `item`.
+
+    A DataError that a Python function raised inside a graph comes out as text, with its own item.
+    """
+    if isinstance(error, DataError):
+        return str(error)
+    if told := re.search(r"DataError: ([^\n]*)", str(error)):
+        return told[1]
+    # A message of TensorFlow may quote bytes that are no text; it has names of nodes, and before its last line a stack.
+    text = error.object.decode(errors="backslashreplace") if isinstance(error, UnicodeDecodeError) else str(error)
+    text = re.sub(r"\{\{.*?\}\}|\[\[.*|\[Op:.*|Error in user-defined function passed to .*? with iterator: \S+", "", text)
+    return f"{item}: {[line.strip() for line in text.splitlines() if line.strip()][-1]}"
+
+
 def _import_tensorflow_quietly() -> None:
     """Imports TensorFlow with its start-up notes (written by C++ straight to descriptor 2) kept for a failure only."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # at 2, oneDNN writes a line for each kernel that it does not take
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     sys.stderr.flush()
     real_stderr = os.dup(2)

@@ -8,19 +8,23 @@ setup(
     description="A modular TensorFlow training codebase to fork: one training code, N models.",
     python_requires=">=3.11,<3.14",
     py_modules=[
-        "checkpoint", "data_config", "data_loader", "eval", "input_ops", "model", "model_config", "optimizer",
-        "preprocess_data", "program", "summary", "train_config", "trainer", "typed_yaml",
+        "checkpoint", "data_config", "eval", "image_ops", "input_ops", "model", "model_config", "optimizer", "order",
+        "preprocess_data", "program", "records", "sequence_ops", "stateless", "summary", "train_config", "trainer", "typed_yaml",
     ],
-    packages=["models"],
+    packages=["data_loader", "models"],
     install_requires=[
         "tensorflow>=2.21",
         "keras>=3.15.1",  # earlier ones load hostile files and distribute wrongly
         "tensorboard",  # tf.summary needs it and TensorFlow no longer brings it
         "numpy",
+        "pillow",  # contact sheets
         "absl-py",
         "pyyaml",
         "pydantic>=2",
         "rich",
     ],
-    extras_require={"test": ["pytest", "pytest-timeout", "pytest-xdist", "ruff"]},
+    extras_require={
+        "test": ["pytest", "pytest-timeout", "pytest-xdist", "ruff"],
+        "tfds": ["tensorflow-datasets", "array_record", "importlib_resources"],
+    },
 )  # fmt: skip

@@ -12,13 +12,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError, field_validator, model_validator
 
 import typed_yaml
-from data_config import DatasetConfig, OpConfig, Spec
+from data_config import BatchOpConfig, Dataset, DatasetConfig, OpConfig, Spec
 from model_config import ModelConfig
 from program import ConfigError
-from typed_yaml import Bool, Float, Int, Section, one_of
+from typed_yaml import Bool, Float, Int, Regex, Section, one_of
 
 
 def _duration(value):
@@ -34,16 +34,7 @@ def _duration(value):
     raise ValueError(f"expected a number of steps above 0 or text such as '3 epochs', got {typed_yaml.show(value)}")
 
 
-def _regex(value: str) -> str:
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise ValueError(f"expected a regular expression, got {value!r}: {error}") from None
-    return value
-
-
 Duration = Annotated[int | str, BeforeValidator(_duration)]
-Regex = Annotated[str, AfterValidator(_regex)]
 Rate = Annotated[Float, Field(ge=0, lt=1)]
 Mode = Literal["max", "min"]
 
@@ -58,18 +49,87 @@ class Classification(Section):
 TaskConfig = one_of(Classification)
 
 
-class Data(Section):
-    train: DatasetConfig = Field(description="Training set.")
-    valid: DatasetConfig | None = Field(None, description="Validation set; null: the `valid` split of data.train.")
-    test: DatasetConfig | None = Field(None, description="For eval.py --split test; null: the `test` split of data.valid.")
-    dir: str | None = Field(None, description="Directory of data sets that do not come with the project.")
-    train_ops: list[OpConfig] = Field([], description="Operations on training examples only, before `ops`.")
-    ops: list[OpConfig] = Field([], description="Operations on all examples.")
+Rates = dict[str, Annotated[Float, Field(gt=0)]]
+_DATASETS = {section.model_fields["name"].annotation.__args__[0] for section in typed_yaml.members(DatasetConfig)}
+_Choice = Annotated[
+    Annotated[DatasetConfig, Tag("one")] | Annotated[Rates, Field(min_length=1), Tag("mix")],
+    Discriminator(lambda value: "mix" if isinstance(value, dict) and "name" not in value else "one"),
+]
 
-    def dataset(self, split: Literal["train", "valid", "test"]):
-        """The data set whose `split` is asked for."""
+
+class Order(Section):
+    blocks: Int | None = Field(None, ge=1, description="Shuffle shards, then examples in groups of so many: long reads; null: all at once.")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One data set of a mix, with everything that it takes from the section `data` filled in."""
+
+    name: str
+    rate: float
+    dataset: Dataset
+    directory: str | None
+    first_ops: list
+    train_ops: list
+    eval_ops: list
+    ops: list
+
+
+class Data(Section):
+    sources: dict[str, DatasetConfig] = Field({}, description="Data sets under names of your own, for `train`, `valid`, `test`.")
+    train: _Choice = Field(description="Training set: a name, a section with a `name`, or a mix {name: rate, name: rate}.")
+    valid: _Choice | None = Field(None, description="Validation set or sets; null: the `valid` split of data.train.")
+    test: _Choice | None = Field(None, description="For eval.py --split test; null: the `test` split of data.valid.")
+    dir: str | None = Field(None, description="Directory of data sets that do not come with the project.")
+    first_ops: list[OpConfig] = Field([], description="Operations on all examples, before any other; none of them random.")
+    train_ops: list[OpConfig] = Field([], description="Operations on training examples only, before `ops`.")
+    eval_ops: list[OpConfig] = Field([], description="Operations on validation and test examples only, before `ops`.")
+    ops: list[OpConfig] = Field([], description="Operations on all examples.")
+    batch_ops: list[BatchOpConfig] = Field([], description="Operations between the training examples of a batch, after all others.")
+    order: Order = Field(Order(), description="How training examples are shuffled.")
+    cache: Bool = Field(False, description="Keep what `first_ops` give: in memory if it fits, else in a temporary memory-mapped file.")
+
+    @field_validator("train", "valid", "test", mode="before")
+    @classmethod
+    def _by_name(cls, value, info):
+        """A bare name stands for the section of `sources` that has it, else for the data set without options."""
+        sources = info.data.get("sources", {})
+        names = [value] if isinstance(value, str) else value if isinstance(value, dict) and "name" not in value else []
+        for name in names:
+            if name not in sources and name not in _DATASETS:
+                raise ValueError(typed_yaml.unknown_name(name, [*sources, *_DATASETS]))
+            if isinstance(value, dict) and name not in sources:
+                _alone(name)
+        return sources.get(value, {"name": value}) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _nothing_random_first(self):
+        for op in [*self.first_ops, *(op for part in self.parts("train") for op in part.first_ops)]:
+            if op.random:
+                raise ValueError(f"first_ops: expected nothing random, got {op.name!r}; put it into train_ops")
+        return self
+
+    def parts(self, split: Literal["train", "valid", "test"]) -> list[Part]:
+        """The data sets whose `split` is asked for: one, or those of a mix."""
         choices = {"train": [self.train], "valid": [self.valid, self.train], "test": [self.test, self.valid, self.train]}
-        return next(choice for choice in choices[split] if choice is not None)
+        choice = next(choice for choice in choices[split] if choice is not None)
+        if isinstance(choice, Dataset):
+            return [self._part(choice.name, 1.0, choice)]
+        return [self._part(name, rate, self.sources.get(name) or _alone(name)) for name, rate in choice.items()]
+
+    def _part(self, name: str, rate: float, dataset: Dataset) -> Part:
+        own = {key: getattr(dataset, key) for key in ("first_ops", "train_ops", "eval_ops", "ops")}
+        ops = {key: getattr(self, key) if value is None else value for key, value in own.items()}
+        return Part(name, rate, dataset, dataset.dir or self.dir, **ops)
+
+
+def _alone(name: str) -> Dataset:
+    """The data set of a bare name in a mix. Raises ValueError for one that needs options."""
+    try:
+        return TypeAdapter(DatasetConfig).validate_python({"name": name})
+    except ValidationError as error:
+        missing = ", ".join(str(detail["loc"][-1]) for detail in error.errors())
+        raise ValueError(f"{name} needs {missing}: describe it in data.sources under a name of your own") from None
 
 
 # ------------------------------------------------------------------------------------------------- optimizer, schedule
@@ -328,7 +388,7 @@ def describe_config(path: str | Path, overrides: list[str] = ()) -> str:
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """`key: old -> new` of every field that differs, apart from what may change in a run (where its data lies)."""
     before, after = (dict(typed_yaml.flatten(c.model_dump(mode="json", by_alias=True))) for c in (old, new))
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and key != ("data", "dir")]
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and (key[0], key[-1]) != ("data", "dir")]
     return [f"{'.'.join(key)}: {typed_yaml.to_text(before.get(key))} -> {typed_yaml.to_text(after.get(key))}" for key in keys]
 
 

@@ -16,6 +16,7 @@ COMMAND = program.Command("trainer", "python trainer.py --config FILE [--run_dir
 COMMAND.string("config", None, "The run's YAML file; see configs/.")
 COMMAND.string("run_dir", None, "Where the run lives; runs/<config name> if absent.")
 COMMAND.boolean("print_config", False, "Print every field, its value and where the value came from.")
+COMMAND.boolean("allow_changed_data", False, "Go on although the training data are not those with which the run began.")
 COMMAND.choice("debug", None, ["fdr", "overfit", "profile"], "One batch of everything; learn one batch; where the time goes.")
 
 
@@ -47,11 +48,11 @@ import tensorflow as tf
 
 import checkpoint
 import input_ops
-from data_loader import Source
 from eval import Evaluator, update_metrics
 from model import Task, build_model, build_task, named_variables, read_variables, write_variables
 from optimizer import build_optimizer, build_schedule
-from preprocess_data import fold
+from preprocess_data import measured
+from stateless import fold
 from summary import MetricsLog, Screen, Stopwatch, TensorBoard, environment
 from train_config import Clock, TrainConfig
 
@@ -163,50 +164,49 @@ class Run:
     """Everything that a run is made of, before its first step."""
 
     config: TrainConfig
-    source: Source
+    mix: input_ops.Mix
     clock: Clock
     total_steps: int
     train_step: TrainStep
     evaluator: Evaluator
     batches_from: Callable[[int], tf.data.Dataset]  # step -> the training batches from there on, endless
-    valid: tuple[tf.data.Dataset, int]  # batches that hold every example once, and their number
+    valid_mix: input_ops.Mix
+    valid: list[tuple[str, tf.data.Dataset, int]]  # of each set: batches that hold every example once, and their number
     valid_from: Callable[[int], tf.data.Dataset]  # batch -> shuffled validation batches from there on, endless
 
 
 def build_run(config: TrainConfig, debug: str | None = None) -> Run:
-    data, train = config.data, config.train
-    source = input_ops.open_source(data, "train")
-    ops = [*data.train_ops, *data.ops]
+    data, train = measured(config.data), config.train
+    mix, blocks = input_ops.open_mix(data, "train", training=True), data.order.blocks or 0
 
     def batches_from(step: int):
-        batches = input_ops.train_batches(source, ops, train.batch_size, train.seed, step)
+        batches = input_ops.train_batches(mix, train.batch_size, train.seed, step, batch_ops=data.batch_ops, blocks=blocks)
         return batches.take(1).cache().repeat() if debug == "overfit" else batches
 
-    batches = batches_from(0)
-    spec = input_ops.spec_of(batches, source)
-    config = config.model_copy(update={"spec": spec})
+    spec = input_ops.spec_of(mix)
+    config = config.model_copy(update={"data": data, "spec": spec})
     if debug == "overfit":
-        valid, valid_from = (batches.take(1), 1), batches_from
+        valid_mix, valid, valid_from = mix, [(mix.name, batches_from(0).take(1), 1)], batches_from
     else:
-        valid_source = input_ops.open_source(data, "valid")
-        valid = input_ops.eval_batches(valid_source, data.ops, train.batch_size)
-        input_ops.check_spec(spec, valid[0], valid_source)
-        valid = (valid[0].take(1), 1) if debug == "fdr" else valid
+        valid_mix = input_ops.open_mix(data, "valid", training=False)
+        input_ops.check_spec(spec, valid_mix)
+        valid = input_ops.eval_sets(valid_mix, train.batch_size)
+        valid = [(name, batches.take(1), 1) for name, batches, _ in valid] if debug == "fdr" else valid
 
         def valid_from(batch: int):
-            return input_ops.train_batches(valid_source, data.ops, min(train.batch_size, len(valid_source)), train.seed + 1, batch)
+            return input_ops.train_batches(valid_mix, min(train.batch_size, len(valid_mix)), train.seed + 1, batch)
 
-    clock = Clock(train.batch_size, len(source))
+    clock = Clock(train.batch_size, len(mix))
     total_steps = clock.total_steps(train)
     model, task = build_model(config.model, spec, train.seed), build_task(config.task, spec)
     schedule = build_schedule(config.optimizer, clock, total_steps)
     optimizer = build_optimizer(config.optimizer, schedule, model)
     train_step = TrainStep(model, task, optimizer, schedule, train.seed, config.optimizer.clip_norm)
-    evaluator = Evaluator(model, task)
+    evaluator = Evaluator(model, task, apart=len(valid) > 1)
     for section in (config.checkpoint.best, config.early_stopping):
         if section and section.metric not in evaluator.metrics:
             raise ConfigError(f"metric: unknown name {section.metric!r}; expected one of {', '.join(evaluator.metrics)}")
-    return Run(config, source, clock, total_steps, train_step, evaluator, batches_from, valid, valid_from)
+    return Run(config, mix, clock, total_steps, train_step, evaluator, batches_from, valid_mix, valid, valid_from)
 
 
 @dataclass
@@ -241,7 +241,9 @@ def better(mode: str, value: float, than: float) -> bool:
     return value > than if mode == "max" else value < than
 
 
-def train_and_evaluate(config: TrainConfig, run_dir: Path, *, debug: str | None = None, on_eval=None) -> dict:
+def train_and_evaluate(
+    config: TrainConfig, run_dir: Path, *, debug: str | None = None, on_eval=None, allow_changed_data: bool = False
+) -> dict:
     """Trains to the end, going on from the newest checkpoint of `run_dir` if there is one; returns what is printed.
 
     `on_eval(step, metrics)` is called after each full validation; a true answer ends the run there.
@@ -251,7 +253,7 @@ def train_and_evaluate(config: TrainConfig, run_dir: Path, *, debug: str | None 
     with checkpoint.lock(run_dir):
         with watch("start-up"):
             run = build_run(config, debug)
-            progress = resume(run, run_dir)
+            progress = resume(run, run_dir, allow_changed_data)
             step = int(run.train_step.step.numpy())
         if progress.finished:
             program.warn(f"{run_dir}: already at step {step} of {run.total_steps}: nothing to do")
@@ -266,7 +268,7 @@ def train_and_evaluate(config: TrainConfig, run_dir: Path, *, debug: str | None 
         return result | {"valid": progress.valid} | ({"best": best} if best else {})
 
 
-def resume(run: Run, run_dir: Path) -> Progress:
+def resume(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
     """Brings `run` to the newest checkpoint of its directory, or writes the directory's first files."""
     directory, config_file = run_dir / "checkpoints", run_dir / "config.yaml"
     if config_file.exists():
@@ -282,8 +284,11 @@ def resume(run: Run, run_dir: Path) -> Progress:
     progress = Progress()
     if newest is not None:
         state = checkpoint.read_state(newest)
-        if state["data"] != run.source.fingerprint:
-            raise CheckpointError(f"{run.source.name}: the data has changed since this run began; expected the same, or another --run_dir")
+        if state["data"] != run.mix.fingerprint:
+            message = f"{run.mix.name}: the data have changed since this run began"
+            if not allow_changed_data:
+                raise CheckpointError(f"{message}; expected the same, --allow_changed_data, or another --run_dir")
+            program.warn(f"warning: {message}: from here on this is not the run that it would have been")
         variables = run.train_step.variables()
         checkpoint.restore(newest, variables, read_variables, groups=tuple({name.split("/")[0] for name in variables}))
         progress = Progress(**state["progress"])
@@ -317,8 +322,10 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
             table = screen.variables({v.path: v for v in train_step.model.weights})
             tensorboard.texts({"config": (run_dir / "config.yaml").read_text(), "variables": table})
             tensorboard.graph(train_step.model, config.spec)
+    for line in run.mix.shares(total * clock.batch_size) if len(run.mix.parts) > 1 else ():
+        screen.line(f"data: {line}")
     with watch("validating"):  # a broken evaluation costs seconds here, not an epoch
-        evaluate(iter(run.valid[0]), min(2, run.valid[1]))
+        evaluate.whole([(name, valid, min(2, number)) for name, valid, number in run.valid], run.valid_mix)
     batches = iter(run.batches_from(step))
     if stepwise:
         valid_batches = iter(run.valid_from(clock.times_due(step, stepwise_every) * stepwise.batches))
@@ -331,7 +338,7 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
         ends = [total, max(step + 1, inspect_at - 1), step + max(1, int(SECONDS_PER_CALL / seconds_per_step))]
         num_steps = min(ends + [clock.next_due(step, every) or total for every in cadences]) - step
         call_begin = time.perf_counter()
-        with watch("training"):
+        with watch("training"), input_ops.naming_examples(run.mix, lambda step=step, ahead=num_steps: upcoming(run, step, ahead)):
             if inspect_at == step + 1:
                 finite, batch, gradients = train_step.inspect(batches)
             else:
@@ -359,12 +366,12 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
                 readings = {name: float(value) for name, value in train_step.read_metrics().items()}
             log("train", readings | {"examples_per_second": clock.batch_size / seconds_per_step})
         if clock.is_due(step, stepwise_every):
-            with watch("validating"):
+            with watch("validating"), input_ops.naming_examples(run.valid_mix, lambda: range(len(run.valid_mix))):
                 metrics = evaluate(valid_batches, stepwise.batches)
             log("valid_batches", metrics)
         if clock.is_due(step, validate.every) or progress.finished:
             with watch("validating"):
-                metrics = evaluate(iter(run.valid[0]), run.valid[1])
+                metrics = evaluate.whole(run.valid, run.valid_mix)
             log("valid", metrics)
             is_best = progress.update(config, step, metrics)
             progress.finished |= bool(on_eval and on_eval(step, metrics))
@@ -372,7 +379,7 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
             with watch("saving"):
                 metrics_log.flush()
                 tensorboard.flush()
-                state = {"step": step, "data": run.source.fingerprint, "progress": asdict(progress)}
+                state = {"step": step, "data": run.mix.fingerprint, "progress": asdict(progress)}
                 checkpoint.commit(checkpoints, step, lambda path: write_variables(path, variables), state)
                 last = list(checkpoint.steps_in(checkpoints))[-config.checkpoint.keep :]
                 checkpoint.keep_only(checkpoints, {*last, *(at for _, at in progress.best)})
@@ -386,6 +393,14 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
     return step
 
 
+def upcoming(run: Run, step: int, num_steps: int):
+    """Ids of the examples that the pipeline may have been treating when a call from `step` on failed."""
+    train = run.config.train
+    for at in range(step, step + num_steps + 512):  # the pipeline treats small batches in groups of up to 512 examples
+        positions = at * train.batch_size + tf.range(train.batch_size, dtype=tf.int64)
+        yield from run.mix.ids(train.seed, positions, run.config.data.order.blocks or 0)[1].numpy()
+
+
 def blown_up(run: Run) -> NumericsError:
     """Repeats the step that was not finite (it changed nothing) to say which variable and which examples."""
     step = int(run.train_step.step.numpy())
@@ -393,8 +408,9 @@ def blown_up(run: Run) -> NumericsError:
     named = zip(run.train_step.model.trainable_variables, gradients, strict=True)
     bad = next((v.path for v, gradient in named if not np.isfinite(gradient).all()), "the loss or the gradient's norm")
     ids = ", ".join(map(str, batch["id"].numpy()[:8]))
+    first = f"{run.mix.name}: the first is {run.mix.locate(int(batch['id'][0]))}"
     return NumericsError(
-        f"step {step + 1}: loss or gradient is NaN or infinite, first in {bad}; examples {ids}, ... of {run.source.name}; "
+        f"step {step + 1}: loss or gradient is NaN or infinite, first in {bad}; examples {ids}, ... of {first}; "
         "expected finite numbers: check the data, or try a lower optimizer.learning_rate or an optimizer.clip_norm"
     )
 
@@ -453,13 +469,15 @@ def debug_profile(config: TrainConfig, run_dir: Path) -> dict:
     return {"run_dir": str(run_dir), "ms_per_step": times}
 
 
-def main(config: TrainConfig, run_dir: Path, debug: str | None) -> dict:
+def main(config: TrainConfig, run_dir: Path, debug: str | None, allow_changed_data: bool) -> dict:
     if debug == "fdr":
         return debug_fdr(config)
     if debug == "overfit":
         return debug_overfit(config)
-    return debug_profile(config, run_dir) if debug == "profile" else train_and_evaluate(config, run_dir)
+    if debug == "profile":
+        return debug_profile(config, run_dir)
+    return train_and_evaluate(config, run_dir, allow_changed_data=allow_changed_data)
 
 
 if __name__ == "__main__":
-    program.run(COMMAND, lambda: main(CONFIG, RUN_DIR, COMMAND.debug))
+    program.run(COMMAND, lambda: main(CONFIG, RUN_DIR, COMMAND.debug, COMMAND.allow_changed_data))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Union
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from program import ConfigError
 
@@ -46,6 +46,17 @@ def _no_bool(value):
 Int = Annotated[int, BeforeValidator(_no_bool)]
 Float = Annotated[float, BeforeValidator(_no_bool)]
 Bool = Annotated[bool, Field(strict=True)]  # plain `bool` takes 1, "yes" and "off"
+
+
+def _regex(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"expected a regular expression, got {value!r}: {error}") from None
+    return value
+
+
+Regex = Annotated[str, AfterValidator(_regex)]
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -223,7 +234,7 @@ def _what(model: type[Section], detail: dict, path: tuple) -> str:
     if kind in ("union_tag_invalid", "literal_error"):
         expected = re.findall(r"'([^']*)'", str(context.get("expected_tags", context.get("expected"))))
         got = detail["input"].get("name") if isinstance(detail["input"], dict) else detail["input"]
-        return f"unknown name {show(got)}{_hint(str(got), expected)}"
+        return unknown_name(got, expected)
     if kind == "union_tag_not_found":
         return f"expected a section with a `name`, got {show(detail['input'])}"
     if kind == "value_error":
@@ -232,6 +243,10 @@ def _what(model: type[Section], detail: dict, path: tuple) -> str:
         return f"expected a section, got {show(detail['input'])}"
     expected = detail["msg"].replace("Input should be", "expected").split(", unable")[0].split(", got")[0]
     return f"{expected[0].lower() + expected[1:]}, got {show(detail['input'])}"
+
+
+def unknown_name(name, known: list[str]) -> str:
+    return f"unknown name {show(name)}{_hint(str(name), known)}"
 
 
 def _hint(word: str, known: list[str], verb: str = "did you mean") -> str:
@@ -324,9 +339,9 @@ def to_text(value) -> str:
     return text.strip().removesuffix("...").strip()
 
 
-def field_lines(model: type[Section], prefix: str = "") -> list[str]:
-    """One line per field: dotted key, default, description."""
-    lines = []
+def field_lines(model: type[Section], prefix: str = "", shown_at: dict | None = None) -> list[str]:
+    """One line per field: dotted key, default, description. A choice of sections is laid out once, then referred to."""
+    lines, shown_at = [], {} if shown_at is None else shown_at
     for name, field in model.model_fields.items():
         key = prefix + (field.alias or name)
         classes = members(field.annotation)
@@ -338,12 +353,15 @@ def field_lines(model: type[Section], prefix: str = "") -> list[str]:
                 lines.append(f"  {key:<32} {field.description or ''}{names} [{shown}]")
             continue
         tags = [_name_of(member) for member in classes]
+        if len(tags) > 1 and shown_at.setdefault(tuple(tags), key) != key:
+            lines.append(f"  {key:<32} {field.description or ''} (as {shown_at[tuple(tags)]}){' [null]' * (default is None)}")
+            continue
         chosen = "" if default is None else getattr(default, "name", "")
         shown = f" ({', '.join(tags)})" if all(tags) else ""
         lines.append(f"  {key:<32} {field.description or ''}{shown}{f' [{chosen}]' if chosen else ' [null]' * (default is None)}")
         owners: dict[str, list[str]] = {}  # a line that several members share stands once, with their names
         for member, tag in zip(classes, tags, strict=True):
-            for line in field_lines(member, f"{key}."):
+            for line in field_lines(member, f"{key}.", shown_at):
                 owners.setdefault(line, []).append(tag or "")
         for line, who in owners.items():
             lines.append(line + (f" {{{', '.join(who)}}}" if len(who) < len(classes) else ""))

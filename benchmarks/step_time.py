@@ -21,7 +21,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import input_ops
 import trainer
 from program import StopSignals
 from summary import Screen, Stopwatch
@@ -93,7 +92,7 @@ def keras_fit(run, batch_size: int, steps_per_execution: int):
         metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(5)],
         steps_per_execution=steps_per_execution,
     )
-    source = input_ops.open_source(run.config.data, "train")
+    source = run.mix.parts[0].source
     features = source.read(tf.range(len(source)))
     examples = STEPS[batch_size] * batch_size
     repeats = -(-examples // len(source))  # one long epoch, so that fit's cost per epoch does not count

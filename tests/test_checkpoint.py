@@ -360,7 +360,7 @@ def test_a_run_directory_deleted_by_its_run_does_not_hide_the_error(tmp_path):
 def test_a_run_directory_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with (
-        pytest.raises(ResourceError, match="file/run: cannot write the run directory: Not a directory"),
+        pytest.raises(ResourceError, match="file/run: cannot write here: Not a directory"),
         checkpoint.lock(tmp_path / "file/run"),
     ):
         pass

@@ -167,7 +167,7 @@ def test_files_that_are_no_configuration(tmp_path, content, message):
         ("data.train=mnits", "data.train", "unknown name 'mnits', did you mean 'mnist'?"),
         ("optimizer.name=adm", "optimizer.name", "unknown name 'adm', did you mean 'adam'?"),
         ("data.ops=[scal]", "data.ops.0", "unknown name 'scal', did you mean 'scale'?"),
-        ("data.train_ops.0.name=zzz", "data.train_ops.0.name", "expected one of one_hot, random_crop"),
+        ("data.train_ops.0.name=zzz", "data.train_ops.0.name", "unknown name"),
         ("checkpoint.best.mode=maximum", "checkpoint.best.mode", "did you mean 'max'?"),
         # durations and patterns
         ("train.log_every=0", "train.log_every", "expected a number of steps above 0 or text such as '3 epochs', got 0"),

@@ -1,4 +1,4 @@
-"""The order of the data, the operations on it, and the batches: invariants and numbers worked out by hand."""
+"""The order of the data, and the batches: invariants and numbers worked out by hand."""
 
 import math
 
@@ -8,16 +8,17 @@ import tensorflow as tf
 
 import data_loader
 import input_ops
-import typed_yaml
-from data_config import Fake, OneHot, OpConfig, RandomCrop, RandomFlip, RandomRotate, RandomShift, Scale, Standardise
-from preprocess_data import OPS, apply_ops, fold, mix64, uniform
-from program import ConfigError, DataError
+import order
+from data_config import Fake, RandomShift, Scale
+from input_ops import Mix
+from program import DataError
+from stateless import mix64
 
 
 def permutation(seed: int, epoch: int, length: int) -> np.ndarray:
     positions = tf.range(length, dtype=tf.int64)
     compiled = tf.function(
-        lambda k: input_ops.permutation(tf.constant(seed, tf.int64), tf.fill([length], tf.constant(epoch, tf.int64)), k, length)
+        lambda k: order.permutation(tf.constant(seed, tf.int64), tf.fill([length], tf.constant(epoch, tf.int64)), k, length)
     )
     return compiled(positions).numpy()
 
@@ -67,15 +68,15 @@ def z_value(a, b) -> float:
 
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_the_z_table_notices_a_weak_shuffle(monkeypatch, rounds):
-    monkeypatch.setattr(input_ops, "_ROUNDS", rounds)
+    monkeypatch.setattr(order, "_ROUNDS", rounds)
     weak = {**pairs_within(permutation(0, 0, 5_000)), "epoch": (permutation(0, 0, 5_000), permutation(0, 1, 5_000))}
     assert max(z_value(*pair) for pair in weak.values()) > 10
 
 
 def indices_of_steps(length: int, batch_size: int, seed: int, start: int, stop: int) -> list:
     """Example indices of each step, from the real pipeline."""
-    source = data_loader.from_arrays("numbers", {"inputs": np.arange(length), "targets": np.arange(length)}, ["a"])
-    return [batch["id"].numpy().tolist() for batch in input_ops.train_batches(source, [], batch_size, seed, start, stop)]
+    source = data_loader.from_arrays("numbers", {"inputs": np.arange(length), "targets": np.arange(length)})
+    return [batch["id"].numpy().tolist() for batch in input_ops.train_batches(Mix.of(source, []), batch_size, seed, start, stop)]
 
 
 def test_every_epoch_sees_every_example_once():
@@ -99,89 +100,6 @@ def test_a_far_step_is_reached_at_once():
     assert indices == permutation(5, epoch, 1000)[k : k + 16].tolist()
 
 
-# ------------------------------------------------------------------------------------------------------- operations
-
-
-IMAGES = np.arange(4 * 6 * 5 * 2, dtype=np.uint8).reshape(4, 6, 5, 2)  # no two pixels alike
-SEEDS = fold(0, tf.range(4))
-
-
-def run_op(config, inputs=IMAGES, seeds=SEEDS, targets=(0, 1, 2, 1)):
-    features = {"inputs": tf.constant(inputs), "targets": tf.constant(targets, tf.int64)}
-    return apply_ops(features, seeds, [config], num_classes=3)
-
-
-def test_scale_standardise_and_one_hot_by_hand():
-    assert run_op(Scale(name="scale"), np.array([[0, 51, 255]], np.uint8))["inputs"].numpy().tolist() == [[0.0, np.float32(0.2), 1.0]]
-    standardised = run_op(Standardise(name="standardise", mean=[1.0, 2.0], std=[2.0, 4.0]), np.array([[3.0, 10.0]], np.float32))
-    assert standardised["inputs"].numpy().tolist() == [[1.0, 2.0]]
-    assert run_op(OneHot(name="one_hot"))["targets"].numpy().tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0]]
-
-
-def test_random_shift_moves_each_image_by_a_whole_vector():
-    seeds = fold(1, tf.range(300))
-    shifted = run_op(RandomShift(name="random_shift", pixels=2), np.repeat(IMAGES[1:2], 300, 0), seeds, [0] * 300)["inputs"].numpy()
-    seen = set()
-    for image in shifted:
-        padded = np.pad(IMAGES[1], [(2, 2), (2, 2), (0, 0)])
-        matches = [(y, x) for y in range(5) for x in range(5) if np.array_equal(padded[y : y + 6, x : x + 5], image)]
-        assert len(matches) == 1
-        seen.add(matches[0])
-    assert len(seen) == 25  # every shift from (-2, -2) to (2, 2)
-
-
-def test_random_crop_cuts_windows_of_the_size():
-    cropped = run_op(RandomCrop(name="random_crop", size=(3, 4)))["inputs"].numpy()
-    for image, crop in zip(IMAGES, cropped, strict=True):
-        assert any(np.array_equal(image[y : y + 3, x : x + 4], crop) for y in range(4) for x in range(2))
-    with pytest.raises(ConfigError, match=r"at most the padded image, 8x7, got 9x4"):
-        run_op(RandomCrop(name="random_crop", size=(9, 4), padding=1))
-
-
-@pytest.mark.parametrize(("direction", "axis"), [("horizontal", 1), ("vertical", 0)])
-def test_random_flip_mirrors_about_half(direction, axis):
-    seeds = fold(2, tf.range(400))
-    flipped = run_op(RandomFlip(name="random_flip", direction=direction), np.repeat(IMAGES[:1], 400, 0), seeds, [0] * 400)["inputs"].numpy()
-    kinds = [0 if np.array_equal(image, IMAGES[0]) else 1 if np.array_equal(image, np.flip(IMAGES[0], axis)) else 2 for image in flipped]
-    assert set(kinds) == {0, 1}
-    assert 140 < sum(kinds) < 260  # 6 standard deviations
-
-
-def test_random_rotate_turns_about_the_centre():
-    """A quarter turn maps pixels to pixels; the centre stays; the angle stays in its range."""
-    images = np.zeros((200, 9, 9, 1), np.float32)
-    images[:, 4, 4] = 1.0  # the centre
-    images[:, 4, 8] = 1.0  # to its right
-    turned = run_op(RandomRotate(name="random_rotate", degrees=30), images, fold(3, tf.range(200)), [0] * 200)["inputs"].numpy()[..., 0]
-    np.testing.assert_allclose(turned[:, 4, 4], 1.0, atol=1e-5)
-    y, x = np.mgrid[:9, :9] - 4
-    outer = turned * (np.hypot(y, x) > 2)
-    angles = np.degrees(np.arctan2((outer * y).sum((1, 2)), (outer * x).sum((1, 2))))
-    assert -33 < angles.min() < -20 and 20 < angles.max() < 33
-
-
-@pytest.mark.parametrize("name", sorted(OPS))
-def test_operations_treat_an_example_alike_in_any_batch(name):
-    """What an example becomes depends on its own seed, not on its neighbours: so threads and towers cannot change it."""
-    options = {"standardise": {"mean": [0.1], "std": [2.0]}, "random_shift": {"pixels": 1}, "random_crop": {"size": (3, 3)}}
-    options["random_rotate"] = {"degrees": 40.0}
-    config = next(c for c in OP_CLASSES if c.model_fields["name"].annotation.__args__[0] == name)(name=name, **options.get(name, {}))
-    whole = run_op(config)
-    for i in range(4):
-        alone = run_op(config, IMAGES[i : i + 1], SEEDS[i : i + 1], [[0, 1, 2, 1][i]])
-        np.testing.assert_array_equal(whole["inputs"][i], alone["inputs"][0])
-        np.testing.assert_array_equal(whole["targets"][i], alone["targets"][0])
-
-
-OP_CLASSES = typed_yaml.members(OpConfig)
-
-
-def test_uniform_fills_its_range():
-    values = uniform(fold(0, tf.range(20_000)), 0, -1.0, 3.0).numpy()
-    assert values.min() >= -1 and values.max() < 3
-    assert abs(values.mean() - 1) < 0.05 and abs(values.var() - 16 / 12) < 0.05
-
-
 # ---------------------------------------------------------------------------------------------------------- batches
 
 
@@ -190,7 +108,7 @@ def test_augmented_batches_are_the_same_from_any_start_and_differ_between_epochs
     ops = [RandomShift(name="random_shift", pixels=2), Scale(name="scale")]
 
     def batches(start, stop):
-        return [batch["inputs"].numpy() for batch in input_ops.train_batches(source, ops, 16, 0, start, stop)]
+        return [batch["inputs"].numpy() for batch in input_ops.train_batches(Mix.of(source, ops), 16, 0, start, stop)]
 
     whole = batches(0, 8)
     np.testing.assert_array_equal(np.stack(batches(5, 8)), np.stack(whole[5:]))
@@ -198,14 +116,14 @@ def test_augmented_batches_are_the_same_from_any_start_and_differ_between_epochs
     def image_of(batches_, ids, example):
         return np.concatenate(batches_)[ids.index(example)]
 
-    ids = [i for batch in input_ops.train_batches(source, ops, 16, 0, 0, 8) for i in batch["id"].numpy().tolist()]
+    ids = [i for batch in input_ops.train_batches(Mix.of(source, ops), 16, 0, 0, 8) for i in batch["id"].numpy().tolist()]
     changed = [not np.array_equal(image_of(whole[:4], ids[:64], i), image_of(whole[4:], ids[64:], i)) for i in range(64)]
     assert sum(changed) > 48  # 24 of 25 shifts differ
 
 
 def test_evaluation_batches_hold_every_example_once_and_pad_with_weight_zero():
     source = data_loader.load(Fake(name="fake", size=10, shape=[2]), "valid", None)
-    dataset, number = input_ops.eval_batches(source, [], 4)
+    ((_, dataset, number),) = input_ops.eval_sets(Mix.of(source, []), 4)
     batches = list(dataset)
     assert number == len(batches) == 3
     weights = np.concatenate([batch["sample_weight"] for batch in batches])
@@ -217,4 +135,4 @@ def test_evaluation_batches_hold_every_example_once_and_pad_with_weight_zero():
 def test_too_small_a_set_is_refused():
     source = data_loader.load(Fake(name="fake", size=10, shape=[2]), "train", None)
     with pytest.raises(DataError, match="at least one batch of 11 examples, got 10"):
-        input_ops.train_batches(source, [], 11, 0)
+        input_ops.train_batches(Mix.of(source, []), 11, 0)

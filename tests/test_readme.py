@@ -6,10 +6,14 @@ import shlex
 
 import pytest
 from conftest import CONFIGS, ROOT
+from PIL import Image
+
+from data_loader import images
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line.split("  #")[0].strip() for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
-TRAINER = [command.split("&&")[-1].strip() for command in COMMANDS if "trainer.py" in command]
+TRAINER = [command.split("&&")[-1].strip() for command in COMMANDS if "trainer.py" in command and "photos.yaml" not in command]
+OWN_PHOTOS = README[README.index("### Your own photos") : README.index("| data set |")]
 
 
 def test_the_first_two_commands_set_up_and_run():
@@ -26,7 +30,7 @@ def test_every_config_has_its_row_and_header():
 
 
 def test_every_file_it_names_exists():
-    for name in set(re.findall(r"`([\w/]+\.(?:py|yaml|md))`", README)) - {"models/mynet.py", "config.yaml"}:
+    for name in set(re.findall(r"`([\w/]+\.(?:py|yaml|md))`", README)) - {"models/mynet.py", "config.yaml", "photos.yaml"}:
         assert (ROOT / name).exists(), name
 
 
@@ -68,3 +72,32 @@ def test_train_again_and_evaluate_from_another_directory(program, tmp_path):
     assert missing.stderr == "eval: error: mnist_sample: no split 'test'; it has train, valid\n"
     nowhere = program(ROOT / "eval.py", "--ckpt", tmp_path, cwd=tmp_path)
     assert nowhere.returncode == 4 and "found: moved, runs" in nowhere.stderr
+
+
+def test_its_flow_for_your_own_photos(program, tmp_path):
+    """From a folder of photos to training, mixing and records, with the README's own file and commands, word for word."""
+    inputs = images.read_idx(ROOT / "data/mnist_sample/train-images-idx3-ubyte.gz", 3)
+    labels = images.read_idx(ROOT / "data/mnist_sample/train-labels-idx1-ubyte.gz", 1)
+    for number in range(600):
+        folder = tmp_path / "photos" / str(labels[number])
+        folder.mkdir(parents=True, exist_ok=True)
+        side = 28 + number % 5 * 9
+        Image.fromarray(inputs[number]).resize((side, side)).save(folder / f"{number}.{('png', 'jpg', 'bmp', 'gif')[number % 4]}")
+    (config,) = re.findall(r"```yaml\n(# photos\.yaml\n.*?)```", OWN_PHOTOS, re.S)
+    (tmp_path / "photos.yaml").write_text(config)
+    commands = [line for block in re.findall(r"```bash\n(.*?)```", OWN_PHOTOS, re.S) for line in block.splitlines()]
+    assert len(commands) == 7
+    results = []
+    for command in commands:
+        _, file, *words = shlex.split(command)
+        done = program(ROOT / file, *words, cwd=tmp_path)
+        assert done.returncode == 0, (command, done.stderr)
+        results.append(json.loads(done.stdout.splitlines()[-1]))
+        if "mnist_sample" in command:
+            assert "data: mnist_sample: 70.00% of every batch" in done.stderr
+    preview, trained, tested, mixed, prepared, checked, packed = results
+    assert preview["inputs"] == [28, 28, 1] and Image.open(tmp_path / "sheet.png").size[0] > 1000
+    assert trained["valid"]["accuracy"] > 0.8 and tested["accuracy"] > 0.8
+    assert mixed["valid"]["mnist_sample/accuracy"] > 0.9 and mixed["valid"]["image_folder/accuracy"] > 0.9
+    assert sum(prepared["examples"].values()) == 600
+    assert checked["examples"] == 600 and packed["valid"]["accuracy"] > 0.8

@@ -125,7 +125,7 @@ def leave_out_the_random_state(monkeypatch):
 
 def leave_out_the_position(monkeypatch):
     train_batches = input_ops.train_batches
-    monkeypatch.setattr(input_ops, "train_batches", lambda source, ops, size, seed, start: train_batches(source, ops, size, seed, 0))
+    monkeypatch.setattr(input_ops, "train_batches", lambda mix, size, seed, start, **more: train_batches(mix, size, seed, 0, **more))
 
 
 @pytest.mark.parametrize("sabotage", [leave_out_a_slot, leave_out_the_random_state, leave_out_the_position])

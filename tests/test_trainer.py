@@ -51,8 +51,8 @@ def test_evaluation_counts_every_example_once(batch_size):
     logits = np.log(np.array([[8, 1, 1], [1, 8, 1], [1, 1, 8], [8, 1, 1], [1, 8, 1], [8, 1, 1], [8, 1, 1]], np.float32) / 10)
     source = from_arrays("seven", {"inputs": logits, "targets": np.array([0, 1, 2, 0, 1, 2, 1])}, list("abc"))
     evaluate = evaluation.Evaluator(model, build_task(Classification(name="classification"), SPEC))
-    dataset, batches = input_ops.eval_batches(source, [], batch_size)
-    found = evaluate(iter(dataset), batches)
+    mix = input_ops.Mix.of(source, [])
+    found = evaluate.whole(input_ops.eval_sets(mix, batch_size), mix)
     assert found["accuracy"] == pytest.approx(5 / 7)
     assert found["loss"] == pytest.approx(-(5 * np.log(0.8) + 2 * np.log(0.1)) / 7, rel=1e-5)
 
@@ -260,8 +260,10 @@ def test_changed_data_is_refused(tmp_path):
     files = json.loads(manifest.read_text())
     files["files"]["state.json"] = checkpoint._fingerprint(state)
     manifest.write_text(json.dumps(files))
-    with pytest.raises(CheckpointError, match="fake: the data has changed since this run began"):
-        short_run(run_dir, *FAKE, "train.steps=9", "checkpoint={every: 2}", "validate={every: 5}")
+    again = [*FAKE, "train.steps=9", "checkpoint={every: 2}", "validate={every: 5}"]
+    with pytest.raises(CheckpointError, match="fake: the data have changed since this run began"):
+        short_run(run_dir, *again)
+    assert short_run(run_dir, *again, allow_changed_data=True)["step"] == 9
 
 
 def stop_here(_step, _metrics):
@@ -289,17 +291,17 @@ def test_bytes_without_scaling_are_refused_with_the_cure(tmp_path):
 
 def test_debug_presets(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    fdr = trainer.main(lenet_config(*train_config.DEBUG["fdr"]), tmp_path / "none", "fdr")
+    fdr = trainer.main(lenet_config(*train_config.DEBUG["fdr"]), tmp_path / "none", "fdr", False)
     assert fdr["step"] == fdr["restored_step"] == 1
     overfit = [*train_config.DEBUG["overfit"], "model={name: mlp, hidden: [64]}", "train.batch_size=32"]
-    assert trainer.main(lenet_config(*overfit), tmp_path / "none", "overfit")["learnt"]
+    assert trainer.main(lenet_config(*overfit), tmp_path / "none", "overfit", False)["learnt"]
     hopeless = lenet_config(*overfit, "optimizer.learning_rate=1e-12", "train.steps=30")
-    assert not trainer.main(hopeless, tmp_path / "none", "overfit")["learnt"]
+    assert not trainer.main(hopeless, tmp_path / "none", "overfit", False)["learnt"]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_debug_profile_leaves_a_trace(tmp_path):
-    result = trainer.main(lenet_config(*FAKE, "model={name: mlp, hidden: []}"), tmp_path, "profile")
+    result = trainer.main(lenet_config(*FAKE, "model={name: mlp, hidden: []}"), tmp_path, "profile", False)
     assert set(result["ms_per_step"]) == {"together", "step alone", "input alone"}
     assert list(tmp_path.rglob("*.xplane.pb"))
 

@@ -1,0 +1,27 @@
+"""Where raw examples come from: `load(config, split, directory)` returns a `Source`, examples by index.
+
+To add a data set: a function `(config, split, directory) -> Source` with the name of its class in `data_config.py`, in a
+module here, listed in DATASETS. `from_arrays` makes a source of NumPy arrays.
+"""
+
+from pathlib import Path
+
+from data_loader import images, prepared, tables, texts
+from data_loader.source import SPLITS, NoSplit, Source, from_arrays
+from program import DataError
+
+_FUNCTIONS = (
+    images.mnist_sample, images.mnist, images.fashion_mnist, images.cifar10, images.cifar100, images.image_folder, images.fake,
+    tables.npz, tables.csv, tables.series, texts.text, texts.tagging, texts.parallel, texts.cmudict, prepared.records, prepared.tfds,
+)  # fmt: skip
+DATASETS = {function.__name__: function for function in _FUNCTIONS}
+
+__all__ = ["DATASETS", "SPLITS", "NoSplit", "Source", "from_arrays", "load"]
+
+
+def load(config, split: str, directory: str | None) -> Source:
+    """The examples of one split. Raises DataError, naming the file, for whatever is missing or damaged."""
+    source = DATASETS[config.name](config, split, directory if directory is None or "://" in directory else Path(directory))
+    if not len(source):
+        raise DataError(f"{source.name}: expected at least one example in {split}, got none")
+    return source

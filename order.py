@@ -1,0 +1,81 @@
+"""The order of the data, which is arithmetic: position -> data set -> position in it -> example.
+
+A position is the place of an example in the endless stream of a run. In a mix it belongs to a data set, and is a position
+within that, by a table of at most 10,000 slots; within a set of `length` examples, position p is example
+permutation(seed, epoch)[k] with epoch, k = divmod(p, length). So any step is reached at once, nothing of the pipeline needs
+saving, and the order does not depend on threads, towers or restarts.
+"""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import tensorflow as tf
+
+from stateless import fold
+
+_ROUNDS = 6
+_MOST_SLOTS = 10_000
+
+
+def permutation(seed, epoch, k, length: int) -> tf.Tensor:
+    """The k-th element of the epoch's permutation of [0, length): int64 tensors of one shape -> int64.
+
+    A keyed bijection at O(1) an element: a Feistel network over pairs (left, right) in [0, side)^2 with
+    side = ceil(sqrt(length)), addition modulo `side`, and splitmix64 as the round function; a value beyond `length` is
+    sent through again (cycle walking). Black, Rogaway, Ciphers with arbitrary finite domains, CT-RSA 2002, sections 3, 5.
+    """
+    side = tf.constant(math.isqrt(length - 1) + 1, tf.uint64)
+    length = tf.constant(length, tf.uint64)
+    keys = [fold(fold(seed, epoch), number) for number in range(_ROUNDS)]
+
+    def through(x):
+        left, right = x // side, x % side
+        for key in keys:
+            left, right = right, (left + fold(key, right) % side) % side
+        return left * side + right
+
+    x = through(tf.cast(k, tf.uint64))
+    (x,) = tf.while_loop(lambda x: tf.reduce_any(x >= length), lambda x: [tf.where(x >= length, through(x), x)], [x], parallel_iterations=1)
+    return tf.cast(x, tf.int64)
+
+
+def shuffled(seed: int, positions: tf.Tensor, length: int, block_length: int = 0, blocks: int = 0) -> tf.Tensor:
+    """Positions in the endless stream of shuffled epochs -> indices of examples; int64 [n].
+
+    With `blocks`, examples lie in blocks of `block_length` (the last may be shorter): blocks are shuffled, then the
+    examples within each group of `blocks` of them. A shorter block stays in the last group, which keeps this arithmetic.
+    """
+    seed, epoch, k = tf.constant(seed, tf.int64), positions // length, positions % length
+    if not blocks or length <= block_length * blocks:
+        return permutation(seed, epoch, k, length)
+    whole_blocks, in_group = length // block_length, block_length * blocks
+    group = k // in_group
+    last, rest = length // in_group, length % in_group
+    group_seed = tf.cast(fold(fold(seed, epoch), group), tf.int64)
+    within = permutation(group_seed, epoch, k % in_group, in_group)
+    if rest:
+        within = tf.where(group < last, within, permutation(group_seed, epoch, k % in_group % rest, rest))
+    place = group * blocks + within // block_length  # in the shuffled order of blocks
+    block = permutation(seed, epoch, tf.minimum(place, whole_blocks - 1), whole_blocks)
+    return tf.where(place < whole_blocks, block, place) * block_length + within % block_length
+
+
+def slots(rates: list[float]) -> list[int]:
+    """How many of each cycle of positions belong to each data set: the shortest exact cycle, or the nearest of 10,000."""
+    total = sum(map(Fraction, map(str, rates)))
+    shares = [Fraction(str(rate)) / total for rate in rates]
+    cycle = math.lcm(*(share.denominator for share in shares))
+    if cycle <= _MOST_SLOTS:
+        return [int(share * cycle) for share in shares]
+    counts = [max(1, int(share * _MOST_SLOTS)) for share in shares]
+    by_loss = sorted(range(len(shares)), key=lambda i: counts[i] - shares[i] * _MOST_SLOTS)
+    for i in by_loss[: max(0, _MOST_SLOTS - sum(counts))]:
+        counts[i] += 1
+    return counts
+
+
+def slot_table(counts: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """(data set, its how-manieth) of every slot of a cycle, spread as evenly as whole slots allow."""
+    places = sorted((Fraction(2 * rank + 1, 2 * count), number, rank) for number, count in enumerate(counts) for rank in range(count))
+    return np.array([place[1] for place in places]), np.array([place[2] for place in places])

@@ -1,0 +1,39 @@
+"""Random numbers that are a function of (seed, number): the same on any number of threads, towers and restarts."""
+
+import tensorflow as tf
+
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def mix64(x: tf.Tensor) -> tf.Tensor:
+    """splitmix64: uint64 -> uint64, one to one, every bit of the input moves half of the output.
+
+    Steele, Lea, Flood, Fast splittable pseudorandom number generators, OOPSLA 2014.
+    """
+    x += tf.constant(_GOLDEN, tf.uint64)
+    x = (x ^ tf.bitwise.right_shift(x, tf.constant(30, tf.uint64))) * tf.constant(0xBF58476D1CE4E5B9, tf.uint64)
+    x = (x ^ tf.bitwise.right_shift(x, tf.constant(27, tf.uint64))) * tf.constant(0x94D049BB133111EB, tf.uint64)
+    return x ^ tf.bitwise.right_shift(x, tf.constant(31, tf.uint64))
+
+
+def fold(seeds, data) -> tf.Tensor:
+    """A new independent seed from a seed and a number, both of any integer type; shapes broadcast. uint64."""
+    return mix64(mix64(tf.cast(seeds, tf.uint64)) ^ tf.cast(data, tf.uint64))
+
+
+def uniform(seeds: tf.Tensor, draw: int, low: float = 0.0, high: float = 1.0) -> tf.Tensor:
+    """float32 [n] in [low, high), one per seed; different draws of one seed are independent."""
+    bits = tf.bitwise.right_shift(fold(seeds, draw), tf.constant(40, tf.uint64))  # 24 bits: what float32 holds exactly
+    return low + (high - low) * tf.cast(bits, tf.float32) * 2.0**-24
+
+
+def integers(seeds: tf.Tensor, draw: int, count: int) -> tf.Tensor:
+    """int32 [n] in [0, count), one per seed."""
+    return tf.cast(tf.math.floormod(fold(seeds, draw), tf.constant(count, tf.uint64)), tf.int32)
+
+
+def philox(seeds: tf.Tensor) -> tf.Tensor:
+    """uint64 [...] -> int32 [..., 2]: a seed for tf.random.stateless_* with alg="philox"."""
+    low = tf.bitwise.bitwise_and(seeds, tf.constant(0x7FFFFFFF, tf.uint64))
+    high = tf.bitwise.right_shift(seeds, tf.constant(33, tf.uint64))
+    return tf.stack([tf.cast(low, tf.int32), tf.cast(high, tf.int32)], axis=-1)

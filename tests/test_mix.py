@@ -1,0 +1,232 @@
+"""Several data sets in one stream, shuffling by shards, caches: which examples, in which share, treated how."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import data_loader
+import input_ops
+import order
+from data_config import Cutmix, Fake, GaussianNoise, Mixup, RandomShift, Scale
+from data_loader import from_arrays
+from input_ops import Mix, Part
+from preprocess_data import cached
+from program import ConfigError, DataError
+from train_config import load_config
+
+
+def numbers(name: str, length: int, first: int = 0, block_length: int = 0):
+    values = np.arange(first, first + length)
+    source = from_arrays(name, {"inputs": values.astype(np.float32)[:, np.newaxis], "targets": values}, (), name)
+    return data_loader.Source(**{**vars(source), "block_length": block_length})
+
+
+def stream(mix, batch_size=10, seed=0, start=0, stop=4, **options):
+    return [
+        {key: value.numpy() for key, value in batch.items()}
+        for batch in input_ops.train_batches(mix, batch_size, seed, start, stop, **options)
+    ]
+
+
+# -------------------------------------------------------------------------------------------------------------- shares
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ([1.0], [1]),
+        ([0.7, 0.3], [7, 3]),
+        ([2, 2], [1, 1]),
+        ([0.1, 0.2, 0.3], [1, 2, 3]),
+        ([1e-9, 1], [1, 9999]),
+        ([1 / 3, 2 / 3], [1, 2]),
+    ],
+)
+def test_rates_become_whole_slots(rates, expected):
+    assert order.slots(rates) == expected
+
+
+def test_shares_are_exact_and_even_in_every_batch():
+    mix = Mix([Part("a", numbers("a", 50), [], 7), Part("b", numbers("b", 20), [], 2), Part("c", numbers("c", 31), [], 1)])
+    ids = np.array([batch["id"] for batch in stream(mix, stop=40)])
+    which = np.searchsorted(mix.offsets, ids, side="right") - 1
+    for batch in which:
+        assert np.bincount(batch, minlength=3).tolist() == [7, 2, 1]
+    thirds = np.array([np.bincount(which.ravel()[at : at + 5], minlength=3) for at in range(0, 400, 5)])
+    assert thirds[:, 0].min() >= 3 and thirds[:, 1].max() <= 2  # not all of one set first
+    for number, length in enumerate((50, 20, 31)):  # each set in whole epochs of its own
+        seen = ids.ravel()[which.ravel() == number] - mix.offsets[number]
+        assert sorted(seen[:length].tolist()) == list(range(length))
+    assert mix.locate(51) == "b: record 1"
+    assert mix.shares(400)[0] == "a: 70.00% of every batch, 5.60 epochs of 50"
+
+
+@pytest.mark.parametrize("start", [1, 7, 1000, 1_000_000_000])
+def test_any_step_of_a_mix_is_the_same_wherever_the_pipeline_starts(start):
+    mix = Mix([Part("a", numbers("a", 50), [], 7), Part("b", numbers("b", 20), [], 3)])
+    near = stream(mix, start=start - 1, stop=start + 2)[1:]
+    for a, b in zip(stream(mix, start=start, stop=start + 2), near, strict=True):
+        assert {key: value.tolist() for key, value in a.items()} == {key: value.tolist() for key, value in b.items()}
+    positions = tf.range(start * 10, start * 10 + 10, dtype=tf.int64)
+    assert mix.ids(0, positions)[1].numpy().tolist() == near[0]["id"].tolist()
+
+
+@pytest.mark.parametrize("towers", [2, 4])
+def test_towers_see_the_parts_of_the_same_batch(towers):
+    """Operations depend on an example's position alone: the slice of the ids gives the slice of the batch."""
+    ops = [RandomShift(name="random_shift", pixels=2), Scale(name="scale")]
+    fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
+    mix = Mix([Part("a", fake, ops, 3), Part("b", fake, [*ops, GaussianNoise(name="gaussian_noise", std=0.1)], 1)])
+    (whole,) = stream(mix, batch_size=16, start=5, stop=6)
+    positions = tf.range(5 * 16, 6 * 16, dtype=tf.int64)
+    for tower in range(towers):
+        own = positions[tower * 16 // towers : (tower + 1) * 16 // towers]
+        number, ids = mix.ids(0, own)
+        features = mix.features(number, ids, input_ops.fold(0, own))
+        np.testing.assert_array_equal(features["inputs"], np.split(whole["inputs"], towers)[tower])
+        np.testing.assert_array_equal(ids, np.split(whole["id"], towers)[tower])
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_the_number_of_pipeline_threads_changes_nothing(threads):
+    fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
+    mix = Mix(
+        [Part("a", fake, [RandomShift(name="random_shift", pixels=2)], 3), Part("b", fake, [RandomShift(name="random_shift", pixels=1)], 1)]
+    )
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = threads
+    for batch, expected in zip(input_ops.train_batches(mix, 16, 0, 0, 40).with_options(options), stream(mix, 16, stop=40), strict=True):
+        np.testing.assert_array_equal(batch["inputs"], expected["inputs"])
+
+
+def test_sets_that_are_treated_alike_are_put_together_before_and_give_the_same():
+    fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
+    ops = [RandomShift(name="random_shift", pixels=2), Scale(name="scale")]
+    alike = Mix([Part("a", fake, ops, 3), Part("b", fake, ops, 1)])
+    same_but_apart = [*ops[:1], Scale(name="scale", by=255.0000001)]  # another operation to `==`, the same to float32
+    apart = Mix([Part("a", fake, ops, 3), Part("b", fake, same_but_apart, 1)])
+    for a, b in zip(stream(alike, 16), stream(apart, 16), strict=True):
+        np.testing.assert_array_equal(a["inputs"], b["inputs"])
+
+
+def test_sets_that_do_not_fit_together_are_both_named():
+    one = numbers("one", 20)
+    wide = from_arrays("wide", {"inputs": np.zeros((20, 3), np.float32), "targets": np.arange(20)})
+    with pytest.raises(ConfigError, match=r"inputs: one has float32 \[1\], wide has float32 \[3\]; expected the same"):
+        Mix([Part("one", one, []), Part("wide", wide, [])])
+    cats, dogs = (
+        from_arrays(name, {"inputs": np.zeros((4, 1), np.float32), "targets": np.arange(4) % 2}, [name, "x"]) for name in ("cat", "dog")
+    )
+    with pytest.raises(ConfigError, match="classes: cat has cat, x, dog has dog, x; expected the same"):
+        Mix([Part("cat", cats, []), Part("dog", dogs, [])])
+
+
+def test_evaluation_of_a_mix_counts_every_example_of_every_set_once():
+    mix = Mix([Part("a", numbers("a", 7), []), Part("b", numbers("b", 5), [])])
+    seen = []
+    for name, batches, number in input_ops.eval_sets(mix, 4):
+        assert (name, number) in (("a", 2), ("b", 2))
+        for batch in batches:
+            seen += batch["id"].numpy()[batch["sample_weight"].numpy() == 1].tolist()
+    assert seen == list(range(12))
+
+
+# ------------------------------------------------------------------------------------------------- shuffling by shards
+
+
+@pytest.mark.parametrize(("length", "block", "blocks"), [(100, 10, 2), (103, 10, 3), (97, 10, 4), (40, 10, 9), (1000, 7, 5)])
+def test_blocks_hold_every_example_once_and_come_in_groups(length, block, blocks):
+    mix = Mix.of(numbers("n", length, block_length=block), [])
+    epochs = [mix.ids(3, tf.range(epoch * length, (epoch + 1) * length, dtype=tf.int64), blocks)[1].numpy() for epoch in (0, 1)]
+    for indices in epochs:
+        assert sorted(indices.tolist()) == list(range(length))
+    assert (epochs[0] != epochs[1]).mean() > 0.8
+    if length <= block * blocks:
+        return
+    group = block * blocks
+    for at in range(0, length - group + 1, group):  # a group reads `blocks` shards, whole ones, in mixed order
+        members = epochs[0][at : at + group]
+        assert len(set(members // block)) == blocks
+        assert (np.diff(members) == 1).mean() < 0.5
+    order_of_blocks = epochs[0][::group] // block
+    assert len(set(order_of_blocks.tolist())) == len(order_of_blocks)
+
+
+def test_a_far_step_by_shards_is_reached_at_once():
+    mix = Mix.of(numbers("n", 1003, block_length=10), [])
+    (far,) = stream(mix, start=1_000_000_000, stop=1_000_000_001, blocks=4)
+    assert stream(mix, start=999_999_999, stop=1_000_000_001, blocks=4)[1]["id"].tolist() == far["id"].tolist()
+
+
+# ------------------------------------------------------------------------------------- operations between the examples
+
+
+@pytest.mark.parametrize("op", [Mixup(name="mixup"), Cutmix(name="cutmix")], ids=lambda op: op.name)
+def test_operations_between_examples_do_not_depend_on_the_start_and_need_an_even_batch(op):
+    fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
+    mix = Mix.of(fake, [Scale(name="scale")])
+    whole, later = stream(mix, 16, batch_ops=[op]), stream(mix, 16, start=2, batch_ops=[op])
+    np.testing.assert_array_equal(whole[2]["inputs"], later[0]["inputs"])
+    assert whole[0]["targets"].shape == (16, 10)
+    np.testing.assert_allclose(whole[0]["targets"].sum(axis=1), 1.0, rtol=1e-6)
+    plain = stream(mix, 16)[0]["inputs"]
+    assert not np.array_equal(plain, whole[0]["inputs"])
+    with pytest.raises(ConfigError, match=r"even train\.batch_size, got 15"):
+        input_ops.train_batches(mix, 15, 0, batch_ops=[op])
+
+
+# -------------------------------------------------------------------------------------------------------------- caches
+
+
+@pytest.mark.parametrize("free_share", [0.5, 0.0], ids=["in memory", "on disk"])
+def test_a_cache_changes_nothing_but_how_often_operations_run(monkeypatch, capsys, free_share):
+    import preprocess_data
+
+    monkeypatch.setattr(preprocess_data, "_SHARE_OF_MEMORY", free_share)
+    fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
+    shift = [RandomShift(name="random_shift", pixels=1)]
+    kept = cached(fake, [Scale(name="scale")])
+    plain, fast = stream(Mix.of(fake, [Scale(name="scale")]), 16), stream(Mix.of(kept, []), 16)
+    for a, b in zip(plain, fast, strict=True):
+        np.testing.assert_array_equal(a["inputs"], b["inputs"])
+        np.testing.assert_array_equal(a["targets"], b["targets"])
+    assert ("in memory" if free_share else "on disk") in capsys.readouterr().err
+    assert stream(Mix.of(kept, shift), 16)[0]["inputs"].shape == (16, 8, 8, 1)
+
+
+# ------------------------------------------------------------------------------------------------------- configuration
+
+
+def test_a_mix_in_the_configuration_is_opened_with_the_operations_of_each_set():
+    config = load_config(
+        "configs/lenet.yaml",
+        [
+            "data.sources={small: {name: fake, size: 40, shape: [8, 8, 1], first_ops: [{name: resize, size: [28, 28]}]}}",
+            "data.train={mnist_sample: 3, small: 1}",
+            "data.valid=small",
+        ],
+    ).data
+    parts = config.parts("train")
+    assert [(part.name, part.rate, [op.name for op in part.first_ops]) for part in parts] == [
+        ("mnist_sample", 3, []),
+        ("small", 1, ["resize"]),
+    ]
+    with pytest.raises(ConfigError, match="classes: mnist_sample has 0, 1"):
+        input_ops.open_mix(config, "train", training=True)
+    valid = input_ops.open_mix(config, "valid", training=False)
+    assert valid.element_spec["inputs"].shape == [28, 28, 1] and len(valid) == 40
+    assert [op.name for op in valid.parts[0].ops] == ["resize", "scale"]
+
+
+def test_a_damaged_example_is_named_by_trying_the_candidates():
+    """An operation that fails on one example: nothing but the example's own id tells which."""
+    source = numbers("n", 20)
+
+    def read(indices):
+        values = source.read(indices)
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(values["targets"] != 13), ["unlucky"])]):
+            return {key: tf.identity(value) for key, value in values.items()}
+
+    mix = Mix.of(data_loader.Source(**{**vars(source), "read": read}), [])
+    with pytest.raises(DataError, match=r"^n: record 13: .*unlucky"), input_ops.naming_examples(mix, lambda: range(20)):
+        stream(mix)
