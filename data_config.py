@@ -144,6 +144,14 @@ class RandomErasing(Op):
     aspect: Range = Field((0.3, 3.3), description="Smallest and largest height / width.")
     value: Float = Field(0.0, description="What the rectangle holds.")
 
+    @model_validator(mode="after")
+    def _in_order(self):
+        for key in ("area", "aspect"):
+            low, high = getattr(self, key)
+            if low > high:
+                raise ValueError(f"{key}: expected [smallest, largest], got [{low}, {high}]")
+        return self
+
 
 class Cutout(Op):
     """Fills a square, centred anywhere, with a constant. DeVries, Taylor, Improved regularization with cutout, 2017, section 3."""
@@ -203,6 +211,16 @@ class Imagenet(Op):
     name: Literal["imagenet"]
 
 
+def _given_together(section, first: str, second: str):
+    """Both or neither; neither is measured, on one feature."""
+    one, other = getattr(section, first), getattr(section, second)
+    if (one is None) != (other is None):
+        raise ValueError(f"expected both `{first}` and `{second}`, or neither (measured)")
+    if one is None and section.of == "both":
+        raise ValueError(f"of: expected inputs or targets where `{first}` and `{second}` are measured, got 'both'")
+    return section
+
+
 class Standardise(Op):
     """To float32, (x - mean) / std, per channel of the last axis or for all."""
 
@@ -213,9 +231,7 @@ class Standardise(Op):
 
     @model_validator(mode="after")
     def _both(self):
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("expected both `mean` and `std`, or neither (measured)")
-        return self
+        return _given_together(self, "mean", "std")
 
 
 class MinMax(Op):
@@ -228,9 +244,9 @@ class MinMax(Op):
 
     @model_validator(mode="after")
     def _both(self):
-        if (self.low is None) != (self.high is None):
-            raise ValueError("expected both `low` and `high`, or neither (measured)")
-        return self
+        if self.low is not None and self.high is not None and any(a >= b for a, b in zip(self.low, self.high, strict=False)):
+            raise ValueError(f"expected every `low` below its `high`, got {self.low} and {self.high}")
+        return _given_together(self, "low", "high")
 
 
 class Log(Op):

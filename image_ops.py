@@ -71,13 +71,17 @@ def decode_batch(features, seeds: list, ops: list):
         data, *row_seeds = row
         return rest(tf.io.decode_jpeg(data, channels=channels), row_seeds)
 
-    def window_of_jpeg(row):
-        """Decodes little more than the window that the first operation cuts out."""
-        data, window, begin, size = row
-        image = tf.slice(tf.io.decode_and_crop_jpeg(data, window, channels=channels), begin, size)
-        if first.name == "random_resized_crop":
-            image = _resized(image[tf.newaxis], first.size, "bilinear")[0]
-        return tf.ensure_shape(image, [*first.size, channels])
+    def cut_of_jpeg(row):
+        """Decodes little more than the window that a crop cuts out."""
+        data, decoded, begin = row
+        image = tf.slice(tf.io.decode_and_crop_jpeg(data, decoded, channels=channels), begin, [*first.size, channels])
+        image.set_shape(spec.shape)
+        return image
+
+    def resized_cut_of_jpeg(row):
+        data, decoded, begin, size = row
+        image = tf.slice(tf.io.decode_and_crop_jpeg(data, decoded, channels=channels), begin, size)
+        return tf.ensure_shape(_resized(image[tf.newaxis], first.size, "bilinear")[0], spec.shape)
 
     def loop(function, *rows):
         if tf.executing_eagerly():  # where an image has its size, which would choose other ways than in the pipeline
@@ -90,8 +94,10 @@ def decode_batch(features, seeds: list, ops: list):
             y, x, h, w = _WINDOWS[first.name](first, height, width, seeds[1])
             # A column more on each side: the decoder interpolates colours between columns, and at an edge it cannot.
             left, right, zero = tf.maximum(x - 1, 0), tf.minimum(x + w + 1, width), tf.zeros_like(x)
-            parts = ([y, left, h, right - left], [zero, x - left, zero], [h, w, zero + channels])
-            return loop(window_of_jpeg, encoded, *(tf.stack(part, axis=1) for part in parts))
+            decoded, begin = tf.stack([y, left, h, right - left], axis=1), tf.stack([zero, x - left, zero], axis=1)
+            if first.name == "random_resized_crop":
+                return loop(resized_cut_of_jpeg, encoded, decoded, begin, tf.stack([h, w, zero + channels], axis=1))
+            return loop(cut_of_jpeg, encoded, decoded, begin)
         return loop(plain_jpeg, encoded, *seeds)
 
     plain = tf.reduce_all((tf.strings.substr(encoded, 0, 2) == b"\xff\xd8") & (orientation <= 1))
@@ -321,6 +327,8 @@ def _blend(away, images, factor) -> tf.Tensor:
 
 def colour_jitter(features, seeds, config: data_config.ColourJitter):
     images = images_of(features, "colour_jitter")
+    if images.shape[3] not in (1, 3):
+        raise ConfigError(f"colour_jitter: expected 1 or 3 channels, got {images.shape[3]}")
     white, pixels = _brightest(images), tf.cast(images, tf.float32)
     factors = [uniform(seeds, i, 1 - x, 1 + x) for i, x in enumerate((config.brightness, config.contrast, config.saturation))]
     pixels = tf.clip_by_value(_blend(0.0, pixels, factors[0]), 0.0, white)

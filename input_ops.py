@@ -49,7 +49,7 @@ from train_config import Data
 
 _POSITIONS_AT_ONCE = 8192  # the order is computed for many steps in one go: a few hundred small ops, paid once
 _EXAMPLES_AT_ONCE = 512  # small batches are read and treated in groups,
-_BYTES_AT_ONCE = 1 << 24  # as long as a group stays small
+_BYTES_AT_ONCE = 1 << 21  # as long as a group stays small
 _BATCH_OPS_DRAW = 1 << 20  # beyond the numbers from which the operations of a data set draw
 
 
@@ -76,10 +76,12 @@ class Mix:
         self.parts = parts
         self.offsets = np.cumsum([0, *(len(part.source) for part in parts)])
         self.names, self.ranks = slot_table([part.slots for part in parts])
-        specs = [_element_spec(part) for part in parts]
+        specs, raw = zip(*map(_element_spec, parts), strict=True)
         for part, spec in zip(parts[1:], specs[1:], strict=True):
             _check_same(parts[0], specs[0], part, spec)
         self.element_spec = specs[0]
+        # Sets that are treated alike are put together before, not after: encoded images are a tenth of the pixels.
+        self.alike = all(part.ops == parts[0].ops for part in parts) and all(each == raw[0] for each in raw)
 
     @classmethod
     def of(cls, source: data_loader.Source, ops: list) -> "Mix":
@@ -126,23 +128,22 @@ class Mix:
         return number, ids
 
     def features(self, number, ids, seeds) -> dict[str, tf.Tensor]:
-        """The treated features of examples [n]. Where all sets are treated alike, they are put together before, not after."""
-        if len(self.parts) == 1:
-            part = self.parts[0]
-            return part.treat(part.source.read(ids), seeds)
-        places = [tf.where(number == i)[:, 0] for i in range(len(self.parts))]
-        raw = [
-            part.source.read(tf.gather(ids, place) - offset) for part, place, offset in zip(self.parts, places, self.offsets, strict=False)
-        ]
-        alike = all(part.ops == self.parts[0].ops for part in self.parts) and len({_signature(each) for each in raw}) == 1
-        if alike:
-            return self.parts[0].treat(_stitched(places, raw), seeds)
+        """The treated features of examples [n]."""
+        if self.alike:
+            return self.parts[0].treat(self.raw(number, ids), seeds)
+        places, raw = self._read(number, ids)
         treated = [part.treat(each, tf.gather(seeds, place)) for part, each, place in zip(self.parts, raw, places, strict=True)]
         return _stitched(places, treated)
 
+    def raw(self, number, ids) -> dict[str, tf.Tensor]:
+        """The features of examples [n] as they are stored; of sets that are treated alike."""
+        return self.parts[0].source.read(ids) if len(self.parts) == 1 else _stitched(*self._read(number, ids))
 
-def _signature(features) -> tuple:
-    return tuple(sorted((key, value.dtype, str(value.shape[1:])) for key, value in features.items()))
+    def _read(self, number, ids) -> tuple[list, list]:
+        """(places in [0, n), raw features) of each data set."""
+        places = [tf.where(number == i)[:, 0] for i in range(len(self.parts))]
+        each = zip(self.parts, places, self.offsets, strict=False)
+        return places, [part.source.read(tf.gather(ids, place) - offset) for part, place, offset in each]
 
 
 def _stitched(places: list, features: list[dict]) -> dict:
@@ -159,11 +160,13 @@ def _same_length(values: list) -> list:
     return [tf.pad(v, [[0, 0], [0, longest - tf.shape(v)[1]]] + [[0, 0]] * (v.shape.rank - 2)) for v in values]
 
 
-def _element_spec(part: Part) -> dict[str, tf.TensorSpec]:
-    """{feature: shape without the batch and type} of what the operations give."""
+def _element_spec(part: Part) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]:
+    """{feature: shape without the batch and type} of what the operations give, and of what the source gives."""
+    raw = {}
 
     def features(indices, seeds):
-        return part.treat(part.source.read(indices), seeds)
+        raw.update(part.source.read(indices))
+        return part.treat(dict(raw), seeds)
 
     signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.uint64))
     found = tf.function(features).get_concrete_function(*signature).structured_outputs
@@ -177,9 +180,8 @@ def _element_spec(part: Part) -> dict[str, tf.TensorSpec]:
         )
     if found["targets"].dtype == tf.string:
         raise ConfigError(f"data.ops: {part.name}: expected numbers as targets, got text; add {{name: tokenise, of: targets}}")
-    return {
-        key: tf.TensorSpec(value.shape[1:], value.dtype) for key, value in found.items() if key in ("inputs", "targets", "sample_weight")
-    }
+    found = {key: value for key, value in found.items() if key in ("inputs", "targets", "sample_weight")}
+    return tuple({key: tf.TensorSpec(value.shape[1:], value.dtype) for key, value in each.items()} for each in (found, raw))
 
 
 def _check_same(first: Part, first_spec, other: Part, other_spec) -> None:
@@ -256,25 +258,36 @@ def train_batches(mix: Mix, batch_size: int, seed: int, start: int = 0, stop: in
         positions = steps[:, tf.newaxis] * batch_size + tf.range(batch_size, dtype=tf.int64)  # (steps,) -> (steps, batch)
         return positions, *mix.ids(seed, positions, blocks)
 
-    def batches_of(positions, number, ids):
-        """Several steps at once: reading and operations cost little more for a group than for one small batch."""
-        positions, number, ids = (tf.reshape(part, [-1]) for part in (positions, number, ids))
+    def treated(positions, ids, features_of):
         seeds = fold(seed, positions)
-        features = mix.features(number, ids, seeds)
-        for number_of_op, config in enumerate(batch_ops):
-            features = BATCH_OPS[config.name](
-                features, fold(seeds, _BATCH_OPS_DRAW + number_of_op), config, num_classes=len(mix.class_names)
-            )
-        batch = _batch(features, ids, tf.ones_like(ids, tf.float32))
+        features = features_of(seeds)
+        for draw, config in enumerate(batch_ops, _BATCH_OPS_DRAW):
+            features = BATCH_OPS[config.name](features, fold(seeds, draw), config, num_classes=len(mix.class_names))
+        return _batch(features, ids, tf.ones_like(ids, tf.float32))
+
+    def read_and_treat(positions, number, ids):
+        """Several steps at once: operations cost little more for a group than for one small batch."""
+        positions, number, ids = (tf.reshape(part, [-1]) for part in (positions, number, ids))
+        batch = treated(positions, ids, lambda seeds: mix.features(number, ids, seeds))
         return {key: _in_steps(value, batch_size) for key, value in batch.items()}
 
-    group = max(1, min(_EXAMPLES_AT_ONCE, _BYTES_AT_ONCE // _bytes_of(mix)) // batch_size)
+    def read(positions, number, ids):
+        """Several steps at once: a call of Python costs as much for a group as for one batch."""
+        raw = mix.raw(*(tf.reshape(part, [-1]) for part in (number, ids)))
+        return positions, ids, {key: _in_steps(value, batch_size) for key, value in raw.items()}
+
+    def treat(positions, ids, raw):
+        return treated(positions, ids, lambda seeds: mix.parts[0].treat(raw, seeds))
+
     steps = tf.data.Dataset.range(start, stop)
     ids_of_steps = steps.batch(max(1, _POSITIONS_AT_ONCE // batch_size)).map(ids_of).unbatch()
-    if group == 1:  # no copy into groups and out of them
-        one_step = ids_of_steps.map(lambda *ids: _only(batches_of(*ids)), num_parallel_calls=tf.data.AUTOTUNE)
-        return _finish(one_step)
-    return _finish(ids_of_steps.batch(group).map(batches_of, num_parallel_calls=tf.data.AUTOTUNE).unbatch())
+    most = max(1, _EXAMPLES_AT_ONCE // batch_size)
+    group = max(1, min(most, _BYTES_AT_ONCE // _bytes_of(mix) // batch_size))
+    auto = tf.data.AUTOTUNE
+    if group == most or not mix.alike:
+        return _finish(ids_of_steps.batch(group).map(read_and_treat, num_parallel_calls=auto).unbatch())
+    # Large examples: read in groups, but treated batch by batch, so that no pixel is copied into a group and out of it.
+    return _finish(ids_of_steps.batch(most).map(read, num_parallel_calls=auto).unbatch().map(treat, num_parallel_calls=auto))
 
 
 def eval_sets(mix: Mix, batch_size: int) -> list[tuple[str, tf.data.Dataset, int]]:

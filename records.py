@@ -29,6 +29,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 # offset and length of the framed record, its CRC-32, and its class (-1: none)
 ENTRY = np.dtype([("offset", "<u8"), ("length", "<u4"), ("crc32", "<u4"), ("label", "<i4")])
+_MOST_BYTES = 1 << 30  # of a record when unpacked
 _HEADER, _FOOTER = 12, 4  # of a framed record: length and its CRC; CRC of the data
 
 
@@ -67,12 +68,13 @@ class _File:
 
     def read(self, length: int = -1, offset: int = 0) -> bytes:
         try:
-            with self._lock:  # to open once; a remote file also has one place at which it reads
-                if self._opened is None:
-                    self._opened = tf.io.gfile.GFile(self.path, "rb") if self._remote else os.open(self.path, os.O_RDONLY)
-                if self._remote:
-                    self._opened.seek(offset)
-                    return self._opened.read(length)
+            if self._opened is None or self._remote:
+                with self._lock:  # to open once; a remote file also has one place at which it reads
+                    if self._opened is None:
+                        self._opened = tf.io.gfile.GFile(self.path, "rb") if self._remote else os.open(self.path, os.O_RDONLY)
+                    if self._remote:
+                        self._opened.seek(offset)
+                        return self._opened.read(length)
             return os.pread(self._opened, self.size() if length < 0 else length, offset)
         except (FileNotFoundError, tf.errors.NotFoundError):
             raise DataError(f"{self.path}: no such file") from None
@@ -147,7 +149,7 @@ class Records:
         manifest = read_manifest(directory)
         if split not in manifest["splits"]:
             raise DataError(f"{directory}: no split {split!r}; it has {', '.join(manifest['splits'])}")
-        self.manifest, self.described = manifest, manifest["splits"][split]
+        self.manifest, self.described, self._compressed = manifest, manifest["splits"][split], manifest["compressed"]
         shards, index = self.described["shards"], self.described["index"]
         self.shards = [_File(directory, shard["file"]) for shard in shards]
         index_file = _File(directory, index["file"])
@@ -177,10 +179,11 @@ class Records:
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
         """int64 [n] -> object [n] of serialized examples; one positioned read each."""
-        found = np.empty(len(numbers), object)
-        for place, (number, entry) in enumerate(zip(numbers.tolist(), self.index[numbers].tolist(), strict=True)):
-            offset, length, crc32, _ = entry
-            found[place] = self._data_of(number, self.shards[number // self.block_length].read(length, offset), crc32)
+        found, entries = np.empty(len(numbers), object), self.index[numbers].tolist()
+        shards, block_length, data_of = self.shards, self.block_length, self._data_of  # looked up once: every microsecond counts
+        for place, number in enumerate(numbers.tolist()):
+            offset, length, crc32, _ = entries[place]
+            found[place] = data_of(number, shards[number // block_length].read(length, offset), crc32)
         return found
 
     def read_in_blocks(self, blocks: int):
@@ -210,13 +213,16 @@ class Records:
     def _data_of(self, number: int, framed: bytes, crc32: int) -> bytes:
         if zlib.crc32(framed) != crc32:
             raise DataError(f"{self.locate(number)}: damaged: its checksum is not the one in the index")
-        data = framed[_HEADER:-_FOOTER]
-        if not self.manifest["compressed"]:
-            return data
+        if not self._compressed:
+            return framed[_HEADER:-_FOOTER]
+        unpack = zlib.decompressobj()
         try:
-            return zlib.decompress(data)
+            data = unpack.decompress(framed[_HEADER:-_FOOTER], _MOST_BYTES)
         except zlib.error as error:
             raise DataError(f"{self.locate(number)}: damaged: {error}") from error
+        if not unpack.eof:
+            raise DataError(f"{self.locate(number)}: damaged: cut short, or more than {_MOST_BYTES:,} bytes when unpacked")
+        return data
 
 
 def check(directory: Path | str, advance: Callable[[str], None]) -> int:

@@ -194,7 +194,7 @@ def _lengths(features, name: str) -> tf.Tensor:
     values = features[name]
     if name in ("targets", "sample_weight") and "sample_weight" in features:
         return tf.cast(tf.reduce_sum(features["sample_weight"], axis=1), tf.int32)
-    if values.dtype.is_integer and values.shape.rank == 2:
+    if values.dtype == tf.int32 and values.shape.rank == 2:  # what `tokenise` gives
         return tf.reduce_sum(tf.cast(values != PADDING, tf.int32), axis=1)
     return tf.fill(tf.shape(values)[:1], tf.shape(values)[1])
 

@@ -110,7 +110,7 @@ def _read_table(path: Path, delimiter: str) -> tuple[list[str], list[tuple[int, 
 
 def _number(path: Path, line: int, column: str, text: str) -> float:
     try:
-        value = float(text)
+        value = math.nan if "_" in text else float(text)  # Python reads 1_000 as a number
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or abs(value) > 3.4e38:  # what float32 holds
@@ -137,6 +137,9 @@ def csv(config: data_config.Csv, split: str, directory: Path | None) -> Source:
     class_names: list[str] = []
     if config.targets == "classes":
         class_names = sorted(set(column(config.target)))
+        if "" in class_names:
+            line = next(line for line, cells in rows if not cells[at[config.target]])
+            raise DataError(f"{path}:{line}: {config.target}: expected the name of a class, got an empty cell")
         number_of = {name: number for number, name in enumerate(class_names)}
         targets = np.array([number_of[text] for text in column(config.target)], np.int64)
     else:
