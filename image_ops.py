@@ -128,11 +128,11 @@ def _decode(data, orientation, channels: int) -> tf.Tensor:
 
 def _upright(image, orientation):
     """EXIF orientation 2 to 8 undone (CIPA DC-008, tag 0x0112): mirrored, turned, or both."""
-    mirrored, image = tf.image.flip_left_right, tf.cast(image, tf.float32)  # oneDNN complains on stderr of transposed integers
+    mirrored = tf.image.flip_left_right
     turned = [lambda: image, lambda: mirrored(image), lambda: tf.image.rot90(image, 2), lambda: tf.image.flip_up_down(image),
               lambda: tf.image.transpose(image), lambda: tf.image.rot90(image, 3), lambda: tf.image.rot90(tf.image.transpose(image), 2),
               lambda: tf.image.rot90(image, 1)]  # fmt: skip
-    return tf.cast(tf.switch_case(tf.clip_by_value(orientation - 1, 0, 7), turned), tf.uint8)
+    return tf.switch_case(tf.clip_by_value(orientation - 1, 0, 7), turned)
 
 
 # --------------------------------------------------------------------------------------------------- size and place

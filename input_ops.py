@@ -49,7 +49,8 @@ from train_config import Data
 
 _POSITIONS_AT_ONCE = 8192  # the order is computed for many steps in one go: a few hundred small ops, paid once
 _EXAMPLES_AT_ONCE = 512  # small batches are read and treated in groups,
-_BYTES_AT_ONCE = 1 << 21  # as long as a group stays small
+_BYTES_AT_ONCE = 1 << 21  # as long as a group stays small,
+_STORED_BYTES_AT_ONCE = 1 << 25  # also as it lies in files
 _BATCH_OPS_DRAW = 1 << 20  # beyond the numbers from which the operations of a data set draw
 
 
@@ -75,7 +76,7 @@ class Mix:
     def __init__(self, parts: list[Part]):
         self.parts = parts
         self.offsets = np.cumsum([0, *(len(part.source) for part in parts)])
-        self.names, self.ranks = slot_table([part.slots for part in parts])
+        self.set_of_slot, self.rank_of_slot = slot_table([part.slots for part in parts])
         specs, raw = zip(*map(_element_spec, parts), strict=True)
         for part, spec in zip(parts[1:], specs[1:], strict=True):
             _check_same(parts[0], specs[0], part, spec)
@@ -102,10 +103,15 @@ class Mix:
     def fingerprint(self) -> str:
         return " ".join(part.source.fingerprint for part in self.parts)
 
+    def part_of(self, example: int) -> tuple[Part, int]:
+        """The data set of an example, by its id, and its index there."""
+        number = int(np.searchsorted(self.offsets, example, side="right")) - 1
+        return self.parts[number], example - int(self.offsets[number])
+
     def locate(self, example: int) -> str:
         """The file, line or record of an example, by its id."""
-        number = int(np.searchsorted(self.offsets, example, side="right")) - 1
-        return self.parts[number].source.locate(example - int(self.offsets[number]))
+        part, index = self.part_of(example)
+        return part.source.locate(index)
 
     def shares(self, examples: int) -> list[str]:
         """One line per data set: what a run over so many examples takes of it."""
@@ -118,11 +124,11 @@ class Mix:
 
     def ids(self, seed: int, positions: tf.Tensor, blocks: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
         """Positions, int64 of any shape -> (number of the data set, id of the example), of that shape."""
-        cycle, slot = positions // len(self.names), positions % len(self.names)
-        number = tf.gather(tf.constant(self.names, tf.int64), slot)
+        cycle, slot = positions // len(self.set_of_slot), positions % len(self.set_of_slot)
+        number = tf.gather(tf.constant(self.set_of_slot, tf.int64), slot)
         ids = tf.zeros_like(positions)
         for i, part in enumerate(self.parts):
-            inside = positions if len(self.parts) == 1 else cycle * part.slots + tf.gather(tf.constant(self.ranks, tf.int64), slot)
+            inside = cycle * part.slots + tf.gather(tf.constant(self.rank_of_slot, tf.int64), slot)
             index = shuffled(seed + i, inside, len(part.source), part.source.block_length, blocks * bool(part.source.block_length))
             ids = tf.where(number == i, index + self.offsets[i], ids)
         return number, ids
@@ -205,6 +211,8 @@ def _shown(spec) -> str:
 def open_mix(data: Data, split: str, training: bool) -> Mix:
     """The data sets of a split with the operations for training or for evaluation."""
     parts, described = [], data.parts(split)
+    if data.cache and not any(part.first_ops for part in described):
+        raise ConfigError("data.cache: expected operations in first_ops, whose results are kept, got none")
     blocks = data.order.blocks if training else None
     for part, count in zip(described, slots([part.rate for part in described]), strict=True):
         source = data_loader.load(part.dataset, split, part.directory)
@@ -287,7 +295,9 @@ def train_batches(mix: Mix, batch_size: int, seed: int, start: int = 0, stop: in
     if group == most or not mix.alike:
         return _finish(ids_of_steps.batch(group).map(read_and_treat, num_parallel_calls=auto).unbatch())
     # Large examples: read in groups, but treated batch by batch, so that no pixel is copied into a group and out of it.
-    return _finish(ids_of_steps.batch(most).map(read, num_parallel_calls=auto).unbatch().map(treat, num_parallel_calls=auto))
+    stored = max(part.source.stored_bytes // len(part.source) for part in mix.parts)
+    at_once = max(1, min(most, _STORED_BYTES_AT_ONCE // max(1, stored) // batch_size))
+    return _finish(ids_of_steps.batch(at_once).map(read, num_parallel_calls=auto).unbatch().map(treat, num_parallel_calls=auto))
 
 
 def eval_sets(mix: Mix, batch_size: int) -> list[tuple[str, tf.data.Dataset, int]]:
@@ -323,6 +333,7 @@ def _in_steps(value: tf.Tensor, batch_size: int) -> tf.Tensor:
 
 
 def _only(batches: dict) -> dict:
+    """{key: [1, batch, ...]} -> {key: [batch, ...]}."""
     return {key: tf.squeeze(value, 0) for key, value in batches.items()}
 
 
@@ -346,7 +357,7 @@ def preview(config: train_config.TrainConfig, path: Path, count: int, split: str
     mix = open_mix(measured(config.data), split, training=split == "train")
     count = min(count, len(mix))
     if split == "train":
-        count += count % 2 * (1 if count < len(mix) else -1)  # even, for operations between examples
+        count = max(2, count - count % 2) if config.data.batch_ops else count  # they need pairs
         batches = train_batches(mix, count, config.train.seed, 0, 1, config.data.batch_ops, config.data.order.blocks or 0)
     else:
         batches = eval_sets(mix, count)[0][1]
@@ -357,7 +368,7 @@ def preview(config: train_config.TrainConfig, path: Path, count: int, split: str
     cells = []
     for number, example in enumerate(batch["id"]):
         shown = " ".join(words[token] for token in inputs[number] if token) if spec.vocabulary_size else inputs[number]
-        name = mix.parts[int(np.searchsorted(mix.offsets, example, side="right")) - 1].name
+        name = mix.part_of(int(example))[0].name
         target = _target_text(batch["targets"][number], batch["sample_weight"][number], spec, target_words)
         cells.append((shown, f"{name}: {target}" if len(mix.parts) > 1 else target))
     contact_sheet(path, cells)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import program
 import typed_yaml
-from data_config import DatasetConfig
-from program import ConfigError, DataError, Stopped, StopSignals, warn
+from program import ConfigError, DataError, ResourceError, Stopped, StopSignals, warn
+from train_config import Data, Part
 
 COMMAND = program.Command("preprocess_data", "python preprocess_data.py --source NAME --out DIR [key=value ...]")
 COMMAND.string("source", None, "The data set, by its name in the configuration; its options follow as key=value.")
@@ -26,15 +26,10 @@ COMMAND.integer("workers", 0, "Shards that are written beside each other; 0: one
 COMMAND.string("check", None, "Reads every byte of a directory that was written before, and writes nothing.")
 
 
-class Job(typed_yaml.Section):
-    source: DatasetConfig
-
-
 def prepare(command: program.Command):
     if command.flags.help:
-        return command.help_text(
-            "\n".join(["options of the data sets, as key=value:", *typed_yaml.field_lines(Job)]).replace("source.", "")
-        )
+        lines = [line.replace("  sources.", "  ", 1) for line in typed_yaml.field_lines(Data) if line.startswith("  sources.")]
+        return command.help_text("\n".join(["options of the data sets, as key=value:", *lines]))
     if command.check is not None:
         return None
     for flag in ("source", "out"):
@@ -42,9 +37,12 @@ def prepare(command: program.Command):
             raise ConfigError(
                 f"command line: --{flag}: missing; expected a {'data set' if flag == 'source' else 'directory to be written'}"
             )
-    data = {"source": {"name": command.source} | ({"dir": command.dir} if command.dir else {})}
-    overridden = typed_yaml.apply_overrides(data, [f"source.{word}" for word in command.overrides])
-    return typed_yaml.validate(Job, data, "command line", {}, overridden).source
+    data = {"train": {"name": command.source} | ({"dir": command.dir} if command.dir else {})}
+    overridden = typed_yaml.apply_overrides(data, [f"train.{word}" for word in command.overrides])
+    config = typed_yaml.validate(Data, data, "command line", {}, overridden).train
+    if any(op.name == "tokenise" for op in config.first_ops or []):
+        raise ConfigError("command line: first_ops: tokenise: expected in the configuration of a run, which keeps the vocabulary")
+    return config
 
 
 if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers at once
@@ -77,12 +75,11 @@ from data_loader.source import position_of
 from image_ops import BATCH_OPS, IMAGE_OPS, decode_batch
 from sequence_ops import MEASURES, SEQUENCE_OPS, needs_measuring, tokens_of
 from stateless import fold
-from train_config import Data, Part
 
 __all__ = ["BATCH_OPS", "OPS", "apply_ops", "cached", "measured", "vocabulary"]
 
 OPS = IMAGE_OPS | SEQUENCE_OPS
-_EXAMPLES_AT_ONCE = 256
+_EXAMPLES_AT_ONCE = 64  # of photos as they come, some megabytes each
 _MOST_MEASURED = 20_000  # examples of which the mean, the range or the vocabulary of large sets is taken
 _SHARE_OF_MEMORY = 0.5  # that a cache may take of what is free
 
@@ -251,9 +248,16 @@ _WORDS = 20_000
 
 def write(config, out: Path, per_shard: int, compress: bool, workers: int) -> dict:
     """Writes `out`; interrupted, the same call goes on with the next shard and ends with the same bytes."""
+    config = measured(Data(train=config)).train
+    splits = _splits_of(config)
+    options = {key: value for key, value in config.model_dump(mode="json").items() if key not in ("dir", "damaged")}
+    plan = {  # what decides the bytes
+        "source": options | {"per_shard": per_shard, "compress": compress},
+        "fingerprints": {split: source.fingerprint for split, source in splits.items()},
+    }
     if (out / records.MANIFEST).exists():
         written = records.read_manifest(out)
-        if written["source"] != _plan(config, per_shard, compress)["source"]:
+        if any(written.get(key) != value for key, value in plan.items()):
             raise ConfigError(f"{out}: was written from other data or options; choose another --out or remove it")
         warn(f"{out}: already written: nothing to do")
         return _result(out, written)
@@ -261,8 +265,6 @@ def write(config, out: Path, per_shard: int, compress: bool, workers: int) -> di
         raise ConfigError(f"{out}: expected no such directory yet, or one that this program has written")
     part = out.with_name(out.name + ".part")
     with checkpoint.lock(part, "--out"):
-        splits = _splits_of(config)
-        plan = _plan(config, per_shard, compress) | {"fingerprints": {split: source.fingerprint for split, source in splits.items()}}
         _begin(part, plan)
         described = _write_shards(part, config, splits, per_shard, compress, workers)
         manifest = _manifest(part, config, splits, described, plan)
@@ -277,12 +279,6 @@ def write(config, out: Path, per_shard: int, compress: bool, workers: int) -> di
         os.rename(part, out)
         checkpoint.flush(out.parent)
     return _result(out, manifest)
-
-
-def _plan(config, per_shard: int, compress: bool) -> dict:
-    """What decides the bytes, apart from the data."""
-    options = {key: value for key, value in config.model_dump(mode="json").items() if key not in ("dir", "damaged")}
-    return {"source": options | {"per_shard": per_shard, "compress": compress}}
 
 
 def _splits_of(config) -> dict[str, data_loader.Source]:
@@ -300,11 +296,10 @@ def _splits_of(config) -> dict[str, data_loader.Source]:
 
 def _begin(part: Path, plan: dict) -> None:
     """Keeps the shards of an earlier attempt at the same plan, and nothing else."""
-    text = json.dumps(plan, indent=1)
-    file = part / "plan.json"
-    if file.exists() and file.read_text() != text:
-        warn(f"{part}: begun from other data or options: starting again")
+    text, file = json.dumps(plan, indent=1), part / "plan.json"
     same = file.exists() and file.read_text() == text
+    if file.exists() and not same:
+        warn(f"{part}: begun from other data or options: starting again")
     for path in list(part.iterdir()):
         whole = same and (path.name.endswith(_SUFFIX) or path.with_name(path.name + _SUFFIX).exists())
         if path.name != "lock" and not whole:
@@ -322,11 +317,8 @@ def _flushed(path: Path, data: bytes) -> None:
 
 def _write_shards(part: Path, config, splits: dict, per_shard: int, compress: bool, workers: int) -> dict[str, list[dict]]:
     """{split: [what there is to say of each shard]}; several at a time."""
-    jobs = []
-    for split, source in splits.items():
-        count = math.ceil(len(source) / per_shard)
-        jobs += [(split, number, records.shard_name(split, number, count)) for number in range(count)]
     described = {split: [None] * math.ceil(len(source) / per_shard) for split, source in splits.items()}
+    jobs = [(split, number) for split, shards in described.items() for number in range(len(shards))]
     orders = {split: _shuffled(len(source)) for split, source in splits.items()}
     total = sum(map(len, splits.values()))
     console = Console(stderr=True)
@@ -334,16 +326,21 @@ def _write_shards(part: Path, config, splits: dict, per_shard: int, compress: bo
     with StopSignals() as signals, bar, ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         task = bar.add_task("writing", total=total)
 
-        def work(split: str, number: int, name: str):
+        def work(split: str, number: int):
             if signals.number is not None:
                 return split, number, None
             indices = orders[split][number * per_shard : (number + 1) * per_shard]
-            return split, number, _shard(part / name, splits[split], config.first_ops or [], indices, compress)
+            path = part / records.shard_name(split, number, len(described[split]))
+            return split, number, _shard(path, splits[split], config.first_ops or [], indices, compress)
 
-        for future in as_completed([pool.submit(work, *job) for job in jobs]):
-            split, number, found = future.result()
-            described[split][number] = found
-            bar.advance(task, found["examples"] if found else 0)
+        try:
+            for future in as_completed([pool.submit(work, *job) for job in jobs]):
+                split, number, found = future.result()
+                described[split][number] = found
+                bar.advance(task, found["examples"] if found else 0)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # a full disk need not be found again by every shard
+            raise
     if signals.number is not None and any(None in shards for shards in described.values()):
         done = sum(shard is not None for shards in described.values() for shard in shards)
         raise Stopped(f"{part}: {done} of {len(jobs)} shards are written; run the same command again to go on: {shlex.join(sys.argv)}")
@@ -368,9 +365,9 @@ def _shard(path: Path, source: data_loader.Source, ops: list, indices: np.ndarra
     labels, digests, damaged, words = [], [], [], Counter()
     count, sums, squares = 0, 0.0, 0.0
     temporary = path.with_name(path.name + ".tmp")
-    with tf.io.TFRecordWriter(str(temporary)) as writer:
-        for start in range(0, len(indices), _EXAMPLES_AT_ONCE):
-            for index, row in _rows(source, ops, indices[start : start + _EXAMPLES_AT_ONCE]):
+    try:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for index, row in _rows(source, ops, indices):
                 if isinstance(row, str):
                     damaged.append(row)
                     continue
@@ -379,10 +376,12 @@ def _shard(path: Path, source: data_loader.Source, ops: list, indices: np.ndarra
                 labels.append(int(source.labels[index]) if source.labels is not None else -1)
                 digests.append(_digest(row["inputs"]))
                 values = _values(row)
-                if values is not None:
-                    count, sums, squares = count + len(values), sums + values.sum(axis=0), squares + (values**2).sum(axis=0)
-                elif "orientation" not in row:
+                if values is None:
                     words.update(row["inputs"].decode().split())
+                else:
+                    count, sums, squares = count + len(values), sums + values.sum(axis=0), squares + (values**2).sum(axis=0)
+    except tf.errors.OpError as error:  # what is wrong with an example comes as a row: this is the disk, or the memory
+        raise ResourceError(program.reason_of(error, str(temporary))) from error
     entries = records.index_shard(temporary, labels)
     checkpoint.flush(temporary)
     found = {
@@ -397,12 +396,18 @@ def _shard(path: Path, source: data_loader.Source, ops: list, indices: np.ndarra
         "words": dict(words),
     }
     os.replace(temporary, path)
-    _flushed(done, json.dumps(found).encode())
+    if not damaged:  # or mending the files would not be noticed where their names and sizes stay
+        _flushed(done, json.dumps(found).encode())
     return found
 
 
 def _rows(source: data_loader.Source, ops: list, indices: np.ndarray):
     """(index, {feature: value of one example}), or (index, what is wrong with it); a batch at a time while nothing is."""
+    for start in range(0, len(indices), _EXAMPLES_AT_ONCE):
+        yield from _rows_of_batch(source, ops, indices[start : start + _EXAMPLES_AT_ONCE])
+
+
+def _rows_of_batch(source: data_loader.Source, ops: list, indices: np.ndarray):
 
     def treated(some):
         return {key: value.numpy() for key, value in apply_ops(source.read(some), fold(0, some), ops, len(source.class_names)).items()}
@@ -413,12 +418,12 @@ def _rows(source: data_loader.Source, ops: list, indices: np.ndarray):
     except (*READING_ERRORS, DataError) as error:  # eager calls give the DataError itself
         if len(indices) > 1:
             for index in indices:
-                yield from _rows(source, ops, np.array([index]))
+                yield from _rows_of_batch(source, ops, np.array([index]))
             return
         found = [program.reason_of(error, source.locate(int(indices[0])))]
     for index, row in zip(indices.tolist(), found, strict=True):
-        if not isinstance(row, str) and "orientation" in row and (damage := damage_of(row["inputs"])):
-            row = f"{source.locate(index)}: {damage}"
+        if not isinstance(row, str) and "orientation" in row and (damage := damage_of(row["inputs"], source.locate(index))):
+            row = damage
         if not isinstance(row, str) and "sample_weight" in row:  # a sequence: without the padding of its batch
             length = int(row["sample_weight"].sum())
             row |= {key: row[key][:length] for key in ("targets", "sample_weight")}

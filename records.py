@@ -38,13 +38,14 @@ def shard_name(split: str, number: int, count: int) -> str:
 
 
 def index_shard(path: Path, labels: list[int]) -> np.ndarray:
-    """The entries of a shard that has just been written, from its own bytes."""
-    entries, data, at = np.zeros(len(labels), ENTRY), path.read_bytes(), 0
-    for number, label in enumerate(labels):
-        length = _HEADER + int.from_bytes(data[at : at + 8], "little") + _FOOTER
-        entries[number] = (at, length, zlib.crc32(data[at : at + length]), label)
-        at += length
-    assert at == len(data), f"{path}: {at} of {len(data)} bytes hold {len(labels)} records"
+    """The entries of a shard that has just been written, from its own bytes, of which one record is in memory at a time."""
+    entries = np.zeros(len(labels), ENTRY)
+    with open(path, "rb") as file:
+        for number, label in enumerate(labels):
+            at, header = file.tell(), file.read(_HEADER)
+            framed = header + file.read(int.from_bytes(header[:8], "little") + _FOOTER)
+            entries[number] = (at, len(framed), zlib.crc32(framed), label)
+        assert not file.read(1), f"{path}: holds more than {len(labels)} records"
     return entries
 
 

@@ -126,7 +126,8 @@ def measure(rows: dict, rounds: int, batches: int) -> dict[str, list[float]]:
     """{row: images a second in each round}, over seconds, so that what lay ready hardly counts; the first round warms up."""
     speeds: dict[str, list[float]] = {name: [] for name in rows}
     for number in range(rounds + 1):
-        for name, row in rows.items():
+        turn = number % len(rows)  # whoever follows `limit` finds a machine at rest: each row in its turn
+        for name, row in [*list(rows.items())[turn:], *list(rows.items())[:turn]]:
             row(batches // 5)  # what was fetched ahead while the others ran
             begin = time.perf_counter()
             row(batches)

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 import data_config
 from data_loader.source import BUNDLED, SPLITS, NoSplit, Source, chosen, divide, from_arrays, in_python, lines_of
-from program import DataError, warn
+from program import DataError, reason_of, warn
 
 MAX_ARRAY_BYTES = 1 << 32
 
@@ -216,7 +216,6 @@ def _cifar(name: str, directory: Path | None, files: list[str], class_names: lis
 
 @dataclass(frozen=True)
 class ImageHeader:
-    kind: str
     width: int
     height: int
     orientation: int = 1  # EXIF
@@ -233,7 +232,7 @@ def read_header(data: bytes, name: str, max_pixels: int) -> ImageHeader:
             width, height, depth = int.from_bytes(data[16:20]), int.from_bytes(data[20:24]), data[24]
             if depth == 16:
                 raise DataError(f"{name}: expected 8 bits a channel, got a PNG of 16; convert it")
-            header = ImageHeader("png", width, height)
+            header = ImageHeader(width, height)
         elif data[:6] in (b"GIF87a", b"GIF89a"):
             header = _gif_header(data)
         elif data[:2] == b"BM":
@@ -242,7 +241,7 @@ def read_header(data: bytes, name: str, max_pixels: int) -> ImageHeader:
             grey = bytes(part for value in range(256) for part in (value, value, value, 0))
             if bits not in (24, 32) and not (bits == 8 and data[pixels_at - 1024 : pixels_at] == grey):  # colours would be read as grey
                 raise DataError(f"{name}: expected a BMP of 24 or 32 bits, or of 256 greys, got {bits} bits with a palette; convert it")
-            header = ImageHeader("bmp", *map(abs, sides))
+            header = ImageHeader(*map(abs, sides))
         else:
             raise DataError(f"{name}: expected JPEG, PNG, BMP or GIF, got a file that begins with {data[:4].hex()}")
     except IndexError:
@@ -270,7 +269,7 @@ def _jpeg_header(data: bytes, name: str) -> ImageHeader:
                 raise DataError(f"{name}: expected 8 bits a channel, got a JPEG of {precision}; convert it")
             if components not in (1, 3):
                 raise DataError(f"{name}: expected a grey or RGB image, got a JPEG of {components} channels (CMYK); convert it")
-            return ImageHeader("jpeg", width, height, orientation)
+            return ImageHeader(width, height, orientation)
         at += 2 + length
 
 
@@ -287,7 +286,7 @@ def _gif_header(data: bytes) -> ImageHeader:
         while data[at]:  # blocks, each with its length before it
             at += 1 + data[at]
         at += 1
-    return ImageHeader("gif", width, height)
+    return ImageHeader(width, height)
 
 
 def _gif_colours(flags: int) -> int:
@@ -352,7 +351,10 @@ def image_folder(config: data_config.ImageFolder, split: str, directory: Path | 
     def read(indices):
         return in_python(read_files, indices, specs) | {"targets": tf.gather(labels, indices)}
 
-    return Source("image_folder", len(files), read, tuple(class_names), digest.hexdigest(), lambda index: str(root / names[index]), labels)
+    return Source(
+        "image_folder", len(files), read, tuple(class_names), digest.hexdigest(), lambda index: str(root / names[index]), labels,
+        sum(size for _, size, _ in files),
+    )  # fmt: skip
 
 
 def _classes_in(root: Path) -> list[str]:
@@ -411,12 +413,12 @@ def _read_image(path: Path, max_pixels: int) -> tuple[bytes, ImageHeader]:
     return data, read_header(data, str(path), max_pixels)
 
 
-def damage_of(data: bytes) -> str | None:
-    """Why an image cannot be decoded, or None; decodes it."""
+def damage_of(data: bytes, item: str) -> str | None:
+    """One line on why an image cannot be decoded, or None; decodes it."""
     try:
         tf.io.decode_image(data, expand_animations=False)
     except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
-        return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message.splitlines()[0]).strip()
+        return reason_of(error, item)
     return None
 
 
@@ -428,8 +430,7 @@ def _without_damaged(root: Path, files: list, max_pixels: int) -> list:
             data, _ = _read_image(root / file[0], max_pixels)
         except DataError as error:
             return str(error)
-        reason = damage_of(data)
-        return reason and f"{root / file[0]}: {reason}"
+        return damage_of(data, str(root / file[0]))
 
     with ThreadPoolExecutor() as pool:
         reasons = list(pool.map(damage, files))

@@ -1,7 +1,6 @@
 """What a data set gives: examples by index; and what several data sets are made with."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ class Source:
     is called inside the input pipeline's graph. The features are `inputs` and mostly `targets`, raw: operations decode
     and scale them. `fingerprint` changes when the data does. `locate(index)` says where an example is stored.
     `labels`, if the examples have classes and they are known without reading: int64 [length].
+    `stored_bytes`, of all examples that are read from files as they are asked for; 0 for what lies in memory.
     `block_length`, if examples are stored in blocks (shards) of so many: `read_in_blocks(number)` is then a `read` that
     fetches whole blocks and keeps the last `number` of them.
     """
@@ -38,6 +38,7 @@ class Source:
     fingerprint: str
     locate: Callable[[int], str]
     labels: np.ndarray | None = None
+    stored_bytes: int = 0
     block_length: int = 0
     read_in_blocks: Callable[[int], Callable] | None = None
 
@@ -124,10 +125,10 @@ def divide(keys: list[str], valid: float, test: float, classes: Iterable = (), g
     With `classes`, one an example, each class is divided alone, so that all splits hold the same shares of it. With
     `groups`, one an example, the group's hash decides and a group is never torn apart.
     """
-    groups = list(groups)
+    groups, classes = list(groups), np.array(list(classes))
     places = np.array([position_of(key) for key in (groups or keys)])
     if not groups:
-        places = _ranks(places, np.array(list(classes)) if classes is not None and len(list(classes)) else np.zeros(len(keys)))
+        places = _ranks(places, classes if len(classes) else np.zeros(len(keys)))
     return {
         "test": np.flatnonzero(places < test),
         "valid": np.flatnonzero((places >= test) & (places < test + valid)),
@@ -175,9 +176,3 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
                     raise DataError(f"{path}:{number}: expected UTF-8 text, got byte {line[error.start]:#x} at {error.start}") from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-
-
-def same_options(config) -> str:
-    """A text of the options that decide which examples a set gives: part of a fingerprint."""
-    ignored = {"dir", "file", "first_ops", "train_ops", "eval_ops", "ops"}
-    return json.dumps({key: value for key, value in config.model_dump(mode="json").items() if key not in ignored}, sort_keys=True)

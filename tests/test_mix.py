@@ -194,6 +194,19 @@ def test_a_cache_changes_nothing_but_how_often_operations_run(monkeypatch, capsy
     assert stream(Mix.of(kept, shift), 16)[0]["inputs"].shape == (16, 8, 8, 1)
 
 
+def test_a_cache_by_configuration_keeps_what_first_ops_give(capsys):
+    overrides = ["data.cache=true", "data.train={name: fake, size: 40, shape: [8, 8, 1]}", "data.valid=null", "data.train_ops=[]"]
+    with pytest.raises(ConfigError, match=r"data\.cache: expected operations in first_ops"):
+        input_ops.open_mix(load_config("configs/lenet.yaml", overrides).data, "train", training=True)
+    first = "data.first_ops=[{name: resize, size: [28, 28]}]"
+    kept, plain = (
+        input_ops.open_mix(load_config("configs/lenet.yaml", [*overrides, first, *more]).data, "train", training=True)
+        for more in ([], ["data.cache=false"])
+    )
+    assert [op.name for op in kept.parts[0].ops] == ["scale"] and "cache: 40 examples of fake" in capsys.readouterr().err
+    np.testing.assert_array_equal(stream(kept)[1]["inputs"], stream(plain)[1]["inputs"])
+
+
 # ------------------------------------------------------------------------------------------------------- configuration
 
 

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import input_ops
 import preprocess_data
 import records
 from program import BusyError, ConfigError, DataError
+from train_config import Data
 
 RECORDS = data_config.Records(name="records")
 
@@ -117,11 +120,9 @@ def test_leaks_across_splits_are_reported(tmp_path, capsys):
 def test_every_kind_of_source_survives_the_round_trip(tmp_path, name, options, files):
     for file, content in files.items():
         (tmp_path / file).write_text(content)
-    job = preprocess_data.Job.model_validate({"source": {"name": name, "dir": str(tmp_path), **options}})
-    write(job.source, tmp_path / "out", per_shard=7)
-    raw, packed = (
-        data_loader.load(config, "train", str(folder)) for config, folder in ((job.source, tmp_path), (RECORDS, tmp_path / "out"))
-    )
+    config = Data.model_validate({"train": {"name": name, "dir": str(tmp_path), **options}}).train
+    write(config, tmp_path / "out", per_shard=7)
+    raw, packed = (data_loader.load(config, "train", str(folder)) for config, folder in ((config, tmp_path), (RECORDS, tmp_path / "out")))
     features = [
         {key: value.numpy() for key, value in source.read(tf.range(len(source), dtype=tf.int64)).items()} for source in (raw, packed)
     ]
@@ -135,7 +136,7 @@ def test_every_kind_of_source_survives_the_round_trip(tmp_path, name, options, f
 def test_first_ops_are_done_once_and_for_all(photos, tmp_path):
     ops = [{"name": "decode_image"}, {"name": "resize", "size": [12, 10]}]
     write(
-        preprocess_data.Job.model_validate({"source": {"name": "image_folder", "dir": str(photos), "first_ops": ops}}).source,
+        Data.model_validate({"train": {"name": "image_folder", "dir": str(photos), "first_ops": ops}}).train,
         tmp_path / "out",
     )
     source = data_loader.load(RECORDS, "train", str(tmp_path / "out"))
@@ -233,3 +234,62 @@ def test_reading_by_shards_gives_the_same_and_reads_each_shard_once_a_group(phot
     )
     ids = [i for batch in input_ops.train_batches(mix, 8, 0, 0, 7, blocks=2) for i in batch["id"].numpy().tolist()]
     assert len(set(ids)) == 56 and set(reads) == {-1} and len(reads) == 8  # whole shards, once each
+
+
+def test_a_set_is_not_taken_for_written_when_its_files_have_changed(photos, tmp_path):
+    copy = copied(photos, tmp_path)
+    write(folder_of(copy), tmp_path / "out")
+    (copy / "cat/00.png").write_bytes((copy / "cat/03.png").read_bytes())
+    with pytest.raises(ConfigError, match="was written from other data or options"):
+        write(folder_of(copy), tmp_path / "out")
+
+
+def test_a_file_mended_under_its_name_and_size_is_read_again(photos, tmp_path):
+    copy = copied(photos, tmp_path)
+    sound = (copy / "cat/00.png").read_bytes()
+    (copy / "cat/00.png").write_bytes(sound[:40] + bytes(len(sound) - 40))
+    with pytest.raises(DataError, match="1 of 61 examples cannot be read"):
+        write(folder_of(copy), tmp_path / "out")
+    (copy / "cat/00.png").write_bytes(sound)
+    assert sum(write(folder_of(copy), tmp_path / "out")["examples"].values()) == 61
+
+
+def copied(photos, tmp_path):
+    return shutil.copytree(photos, tmp_path / "copy")
+
+
+def test_a_full_disk_ends_with_6_and_goes_on_afterwards(tmp_path):
+    """The limit on the size of a file stands for the disk; the records of one shard are above it, other files below."""
+    command = [
+        sys.executable,
+        str(ROOT / "preprocess_data.py"),
+        "--source",
+        "fake",
+        "--out",
+        str(tmp_path / "out"),
+        "size=600",
+        "shape=[400]",
+    ]
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 6 and last.startswith(f"preprocess_data: error: {tmp_path}/out.part/train-00000-of-00001.tfrecord.tmp: "), (
+        done.stderr
+    )
+    assert "Traceback" not in done.stderr and "memory" not in last and not (tmp_path / "out").exists()
+    assert subprocess.run(command, capture_output=True).returncode == 0
+
+
+def test_first_ops_may_measure_but_keep_no_vocabulary(tmp_path, program):
+    data = Data.model_validate({"train": {"name": "series", "first_ops": [{"name": "standardise"}]}})
+    write(data.train, tmp_path / "out", per_shard=1000)
+    values = data_loader.load(RECORDS, "train", str(tmp_path / "out")).read(tf.range(2000, dtype=tf.int64))["inputs"].numpy()
+    assert abs(values.mean()) < 0.2 and abs(values.std() - 1) < 0.2
+    words = ["--source", "cmudict", "--out", tmp_path / "no", "task=g2p", "first_ops=[tokenise]"]
+    done = program(ROOT / "preprocess_data.py", *words)
+    assert done.returncode == 2 and "tokenise: expected in the configuration of a run" in done.stderr
+    done = program(ROOT / "preprocess_data.py", "--source", "fake", "--out", tmp_path / "no", "first_ops=[random_flip]")
+    assert done.returncode == 2 and "first_ops: expected nothing random, got 'random_flip'" in done.stderr
