@@ -4,9 +4,10 @@ An operation or data set without options may be written as its bare name. To add
 `image_ops.py`, `sequence_ops.py` or `data_loader/`, and a class here.
 """
 
+import math
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from typed_yaml import Bool, Float, Int, Regex, Section, one_of, or_name
 
@@ -300,7 +301,7 @@ class Tokenise(Op):
     of: Literal["inputs", "targets"] = Field("inputs", description="Which feature.")
     level: Literal["words", "characters"] = Field("words", description="Words between blanks, or characters.")
     max_tokens: Int = Field(20_000, ge=3, description="Largest vocabulary: the most frequent tokens of the training examples.")
-    ends: Bool = Field(False, description="Put <start> before and <end> after: for what a decoder is to write.")
+    ends: Bool = Field(False, description="Put <end> after each: for what a decoder is to write.")
     vocabulary: str | None = Field(None, description="The tokens, separated by newlines; null: measured on the training examples.")
 
     @model_validator(mode="after")
@@ -344,11 +345,21 @@ class TokenDropout(Op):
     rate: Float = Field(gt=0, lt=1, description="Share of the tokens.")
 
 
+class SkipGram(Op):
+    """Tokens near each token, and random ones, as candidates in the targets: [T, 2 * window, 1 + negatives], the true one first."""
+
+    name: Literal["skip_gram"]
+    random: ClassVar[bool] = True
+    window: Positive = Field(2, description="How far to look on each side, in tokens.")
+    negatives: Positive = Field(5, description="Random tokens for each true one, by frequency^0.75.")
+    frequencies: list[Annotated[Float, Field(ge=0)]] | None = Field(None, description="Of each token id; null: of the training examples.")
+
+
 OpConfig = or_name(
     one_of(
         DecodeImage, Resize, CenterCrop, RandomCrop, RandomResizedCrop, PadImage, RandomShift, RandomFlip, RandomRotate, Grey,
         ColourJitter, RandomErasing, Cutout, RandAugment, GaussianNoise, SaltNoise, Scale, ScaleToOne, Imagenet, Standardise, MinMax,
-        Log, Window, EncodeCategories, OneHot, InputsAsTargets, Lowercase, Tokenise, Truncate, Pad, Reverse, TokenDropout,
+        Log, Window, EncodeCategories, OneHot, InputsAsTargets, Lowercase, Tokenise, Truncate, Pad, Reverse, TokenDropout, SkipGram,
     )
 )  # fmt: skip
 
@@ -381,11 +392,20 @@ BatchOpConfig = or_name(one_of(Mixup, Cutmix))
 class Dataset(Section):
     """What every data set may say of itself; null: what the section `data` says."""
 
+    classes: list[str] | None = Field(None, min_length=2, description="Only examples of these classes, numbered in this order; null: all.")
     dir: str | None = Field(None, description="Its directory; null: data.dir.")
     first_ops: list[OpConfig] | None = Field(None, description="Its own operations; null: those of `data`.")
     train_ops: list[OpConfig] | None = Field(None, description="Its own operations; null: those of `data`.")
     eval_ops: list[OpConfig] | None = Field(None, description="Its own operations; null: those of `data`.")
     ops: list[OpConfig] | None = Field(None, description="Its own operations; null: those of `data`.")
+
+    @field_validator("classes")
+    @classmethod
+    def _each_class_once(cls, value):
+        if value is not None and len(set(value)) != len(value):
+            twice = next(name for name in value if value.count(name) > 1)
+            raise ValueError(f"expected each class once, got {twice!r} twice")
+        return value
 
 
 class Divided(Dataset):
@@ -525,6 +545,7 @@ class Cmudict(Divided):
     task: Literal["syllables", "stress", "g2p"] = Field(
         description="spelling -> number of syllables; phonemes -> stress of each; spelling -> phonemes."
     )
+    variants: Bool = Field(True, description="Every pronunciation of a word; false: the first alone, so that no spelling has two answers.")
     valid: Share = Field(0.05, description="Share of the headwords held out as the split `valid`.")
     test: Share = Field(0.05, description="Share of the headwords held out as the split `test`.")
 
@@ -556,6 +577,14 @@ DatasetConfig = one_of(
 # ------------------------------------------------------------------------------------- what flows from data to model
 
 
+class Undo(Section):
+    """One step from a target as the network sees it back to its own units: value * scale + offset, then the logarithm undone."""
+
+    scale: list[Float] = Field(description="Of each channel, or one for all.")
+    offset: list[Float] = Field(description="As `scale`.")
+    log_plus: Float | None = Field(None, description="What was added before the logarithm; null: no logarithm.")
+
+
 class Spec(Section):
     """What a network must know of the data. Comes from the data set and is kept, resolved, with the run."""
 
@@ -565,11 +594,27 @@ class Spec(Section):
     target_dtype: str = Field(description="Type of the targets.")
     num_classes: Int = Field(ge=0, description="Number of classes; 0 where targets are no classes.")
     class_names: list[str] = Field(description="Name of each class, in the order of the logits.")
-    vocabulary_size: Int = Field(0, ge=0, description="Number of token ids of the inputs, padding and unknown included; 0: no tokens.")
-    target_vocabulary_size: Int = Field(0, ge=0, description="Number of token ids of the targets; 0: no tokens.")
+    vocabulary: str = Field("", description="Token of each id of the inputs, separated by newlines; empty: no tokens.")
+    target_vocabulary: str = Field("", description="Token of each id of the targets; empty: no tokens.")
+    target_units: list[Undo] = Field([], description="From scaled targets back to their units, in this order.")
 
     @model_validator(mode="after")
     def _one_name_per_class(self):
         if len(self.class_names) != self.num_classes:
             raise ValueError(f"expected {self.num_classes} class names, got {len(self.class_names)}")
         return self
+
+    @property
+    def tokens(self) -> list[str]:
+        return self.vocabulary.split("\n") if self.vocabulary else []
+
+    @property
+    def target_tokens(self) -> list[str]:
+        return self.target_vocabulary.split("\n") if self.target_vocabulary else []
+
+    @property
+    def num_outputs(self) -> int:
+        """How many numbers a network gives for a target: a logit for each class or token, or the target's own numbers."""
+        if self.target_dtype.startswith("int") or self.num_classes:
+            return self.num_classes or len(self.target_tokens)
+        return math.prod(size for size in self.target_shape if size is not None)

@@ -3,6 +3,7 @@
 python eval.py --ckpt RUN [--split valid] [key=value ...]
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import program
@@ -51,15 +52,15 @@ class Evaluator:
     def __init__(self, model: keras.Model, task: Task, apart: bool = False):
         """`apart`: several sets are to be scored, each for itself as well."""
         self.model, self.task = model, task
-        self.metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics()}
-        self.apart = {"loss": keras.metrics.Mean(name="loss"), **task.metrics()} if apart else {}
+        self.metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=False)}
+        self.apart = {"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=False)} if apart else {}
         self._run = tf.function(self._score, reduce_retracing=True)
 
     def _score(self, iterator, num_batches):
         for _ in tf.range(num_batches):
             batch = next(iterator)
             targets, sample_weight = batch["targets"], batch["sample_weight"]
-            outputs = self.model(batch["inputs"], training=False)
+            outputs = self.task.call(self.model, batch, training=False)
             loss = self.task.loss(targets, outputs)
             update_metrics(self.metrics, loss, targets, outputs, sample_weight)
             update_metrics(self.apart, loss, targets, outputs, sample_weight)
@@ -85,8 +86,9 @@ class Evaluator:
         return _results(self.metrics) | found
 
 
-def _results(metrics: dict) -> dict[str, float]:
-    return {name: float(metric.result()) for name, metric in metrics.items()}
+def _results(metrics: dict) -> dict:
+    """Numbers; lists of a confusion matrix."""
+    return {name: metric.result().numpy().tolist() for name, metric in metrics.items()}
 
 
 def update_metrics(metrics: dict, loss, targets, outputs, sample_weight) -> None:
@@ -98,15 +100,15 @@ def update_metrics(metrics: dict, loss, targets, outputs, sample_weight) -> None
             metric.update_state(targets, outputs, sample_weight)
 
 
-def restore_newest(run_dir: Path, variables: dict) -> tuple[Path, int]:
-    """Restores the newest checkpoint of a run that may be training, and removing old ones; returns its path and step."""
+def with_newest(run_dir: Path, use: Callable[[Path], object]) -> tuple[Path, object]:
+    """The newest checkpoint of a run that may be training, and removing old ones: its path, and what `use` makes of it."""
     directory = run_dir / "checkpoints"
     for _ in range(20):
         path = checkpoint.newest(directory)
         if path is None:
             raise CheckpointError(f"{directory}: no checkpoint yet; expected at least one")
         try:
-            return path, restore_one(path, variables)
+            return path, use(path)
         except (OSError, ValueError, tf.errors.OpError):
             if path.exists():
                 raise
@@ -119,13 +121,26 @@ def restore_one(path: Path, variables: dict) -> int:
     return checkpoint.read_state(path)["step"]
 
 
+def read_model(ckpt: str) -> tuple[Path, dict]:
+    """(checkpoint, {path: value} of its network's variables) of a run, its newest, or of one of its steps."""
+
+    def read(path: Path) -> dict:
+        return {name.removeprefix("model/"): value for name, value in read_variables(path).items() if name.startswith("model/")}
+
+    run_dir, step_dir = find_run(ckpt)
+    if step_dir is None:
+        return with_newest(run_dir, read)
+    checkpoint.verify(step_dir)
+    return step_dir, read(step_dir)
+
+
 def main(run_dir: Path, step_dir: Path | None, config: train_config.TrainConfig, split: str) -> dict:
     mix = input_ops.open_mix(config.data, split, training=False)
     input_ops.check_spec(config.spec, mix)
     model = build_model(config.model, config.spec)
     variables = named_variables(model=model.variables)
     if step_dir is None:
-        step_dir, step = restore_newest(run_dir, variables)
+        step_dir, step = with_newest(run_dir, lambda path: restore_one(path, variables))
     else:
         checkpoint.verify(step_dir)
         step = restore_one(step_dir, variables)

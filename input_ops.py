@@ -43,9 +43,11 @@ import data_loader
 from data_config import Spec
 from order import shuffled, slot_table, slots
 from preprocess_data import BATCH_OPS, READING_ERRORS, apply_ops, cached, first_failure, measured, vocabulary
+from sequence_ops import target_units
 from stateless import fold
 from summary import contact_sheet
 from train_config import Data
+from typed_yaml import show
 
 _POSITIONS_AT_ONCE = 8192  # the order is computed for many steps in one go: a few hundred small ops, paid once
 _EXAMPLES_AT_ONCE = 512  # small batches are read and treated in groups,
@@ -222,9 +224,17 @@ def open_mix(data: Data, split: str, training: bool) -> Mix:
         if data.cache and first:
             source, first = cached(replace(source, name=part.name), first), []
         parts.append(Part(part.name, source, [*first, *rest], count))
+    if training and data.order.bucket and any(part.source.sizes is None for part in parts):
+        names = ", ".join(part.name for part in parts if part.source.sizes is None)
+        raise ConfigError(f"data.order.bucket: expected texts or records, whose sizes are known, got {names}")
     if blocks and not any(part.source.block_length for part in parts):
         raise ConfigError(f"data.order.blocks: expected a set in shards, such as `records`, got {', '.join(part.name for part in parts)}")
     return Mix(parts)
+
+
+def order_of(data: Data) -> dict[str, int]:
+    """How training examples are ordered, as `ids_of_steps` takes it."""
+    return {"blocks": data.order.blocks or 0, "bucket": data.order.bucket or 0}
 
 
 def spec_of(mix: Mix) -> Spec:
@@ -237,8 +247,9 @@ def spec_of(mix: Mix) -> Spec:
         target_dtype=targets.dtype.name,
         num_classes=len(mix.class_names),
         class_names=list(mix.class_names),
-        vocabulary_size=len(vocabulary(ops, "inputs")),
-        target_vocabulary_size=len(vocabulary(ops, "targets")),
+        vocabulary="\n".join(vocabulary(ops, "inputs")),
+        target_vocabulary="\n".join(vocabulary(ops, "targets")),
+        target_units=target_units(ops),
     )
 
 
@@ -248,23 +259,50 @@ def check_spec(expected: Spec, mix: Mix) -> None:
     for field in Spec.model_fields:
         want, got = getattr(expected, field), getattr(found, field)
         if want != got:
-            raise DataError(f"{mix.name}: {field}: expected {want}, as in training, got {got}")
+            raise DataError(f"{mix.name}: {field}: expected {show(want)}, as in training, got {show(got)}")
 
 
 # ---------------------------------------------------------------------------------------------------------- batches
 
 
-def train_batches(mix: Mix, batch_size: int, seed: int, start: int = 0, stop: int | None = None, batch_ops=(), blocks: int = 0):
+def ids_of_steps(mix: Mix, batch_size: int, seed: int, start: int, stop: int, blocks: int = 0, bucket: int = 0) -> tf.data.Dataset:
+    """(positions, number of the data set, id of the example), int64 [batch_size] each, of steps [start, stop).
+
+    With `bucket`, the examples of each window of so many steps are put in the order of their sizes before they are cut into
+    batches, so that a batch needs little padding; the batches of a window come in a shuffled order. A window is a function
+    of the seed and its number: any step is reached at once here too.
+    """
+
+    def ids_of(steps):
+        positions = steps[:, tf.newaxis] * batch_size + tf.range(batch_size, dtype=tf.int64)  # (steps,) -> (steps, batch)
+        return positions, *mix.ids(seed, positions, blocks)
+
+    if not bucket:
+        steps = tf.data.Dataset.range(start, stop)
+        return steps.batch(max(1, _POSITIONS_AT_ONCE // batch_size)).map(ids_of).unbatch()
+    sizes = np.concatenate([part.source.sizes for part in mix.parts])
+
+    def window(number):
+        positions, of_set, ids = (tf.reshape(part, [-1]) for part in ids_of(number * bucket + tf.range(bucket, dtype=tf.int64)))
+        by_size = tf.reshape(tf.argsort(tf.gather(sizes, ids), stable=True), [bucket, batch_size])
+        draws = tf.bitwise.right_shift(fold(fold(seed, number), tf.range(bucket)), tf.constant(1, tf.uint64))
+        places = tf.gather(by_size, tf.argsort(tf.cast(draws, tf.int64)))
+        return tuple(tf.gather(part, places) for part in (positions, of_set, ids))
+
+    windows = tf.data.Dataset.range(start // bucket, -(-stop // bucket)).map(window, num_parallel_calls=tf.data.AUTOTUNE)
+    return windows.unbatch().skip(start % bucket).take(stop - start)
+
+
+def train_batches(
+    mix: Mix, batch_size: int, seed: int, start: int = 0, stop: int | None = None, batch_ops=(), blocks: int = 0, bucket: int = 0
+):
     """A tf.data.Dataset of the shuffled batches of steps [start, stop); endless without `stop`."""
     if len(mix) < batch_size:
         raise DataError(f"{mix.name}: expected at least one batch of {batch_size} examples, got {len(mix)}")
     if batch_ops and batch_size % 2:
         raise ConfigError(f"data.batch_ops: {batch_ops[0].name}: expected an even train.batch_size, got {batch_size}")
     stop = (1 << 62) // batch_size if stop is None else stop
-
-    def ids_of(steps):
-        positions = steps[:, tf.newaxis] * batch_size + tf.range(batch_size, dtype=tf.int64)  # (steps,) -> (steps, batch)
-        return positions, *mix.ids(seed, positions, blocks)
+    ids = ids_of_steps(mix, batch_size, seed, start, stop, blocks, bucket)
 
     def treated(positions, ids, features_of):
         seeds = fold(seed, positions)
@@ -287,17 +325,18 @@ def train_batches(mix: Mix, batch_size: int, seed: int, start: int = 0, stop: in
     def treat(positions, ids, raw):
         return treated(positions, ids, lambda seeds: mix.parts[0].treat(raw, seeds))
 
-    steps = tf.data.Dataset.range(start, stop)
-    ids_of_steps = steps.batch(max(1, _POSITIONS_AT_ONCE // batch_size)).map(ids_of).unbatch()
+    auto = tf.data.AUTOTUNE
+    if any(None in spec.shape.as_list() for spec in mix.element_spec.values()):
+        # Each batch is padded for itself: were it padded with its group, it would depend on the step a run began with.
+        return _finish(ids.batch(1).map(read_and_treat, num_parallel_calls=auto).unbatch())
     most = max(1, _EXAMPLES_AT_ONCE // batch_size)
     group = max(1, min(most, _BYTES_AT_ONCE // _bytes_of(mix) // batch_size))
-    auto = tf.data.AUTOTUNE
     if group == most or not mix.alike:
-        return _finish(ids_of_steps.batch(group).map(read_and_treat, num_parallel_calls=auto).unbatch())
+        return _finish(ids.batch(group).map(read_and_treat, num_parallel_calls=auto).unbatch())
     # Large examples: read in groups, but treated batch by batch, so that no pixel is copied into a group and out of it.
     stored = max(part.source.stored_bytes // len(part.source) for part in mix.parts)
     at_once = max(1, min(most, _STORED_BYTES_AT_ONCE // max(1, stored) // batch_size))
-    return _finish(ids_of_steps.batch(at_once).map(read, num_parallel_calls=auto).unbatch().map(treat, num_parallel_calls=auto))
+    return _finish(ids.batch(at_once).map(read, num_parallel_calls=auto).unbatch().map(treat, num_parallel_calls=auto))
 
 
 def eval_sets(mix: Mix, batch_size: int) -> list[tuple[str, tf.data.Dataset, int]]:
@@ -322,7 +361,8 @@ def _eval_batches(part: Part, batch_size: int, offset: int):
 def _batch(features, ids, weight):
     """`weight` [n] of the examples, spread over the items of sequences, whose padding weighs nothing."""
     if "sample_weight" in features:
-        weight = features["sample_weight"] * weight[:, tf.newaxis]
+        items = features["sample_weight"]
+        weight = items * tf.reshape(weight, [-1] + [1] * (items.shape.rank - 1))
     return {"inputs": features["inputs"], "targets": features["targets"], "sample_weight": weight, "id": ids}
 
 
@@ -338,8 +378,8 @@ def _only(batches: dict) -> dict:
 
 
 def _bytes_of(mix: Mix) -> int:
-    """Of one treated example, a length that is not known taken for 100."""
-    return sum(math.prod(size or 100 for size in spec.shape.as_list()) * spec.dtype.size for spec in mix.element_spec.values())
+    """Of one treated example."""
+    return sum(math.prod(spec.shape.as_list()) * spec.dtype.size for spec in mix.element_spec.values())
 
 
 def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -358,26 +398,25 @@ def preview(config: train_config.TrainConfig, path: Path, count: int, split: str
     count = min(count, len(mix))
     if split == "train":
         count = max(2, count - count % 2) if config.data.batch_ops else count  # they need pairs
-        batches = train_batches(mix, count, config.train.seed, 0, 1, config.data.batch_ops, config.data.order.blocks or 0)
+        batches = train_batches(mix, count, config.train.seed, 0, 1, config.data.batch_ops, **order_of(config.data))
     else:
         batches = eval_sets(mix, count)[0][1]
     with naming_examples(mix, lambda: range(len(mix))):
         batch = {key: value.numpy() for key, value in next(iter(batches)).items()}
     inputs, spec = batch["inputs"], spec_of(mix)
-    words, target_words = (vocabulary(mix.parts[0].ops, of) for of in ("inputs", "targets"))
     cells = []
     for number, example in enumerate(batch["id"]):
-        shown = " ".join(words[token] for token in inputs[number] if token) if spec.vocabulary_size else inputs[number]
+        shown = " ".join(spec.tokens[token] for token in inputs[number] if token) if spec.vocabulary else inputs[number]
         name = mix.part_of(int(example))[0].name
-        target = _target_text(batch["targets"][number], batch["sample_weight"][number], spec, target_words)
+        target = _target_text(batch["targets"][number], batch["sample_weight"][number], spec)
         cells.append((shown, f"{name}: {target}" if len(mix.parts) > 1 else target))
     contact_sheet(path, cells)
     return {"preview": str(path), "data": mix.name, "split": split, "examples": len(cells), "inputs": list(inputs.shape[1:])}
 
 
-def _target_text(target, weight, spec: Spec, words: list) -> str:
-    if spec.target_vocabulary_size:
-        return " ".join(words[token] for token in target if token)
+def _target_text(target, weight, spec: Spec) -> str:
+    if spec.target_vocabulary:
+        return " ".join(spec.target_tokens[token] for token in target if token)
     if spec.num_classes and np.issubdtype(target.dtype, np.integer):
         return " ".join(spec.class_names[item] for item, used in zip(np.atleast_1d(target), np.atleast_1d(weight), strict=True) if used)
     if spec.num_classes and target.shape == (spec.num_classes,):  # soft

@@ -1,16 +1,21 @@
 """The network that the configuration names, the task that scores its outputs, and its variables on disk."""
 
 import importlib
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+import metrics
 import train_config
+import typed_yaml
 from data_config import Spec
+from metrics import Ratio, labels_of, mean_of
 from program import ConfigError
 
 
@@ -22,14 +27,28 @@ def build_model(config, spec: Spec, seed: int = 0) -> keras.Model:
     """
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    model = importlib.import_module(f"models.{config.name}").build(config, spec)
+    model = _module(config).build(config, spec)
     if model.inputs[0].dtype != spec.input_dtype:
         cure = "; add the operation `scale`" if spec.input_dtype == "uint8" else ""
         raise ConfigError(f"data.ops: expected {model.inputs[0].dtype} inputs for {config.name}, got {spec.input_dtype}{cure}")
     return model
 
 
+def initialise(model: keras.Model, config, spec: Spec) -> None:
+    """Lets a network that begins with values from files read them: once, when a run begins, and never for evaluation."""
+    if hasattr(_module(config), "initialise"):
+        _module(config).initialise(model, config, spec)
+
+
+def _module(config):
+    return importlib.import_module(f"models.{config.name}")
+
+
 # ------------------------------------------------------------------------------------------------------------ tasks
+
+
+def _of_inputs(model: keras.Model, batch: dict, training: bool):
+    return model(batch["inputs"], training=training)
 
 
 @dataclass(frozen=True)
@@ -37,57 +56,318 @@ class Task:
     """How outputs are scored and turned into predictions. Names no network and no data set.
 
     loss(targets, outputs): the unreduced loss, of the shape of `sample_weight`.
-    metrics(): fresh Keras metrics by name, each updated with (targets, outputs, sample_weight).
-    predict(outputs): {name: [B, ...]} for people and files.
+    metrics(training): fresh Keras metrics by name, each updated with (targets, outputs, sample_weight).
+    predict(model, inputs): {name: [B, ...]} for people and files.
+    call(model, batch, training): the outputs, and whatever else of the batch the loss and the metrics need.
     """
 
     loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    metrics: Callable[[], dict[str, keras.metrics.Metric]]
-    predict: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    metrics: Callable[[bool], dict[str, keras.metrics.Metric]]
+    predict: Callable[[keras.Model, tf.Tensor], dict[str, tf.Tensor]]
+    call: Callable[[keras.Model, dict, bool], tf.Tensor] = _of_inputs
 
 
-def _labels(targets):
-    """Class indices [B] of targets that are class indices already, or (soft) one-hot vectors [B, num_classes]."""
-    return targets if targets.dtype.is_integer else tf.argmax(targets, axis=-1)
+# To add a loss or a metric for labels: one function, its line here, its name in train_config.py.
 
 
-def top_k_accuracy(targets, logits, k: int):
-    """1.0 where fewer than k logits are above the target's: float32 [B]. A non-finite logit counts as a miss."""
-    target_logit = tf.gather(logits, _labels(targets), batch_dims=1)
-    above = tf.reduce_sum(tf.cast(~(logits <= target_logit[:, tf.newaxis]), tf.int32), axis=-1)
-    return tf.cast(above < k, tf.float32)
+def cross_entropy(probabilities, logits):
+    """Of target probabilities [N, num_classes] and logits: [N]."""
+    return tf.nn.softmax_cross_entropy_with_logits(probabilities, logits)
 
 
-def accuracy(targets, logits):
-    """1.0 where the largest logit, the first of equals, is the target's: float32 [B]."""
-    return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int64) == tf.cast(_labels(targets), tf.int64), tf.float32)
+def focal(probabilities, logits):
+    """Cross entropy times (1 - p)^2, so that easy items weigh little. Lin et al., Focal loss, 2017, section 3.2."""
+    logs = tf.nn.log_softmax(logits)
+    return -tf.reduce_sum(probabilities * tf.square(1.0 - tf.exp(logs)) * logs, axis=-1)
+
+
+LOSSES = {"cross_entropy": cross_entropy, "focal": focal}
+
+METRICS = {  # name -> a fresh metric for so many classes
+    "accuracy": lambda num_classes: mean_of(metrics.accuracy, "accuracy"),
+    "top_5_accuracy": lambda num_classes: mean_of(metrics.top_5_accuracy, "top_5_accuracy"),
+    "auc": metrics.Auc,
+    "f1": metrics.F1,
+    "confusion_matrix": metrics.ConfusionMatrix,
+}
+
+
+def _label_metrics(config, spec: Spec, training: bool) -> dict[str, keras.metrics.Metric]:
+    left_out = {"top_5_accuracy"} if spec.num_classes <= 5 else set()
+    left_out |= {"confusion_matrix"} if training else set()
+    return {name: METRICS[name](spec.num_classes) for name in config.metrics if name not in left_out}
+
+
+def _label_loss(config, spec: Spec, targets, logits):
+    """[...] of targets [...] (indices) or [..., num_classes] (probabilities) and logits [..., num_classes]."""
+    if targets.dtype.is_integer and config.loss == "cross_entropy" and not config.label_smoothing:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    probabilities = tf.one_hot(targets, spec.num_classes) if targets.dtype.is_integer else targets
+    probabilities = (1 - config.label_smoothing) * probabilities + config.label_smoothing / spec.num_classes
+    return LOSSES[config.loss](probabilities, logits)
+
+
+def _expect_classes(config, spec: Spec) -> None:
+    if not spec.num_classes:
+        raise ConfigError(f"task: {config.name}: expected targets that are classes, got {spec.target_dtype} of shape {spec.target_shape}")
 
 
 def classification(config: train_config.Classification, spec: Spec) -> Task:
-    """One label per example: softmax cross entropy of logits [B, num_classes] against indices [B] or vectors."""
-    smoothing = config.label_smoothing
+    """One label per example: logits [B, num_classes] against indices [B] or probabilities [B, num_classes]."""
+    _expect_classes(config, spec)
+
+    def predict(model, inputs):
+        probabilities = tf.nn.softmax(model(inputs, training=False))
+        return {"label": tf.argmax(probabilities, axis=-1), "probability": tf.reduce_max(probabilities, axis=-1)}
+
+    return Task(partial(_label_loss, config, spec), partial(_label_metrics, config, spec), predict)
+
+
+class _Items(keras.metrics.Metric):
+    """A metric of items in one row, updated with sequences: [B, T] -> [B * T]."""
+
+    def __init__(self, metric: keras.metrics.Metric):
+        super().__init__(name=metric.name)
+        self.metric = metric
+
+    def update_state(self, targets, logits, sample_weight):
+        items = tf.reshape(logits, [-1, logits.shape[-1]])
+        self.metric.update_state(tf.reshape(targets, [-1]), items, tf.reshape(sample_weight, [-1]))
+
+    def result(self):
+        return self.metric.result()
+
+
+def tagging(config: train_config.Tagging, spec: Spec) -> Task:
+    """One label per item: logits [B, T, num_classes] against indices [B, T]; `sequence_accuracy`: all items of a sequence right."""
+    _expect_classes(config, spec)
+
+    def sequences(targets, logits, weight):
+        right = tf.cast(tf.argmax(logits, axis=-1) == labels_of(targets), tf.float32)
+        return metrics.whole(right, weight)
+
+    def task_metrics(training: bool):
+        found = {name: _Items(metric) for name, metric in _label_metrics(config, spec, training).items()}
+        return found | {"sequence_accuracy": Ratio(sequences, "sequence_accuracy")}
+
+    def predict(model, inputs):
+        return {"labels": tf.argmax(model(inputs, training=False), axis=-1)}
+
+    return Task(partial(_label_loss, config, spec), task_metrics, predict)
+
+
+def multi_label(config: train_config.MultiLabel, spec: Spec) -> Task:
+    """Any number of labels per example: logits [B, L] against targets [B, L] of 0 and 1; loss and accuracy are means over labels."""
+    logit = math.log(config.threshold / (1 - config.threshold))
 
     def loss(targets, logits):
-        if smoothing == 0 and targets.dtype.is_integer:
-            return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-        probabilities = tf.one_hot(targets, spec.num_classes) if targets.dtype.is_integer else targets
-        probabilities = (1 - smoothing) * probabilities + smoothing / spec.num_classes
-        return tf.nn.softmax_cross_entropy_with_logits(probabilities, logits)
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(targets, tf.float32), logits), axis=-1)
 
-    def metrics():
-        found = {"accuracy": keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")}
-        if spec.num_classes > 5:
-            found["top_5_accuracy"] = keras.metrics.MeanMetricWrapper(top_k_accuracy, name="top_5_accuracy", k=5)
+    def accuracy(targets, logits):
+        return tf.reduce_mean(tf.cast((logits > logit) == (targets > 0), tf.float32), axis=-1)
+
+    def f1(targets, logits, weight):
+        """2 tp / (2 tp + fp + fn), over all labels of all examples (micro)."""
+        wanted, given = tf.cast(targets > 0, tf.float32), tf.cast(logits > logit, tf.float32)
+        hits = 2.0 * tf.reduce_sum(wanted * given, axis=-1)
+        return weight * hits, weight * tf.reduce_sum(wanted + given, axis=-1)
+
+    def predict(model, inputs):
+        probabilities = tf.sigmoid(model(inputs, training=False))
+        return {"labels": tf.cast(probabilities > config.threshold, tf.int32), "probabilities": probabilities}
+
+    return Task(loss, lambda training: {"accuracy": mean_of(accuracy, "accuracy"), "f1": Ratio(f1, "f1")}, predict)
+
+
+def seq2seq(config: train_config.Seq2seq, spec: Spec) -> Task:
+    """Token ids [B, T], an end token last, from a network that takes the true tokens before each (teacher forcing).
+
+    Evaluation also lets the network write by itself: `sequence_error_rate` is the share of sequences that are not exactly
+    right, `token_error_rate` the edit distance over the number of true tokens.
+    """
+    tokens = spec.target_tokens
+    if "<end>" not in tokens:
+        raise ConfigError("task: seq2seq: expected targets with ends; add the operation {name: tokenise, of: targets, ends: true}")
+    start, end = tokens.index("<start>"), tokens.index("<end>")
+
+    def call(model, batch, training):
+        targets = batch["targets"]
+        previous = tf.concat([tf.fill([tf.shape(targets)[0], 1], start), targets[:, :-1]], axis=1)
+        outputs = model({"source": batch["inputs"], "previous": previous}, training=training)
+        return outputs if training else outputs | {"written": model.write(batch["inputs"], start, end, config.beam)}
+
+    def loss(targets, outputs):
+        if not config.label_smoothing:
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs["logits"])
+        smooth = config.label_smoothing
+        wanted = (1 - smooth) * tf.one_hot(targets, len(tokens)) + smooth / len(tokens)
+        return tf.nn.softmax_cross_entropy_with_logits(wanted, outputs["logits"])
+
+    def token_accuracy(targets, outputs):
+        return tf.cast(tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32) == targets, tf.float32)
+
+    def without_end(ids):
+        return tf.where(ids == end, metrics.PADDING, ids)
+
+    def sequence_errors(targets, outputs, weight):
+        counts = tf.reduce_max(weight, axis=1)
+        return counts * tf.cast(_edits(targets, outputs) > 0, tf.float32), counts
+
+    def token_errors(targets, outputs, weight):
+        counts = tf.reduce_max(weight, axis=1)
+        lengths = tf.reduce_sum(tf.cast(without_end(targets) != metrics.PADDING, tf.float32), axis=1)
+        return counts * _edits(targets, outputs), counts * lengths
+
+    def _edits(targets, outputs):
+        return metrics.edit_distance(without_end(outputs["written"]), without_end(targets))
+
+    def task_metrics(training: bool):
+        found = {"token_accuracy": mean_of(token_accuracy, "token_accuracy")}
+        if not training:
+            found["sequence_error_rate"] = Ratio(sequence_errors, "sequence_error_rate")
+            found["token_error_rate"] = Ratio(token_errors, "token_error_rate")
         return found
 
-    def predict(logits):
-        probabilities = tf.nn.softmax(logits)
-        return {"label": tf.argmax(logits, axis=-1), "probability": tf.reduce_max(probabilities, axis=-1)}
-
-    return Task(loss, metrics, predict)
+    return Task(loss, task_metrics, lambda model, inputs: {"tokens": model.write(inputs, start, end, config.beam)}, call)
 
 
-TASKS = {"classification": classification}
+def _units_of(spec: Spec) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Takes scaled targets, and outputs like them, back to the units of the data."""
+
+    def unscaled(values):
+        for step in spec.target_units:
+            values = values * tf.constant(step.scale if values.shape.rank else step.scale[0]) + tf.constant(step.offset)
+            values = values if step.log_plus is None else tf.exp(values) - step.log_plus
+        return values
+
+    return unscaled
+
+
+def regression(config: train_config.Regression, spec: Spec) -> Task:
+    """Numbers [B, ...]: the loss is the mean over an example's own; metrics are in the units of the data.
+
+    `skill`: 1 - mean squared error / that of persistence, which says that nothing changes; above 0 is better than that.
+    """
+    if spec.target_dtype.startswith("int") or None in spec.target_shape:
+        raise ConfigError(f"task: regression: expected numbers as targets, got {spec.target_dtype} of shape {spec.target_shape}")
+    size, unscaled = math.prod(spec.target_shape), _units_of(spec)
+    if config.persistence is not None and (len(spec.input_shape) != 2 or config.persistence >= spec.input_shape[1]):
+        expected = f"expected series [steps, columns] with a column {config.persistence}"
+        raise ConfigError(f"task.persistence: {expected}, got inputs of shape {spec.input_shape}")
+    losses = {"mse": tf.square, "mae": tf.abs, "huber": _huber(config.delta)}
+
+    def flat(values):
+        return tf.reshape(values, [-1, size])
+
+    def call(model, batch, training):
+        outputs = {"values": model(batch["inputs"], training=training)}
+        if config.persistence is not None:
+            outputs["persistence"] = tf.repeat(batch["inputs"][:, -1:, config.persistence], size, axis=1)
+        return outputs
+
+    def loss(targets, outputs):
+        return tf.reduce_mean(losses[config.loss](flat(outputs["values"]) - flat(targets)), axis=1)
+
+    def error_of(name: str, score: Callable):
+        def values(targets, outputs):
+            shape = tf.shape(targets)
+            difference = unscaled(tf.reshape(outputs[name], shape)) - unscaled(targets)
+            return tf.reduce_mean(flat(score(difference)), axis=1)
+
+        return values
+
+    def skill(targets, outputs, weight):
+        return weight * error_of("values", tf.square)(targets, outputs), weight * error_of("persistence", tf.square)(targets, outputs)
+
+    def task_metrics(training: bool):
+        found = {"rmse": mean_of(error_of("values", tf.square), "rmse", tf.sqrt), "mae": mean_of(error_of("values", tf.abs), "mae")}
+        return found if config.persistence is None else found | {"skill": Ratio(skill, "skill", lambda ratio: 1.0 - ratio)}
+
+    def predict(model, inputs):
+        return {"values": unscaled(tf.reshape(model(inputs, training=False), [-1, *spec.target_shape]))}
+
+    return Task(loss, task_metrics, predict, call)
+
+
+def _huber(delta: float) -> Callable:
+    """error^2 / 2 up to delta, delta * (|error| - delta / 2) beyond. Huber, Robust estimation of a location parameter, 1964."""
+
+    def huber(error):
+        size = tf.abs(error)
+        return tf.where(size <= delta, 0.5 * tf.square(error), delta * (size - 0.5 * delta))
+
+    return huber
+
+
+def reconstruction(config: train_config.Reconstruction, spec: Spec) -> Task:
+    """Outputs of the targets' shape. `psnr` in dB, and `psnr_gain` over the inputs where these have that shape too."""
+    losses = {"mse": tf.square, "mae": tf.abs}
+    comparable = spec.input_shape == spec.target_shape
+
+    def call(model, batch, training):
+        outputs = model(batch["inputs"], training=training)
+        if outputs.shape[1:] != batch["targets"].shape[1:]:
+            got = f"{outputs.shape[1:]} for targets of {batch['targets'].shape[1:]}"
+            raise ConfigError(f"task: reconstruction: expected outputs of the targets' shape, got {got}")
+        return {"images": outputs, "inputs": batch["inputs"]}
+
+    def loss(targets, outputs):
+        errors = losses[config.loss](outputs["images"] - targets)
+        return tf.reduce_mean(errors, axis=tf.range(1, tf.rank(errors)))
+
+    def psnr(targets, outputs):
+        return metrics.psnr(outputs["images"], targets, config.peak)
+
+    def gain(targets, outputs):
+        return psnr(targets, outputs) - metrics.psnr(outputs["inputs"], targets, config.peak)
+
+    def task_metrics(training: bool):
+        found = {"psnr": mean_of(psnr, "psnr")}
+        return found | {"psnr_gain": mean_of(gain, "psnr_gain")} if comparable else found
+
+    return Task(loss, task_metrics, lambda model, inputs: {"images": model(inputs, training=False)}, call)
+
+
+def skip_gram(config: train_config.SkipGram, spec: Spec) -> Task:
+    """Candidates [B, T, C, 1 + negatives] near each token [B, T], the true one first. Mikolov et al., Distributed
+    representations of words and phrases, 2013, section 2.2.
+
+    `accuracy`: the true one has the highest score; chance is 1 / (1 + negatives). `neighbours`: share of the nearest
+    neighbours of a token, by cosine, that belong to its group of `task.groups`.
+    """
+    tokens, groups = spec.tokens, [-1] * len(spec.tokens)
+    for number, (group, members) in enumerate(config.groups.items()):
+        for token in members:
+            if token not in tokens:
+                raise ConfigError(f"task.groups.{group}: {typed_yaml.unknown_name(token, tokens)}")
+            groups[tokens.index(token)] = number
+
+    def call(model, batch, training):
+        scores = model({"tokens": batch["inputs"], "candidates": batch["targets"]}, training=training)
+        return {"scores": scores, "vectors": tf.convert_to_tensor(model.vectors())}
+
+    def loss(targets, outputs):
+        scores = outputs["scores"]
+        wanted = tf.one_hot(tf.zeros(tf.shape(scores)[:-1], tf.int32), scores.shape[-1])
+        return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(wanted, scores), axis=-1)
+
+    def accuracy(targets, outputs):
+        return tf.cast(tf.argmax(outputs["scores"], axis=-1) == 0, tf.float32)
+
+    def neighbours(targets, outputs, weight):
+        return metrics.neighbours_in_group(outputs["vectors"], groups, config.nearest), 1.0
+
+    def task_metrics(training: bool):
+        found = {"accuracy": mean_of(accuracy, "accuracy")}
+        return found if training or not config.groups else found | {"neighbours": Ratio(neighbours, "neighbours")}
+
+    def predict(model, inputs):
+        return {"vectors": tf.gather(model.vectors(), inputs)}
+
+    return Task(loss, task_metrics, predict, call)
+
+
+TASKS = {task.__name__: task for task in (classification, tagging, multi_label, seq2seq, regression, reconstruction, skip_gram)}
 
 
 def build_task(config, spec: Spec) -> Task:

@@ -5,12 +5,19 @@ To add a network: one file in `models/` whose `build(config, spec)` returns a ke
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from typed_yaml import Float, Int, Section, one_of
+from typed_yaml import Bool, Float, Int, Section, one_of
 
 Rate = Annotated[Float, Field(ge=0, lt=1)]
 Width = Annotated[Int, Field(ge=1)]
+Multiplier = Annotated[Float, Field(gt=0, le=8)]
+
+
+def _weights(value: str) -> str:
+    if value != "imagenet" and not value.endswith((".h5", ".hdf5")):
+        raise ValueError(f"expected null, imagenet, or the path of an .h5 file, got {value!r}")
+    return value
 
 
 class Lenet(Section):
@@ -32,4 +39,165 @@ class Mlp(Section):
     l2: Float = Field(0.0, ge=0, description="L2 penalty on the kernels: l2 * sum(w^2) is added to the loss.")
 
 
-ModelConfig = one_of(Lenet, Mlp)
+# ------------------------------------------------------------------------------------------------ networks for images
+
+
+class Vgg(Section):
+    """VGG, models/vgg.py."""
+
+    name: Literal["vgg"]
+    depth: Literal[13, 16] = Field(13, description="16: the paper's D; 13: its convolutions with BN, PReLU, a fully convolutional head.")
+    width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
+    dropout: Rate = Field(0.5, description="Before the scores of depth 13; after fc6 and fc7 of depth 16.")
+
+
+class Squeezenet(Section):
+    """SqueezeNet, models/squeezenet.py."""
+
+    name: Literal["squeezenet"]
+    width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
+    bypass: Bool = Field(False, description="Add the input of every second fire module to its output.")
+    dropout: Rate = Field(0.5, description="After fire9.")
+
+
+class Resnet(Section):
+    """Residual networks, models/resnet.py."""
+
+    name: Literal["resnet"]
+    depth: Literal[18, 34, 50, 101, 152, 20, 32, 44, 56, 110] = Field(20, description="20, 32, 44, 56, 110: of CIFAR; others: of ImageNet.")
+    width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
+    dropout: Rate = Field(0.0, description="Before the logits.")
+
+
+class Inception(Section):
+    """A small Inception-v2, models/inception.py."""
+
+    name: Literal["inception"]
+    modules: Width = Field(2, description="Modules after each of the two grid reductions.")
+    width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
+    dropout: Rate = Field(0.0, description="Before the logits.")
+
+
+class Mobilenet(Section):
+    """MobileNetV2, models/mobilenet.py."""
+
+    name: Literal["mobilenet"]
+    width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8; the last 1,280 only where above 1.")
+    depth: Multiplier = Field(1.0, description="Times the blocks of each stage, at least 1.")
+    resolution: Multiplier = Field(1.0, description="Times the height and width of the images.")
+    shortcut: Literal["identity", "projection"] = Field("identity", description="projection: also around blocks that change shapes.")
+    dropout: Rate = Field(0.0, description="Before the logits.")
+
+
+class Xception(Section):
+    """Xception, models/xception.py."""
+
+    name: Literal["xception"]
+    aligned: Bool = Field(True, description="The 41 layers for dense prediction; false: the 36 of the first paper.")
+    middle: Width = Field(8, description="Units of the middle flow; 16 make 65 layers of 41.")
+    width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
+    output_stride: Literal[4, 8, 16, 32] = Field(32, description="How much coarser the features may be than the image.")
+    dropout: Rate = Field(0.5, description="Before the logits.")
+
+
+Backbone = Literal[
+    "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtSmall", "ConvNeXtTiny", "ConvNeXtXLarge", "DenseNet121", "DenseNet169",
+    "DenseNet201", "EfficientNetB0", "EfficientNetB1", "EfficientNetB2", "EfficientNetB3", "EfficientNetB4",
+    "EfficientNetB5", "EfficientNetB6", "EfficientNetB7", "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2",
+    "EfficientNetV2B3", "EfficientNetV2L", "EfficientNetV2M", "EfficientNetV2S", "InceptionResNetV2", "InceptionV3",
+    "MobileNet", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small", "NASNetLarge", "NASNetMobile", "ResNet101",
+    "ResNet101V2", "ResNet152", "ResNet152V2", "ResNet50", "ResNet50V2", "VGG16", "VGG19", "Xception",
+]  # fmt: skip
+
+
+class Pretrained(Section):
+    """A backbone of keras.applications with a new head, models/pretrained.py."""
+
+    name: Literal["pretrained"]
+    backbone: Backbone = Field("MobileNetV2", description="A function of keras.applications.")
+    weights: Annotated[str, AfterValidator(_weights)] | None = Field(None, description="imagenet, path of an .h5 file, or null: random.")
+    size: Int | None = Field(None, ge=32, description="Height and width to which images are resized first; null: as they come.")
+    pooling: Literal["avg", "max"] = Field("avg", description="Over the places of the backbone's last features.")
+    dropout: Rate = Field(0.2, description="Before the logits.")
+
+
+class Autoencoder(Section):
+    """A convolutional autoencoder, models/autoencoder.py."""
+
+    name: Literal["autoencoder"]
+    filters: list[Width] = Field([32, 64], min_length=1, description="Of each stage; each halves height and width.")
+    upsampling: Literal["nearest", "transposed"] = Field("nearest", description="How the decoder doubles them.")
+    skip: Bool = Field(False, description="The decoder also sees what the encoder saw at that size: for damage, not for compression.")
+    residual: Bool = Field(False, description="The output is added to the input: the network says what to change.")
+
+
+class Learned(Section):
+    name: Literal["learned"]
+    size: Width = Field(64, description="Numbers that stand for a token.")
+
+
+class OneHotTokens(Section):
+    name: Literal["one_hot"]
+
+
+class WordVectors(Section):
+    name: Literal["file"]
+    path: str = Field(description="GloVe or word2vec as text: a token and its numbers on each line.")
+    size: Width = Field(description="Numbers on each line.")
+    trainable: Bool = Field(True, description="Go on from them; false: keep them.")
+
+
+class Rnn(Section):
+    """Recurrent layers, models/rnn.py."""
+
+    name: Literal["rnn"]
+    cell: Literal["simple", "lstm", "gru"] = Field("lstm", description="Of every layer.")
+    bidirectional: Bool = Field(False, description="Read from both ends.")
+    units: Width = Field(128, description="Of each layer, in each direction.")
+    layers: Width = Field(1, description="Number of layers.")
+    dropout: Rate = Field(0.0, description="Of embeddings, between layers and before the logits, in training.")
+    output: Literal["one", "many"] = Field("one", description="One output, after the last step, or one for every step.")
+    relative: Bool = Field(False, description="Of numbers: the recurrent layers see every step less the last one.")
+    autoregressive: Int = Field(0, ge=0, description="Of numbers: a linear function of so many last steps is added to the one output.")
+    embedding: one_of(Learned, OneHotTokens, WordVectors, default="learned") = Field(
+        Learned(name="learned"), description="What stands for a token."
+    )
+
+
+class Encoder(Section):
+    units: Width = Field(128, description="Of each layer, in each direction.")
+    layers: Width = Field(2, description="Number of layers.")
+    bidirectional: Bool = Field(True, description="Read from both ends.")
+
+
+class Decoder(Section):
+    units: Width = Field(256, description="Of each layer.")
+    layers: Width = Field(1, description="Number of layers.")
+
+
+class Seq2seq(Section):
+    """Encoder, attention, decoder, models/seq2seq.py."""
+
+    name: Literal["seq2seq"]
+    cell: Literal["gru", "lstm"] = Field("gru", description="Of encoder and decoder.")
+    embedding: Width = Field(64, description="Numbers that stand for a token, on both sides.")
+    encoder: Encoder = Field(Encoder(), description="Reads the source.")
+    decoder: Decoder = Field(Decoder(), description="Writes the targets.")
+    attention: Literal["none", "luong_dot", "luong_general", "luong_concat", "bahdanau"] = Field(
+        "luong_dot", description="How the decoder looks back at the source."
+    )
+    dropout: Rate = Field(0.0, description="Between all layers, in training.")
+
+    @property
+    def encoder_outputs(self) -> int:
+        return self.encoder.units * (2 if self.encoder.bidirectional else 1)
+
+
+class Skipgram(Section):
+    """Two vectors for each token, models/skipgram.py."""
+
+    name: Literal["skipgram"]
+    size: Width = Field(32, description="Numbers of a vector.")
+
+
+ModelConfig = one_of(Lenet, Mlp, Vgg, Squeezenet, Resnet, Inception, Mobilenet, Xception, Pretrained, Autoencoder, Rnn, Seq2seq, Skipgram)

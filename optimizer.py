@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from program import ConfigError
 from train_config import Clock
+from weights import first_matches
 
 
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):
@@ -56,8 +57,18 @@ _OPTIMIZERS = {
 }
 
 
+def build_multipliers(config, model: keras.Model) -> list[tuple[keras.Variable, float]]:
+    """The variables whose updates are scaled, each with its factor. Raises ConfigError for a regex that comes first for none."""
+    trained = {variable.path: variable for variable in model.trainable_variables}
+    regexes = first_matches("optimizer.multipliers", config.multipliers, list(trained))
+    if idle := [regex for regex in config.multipliers if regex not in regexes.values()]:
+        raise ConfigError(f"optimizer.multipliers: {idle[0]!r} is found only where an earlier one is; expected the special ones first")
+    factors = {path: config.multipliers[regex] for path, regex in regexes.items()}
+    return [(trained[path], factor) for path, factor in factors.items() if factor != 1]
+
+
 def build_optimizer(config, schedule: Warmup, model: keras.Model) -> keras.optimizers.Optimizer:
-    ours = {"name", "learning_rate", "schedule", "clip_norm", "no_decay"}  # what is left are Keras' own arguments
+    ours = {"name", "learning_rate", "schedule", "clip_norm", "no_decay", "multipliers"}  # what is left are Keras' own arguments
     options = config.model_dump(exclude=ours)
     options["weight_decay"] = options["weight_decay"] or None
     optimizer = _OPTIMIZERS[config.name](schedule, name=config.name, **options)

@@ -80,6 +80,7 @@ __all__ = ["BATCH_OPS", "OPS", "apply_ops", "cached", "measured", "vocabulary"]
 
 OPS = IMAGE_OPS | SEQUENCE_OPS
 _EXAMPLES_AT_ONCE = 64  # of photos as they come, some megabytes each
+_TEXTS_AT_ONCE = 4096
 _MOST_MEASURED = 20_000  # examples of which the mean, the range or the vocabulary of large sets is taken
 _SHARE_OF_MEMORY = 0.5  # that a cache may take of what is free
 
@@ -115,10 +116,13 @@ def _batches(source: data_loader.Source, ops: list, indices: np.ndarray):
     def features(chunk):
         return apply_ops(source.read(chunk), fold(0, chunk), ops, len(source.class_names))
 
-    def batch(start):
-        return features(tf.constant(indices)[start : start + _EXAMPLES_AT_ONCE])
+    of_text = source.sizes is not None and not source.stored_bytes
+    at_once = _TEXTS_AT_ONCE if of_text else _EXAMPLES_AT_ONCE
 
-    starts = tf.data.Dataset.range(0, len(indices), _EXAMPLES_AT_ONCE)
+    def batch(start):
+        return features(tf.constant(indices)[start : start + at_once])
+
+    starts = tf.data.Dataset.range(0, len(indices), at_once)
     try:
         yield from starts.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
     except READING_ERRORS as error:

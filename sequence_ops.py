@@ -1,6 +1,7 @@
 """Operations on whole batches of numbers, texts and sequences, and what some of them measure on the training examples.
 
-Sequences are padded at their end: token id 0 is padding, 1 an unknown token; with `ends`, 2 starts and 3 ends a sequence.
+Sequences are padded at their end: token id 0 is padding, 1 an unknown token; with `ends`, 3 ends a
+sequence and 2 is kept for the decoder, which begins with it.
 See `preprocess_data.py` for what an operation is.
 """
 
@@ -151,8 +152,7 @@ def tokenise(features, seeds, config: data_config.Tokenise):
     tokens = _tokens(_texts(features[config.of], "tokenise"), config.level)
     ids = tokens.with_flat_values(_table(config.vocabulary, first_token(config)).lookup(tokens.flat_values))
     if config.ends:
-        column = tf.ones([tokens.nrows(), 1], tf.int64)
-        ids = tf.concat([START * column, ids, END * column], axis=1)
+        ids = tf.concat([ids, tf.fill([tokens.nrows(), 1], tf.constant(END, tf.int64))], axis=1)
     features = features | {config.of: tf.cast(ids.to_tensor(PADDING), tf.int32)}  # (n, longest)
     if config.of == "targets":
         features["sample_weight"] = tf.cast(features["targets"] != PADDING, tf.float32)
@@ -213,11 +213,71 @@ def token_dropout(features, seeds, config: data_config.TokenDropout):
     return features | {"inputs": tf.where(dropped, tf.cast(UNKNOWN, ids.dtype), ids)}
 
 
+def skip_gram(features, seeds, config: data_config.SkipGram):
+    """Mikolov et al., Distributed representations of words and phrases, 2013, section 2.2. A true token may be drawn as well."""
+    ids = _sequences(features["inputs"], "skip_gram")
+    if not ids.dtype.is_integer:
+        raise ConfigError(f"skip_gram: expected token ids, got {ids.dtype.name}; put `tokenise` before")
+    length, reach = tf.shape(ids)[1], config.window
+    padded = tf.pad(ids, [[0, 0], [reach, reach]])
+    offsets = [offset for offset in range(-reach, reach + 1) if offset]
+    near = tf.stack([padded[:, reach + offset : reach + offset + length] for offset in offsets], axis=2)  # (n, T, 2 * window)
+    each = len(offsets) * config.negatives  # for one token: a draw depends on its place, not on how long the batch is
+    draws = tf.range(length * each, dtype=tf.int64)
+    bits = tf.bitwise.right_shift(fold(seeds[:, tf.newaxis], draws[tf.newaxis]), tf.constant(40, tf.uint64))
+    chances = np.cumsum(np.array(config.frequencies) ** 0.75)
+    uniform = tf.reshape(tf.cast(bits, tf.float32) * 2.0**-24, [-1])
+    random = tf.searchsorted(tf.constant(chances / chances[-1], tf.float32), uniform, "right")
+    random = tf.minimum(random, len(chances) - 1)  # float32 may round the last up to 1
+    random = tf.reshape(random, [-1, length, len(offsets), config.negatives])
+    true = (ids != PADDING)[:, :, tf.newaxis] & (near != PADDING)
+    targets = tf.concat([near[..., tf.newaxis], tf.cast(random, ids.dtype)], axis=-1)
+    return features | {"targets": targets, "sample_weight": tf.cast(true, tf.float32)}
+
+
 _FUNCTIONS = (
     scale, scale_to_one, imagenet, standardise, min_max, log, window, encode_categories, one_hot, inputs_as_targets,
-    lowercase, tokenise, truncate, pad, reverse, token_dropout,
+    lowercase, tokenise, truncate, pad, reverse, token_dropout, skip_gram,
 )  # fmt: skip
 SEQUENCE_OPS = {op.__name__: op for op in _FUNCTIONS}
+
+
+def target_units(ops: list) -> list[data_config.Undo]:
+    """What takes the targets that these operations give back to the units of the data: the last operation first."""
+    undo = {"inputs": [], "targets": []}
+    for config in ops:
+        step = _undo(config)
+        for name in _of(config) if hasattr(config, "of") else ["inputs"]:
+            undo[name] = [step, *undo[name]] if step else undo[name]
+        if config.name == "inputs_as_targets":
+            undo["targets"] = undo["inputs"]
+        if config.name == "window":
+            undo["targets"] = [_of_column(each, config.column) for each in undo["inputs"]]
+    return undo["targets"]
+
+
+def _undo(config) -> data_config.Undo | None:
+    match config.name:
+        case "standardise":
+            return data_config.Undo(scale=config.std, offset=config.mean)
+        case "min_max":
+            return data_config.Undo(scale=np.subtract(config.high, config.low).tolist(), offset=config.low)
+        case "scale":
+            return data_config.Undo(scale=[config.by], offset=[0.0])
+        case "scale_to_one":
+            return data_config.Undo(scale=[127.5], offset=[127.5])
+        case "imagenet":
+            scale, offset = ([255.0 * value for value in values] for values in (_IMAGENET_STD, _IMAGENET_MEAN))
+            return data_config.Undo(scale=scale, offset=offset)
+        case "log":
+            return data_config.Undo(scale=[1.0], offset=[0.0], log_plus=config.plus)
+    return None
+
+
+def _of_column(step: data_config.Undo, column: int) -> data_config.Undo:
+    return step.model_copy(
+        update={key: values[column : column + 1] or values for key, values in (("scale", step.scale), ("offset", step.offset))}
+    )
 
 
 # ------------------------------------------------------------------------ what is measured on the training examples
@@ -274,6 +334,16 @@ def _measure_vocabulary(config, batches):
     return config.model_copy(update={"vocabulary": "\n".join(token.decode() for token in kept)})
 
 
+def _measure_frequencies(config, batches):
+    counts = np.zeros(1, np.int64)
+    for batch in batches:
+        ids = _sequences(batch["inputs"], "skip_gram").numpy()
+        more = np.bincount(ids[ids != PADDING])
+        counts = np.pad(counts, (0, max(0, len(more) - len(counts))))
+        counts[: len(more)] += more
+    return config.model_copy(update={"frequencies": (counts / max(1, counts.sum())).tolist()})
+
+
 def _count_truncated(config, batches):
     longer = total = 0
     for batch in batches:
@@ -288,9 +358,9 @@ def _count_truncated(config, batches):
 
 MEASURES = {
     "standardise": _measure_standardise, "min_max": _measure_min_max, "encode_categories": _measure_categories,
-    "tokenise": _measure_vocabulary, "truncate": _count_truncated,
+    "tokenise": _measure_vocabulary, "skip_gram": _measure_frequencies, "truncate": _count_truncated,
 }  # fmt: skip
-_OPEN = {"standardise": "mean", "min_max": "low", "encode_categories": "categories", "tokenise": "vocabulary"}
+_OPEN = {"standardise": "mean", "min_max": "low", "encode_categories": "categories", "tokenise": "vocabulary", "skip_gram": "frequencies"}
 
 
 def needs_measuring(config) -> bool:

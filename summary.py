@@ -103,11 +103,11 @@ class TensorBoard:
                 for name, text in texts.items():
                     tf.summary.text(name, "\n".join("    " + line for line in text.splitlines()), 0)  # as code
 
-    def graph(self, model, spec) -> None:
+    def graph(self, model) -> None:
         """The network's forward graph."""
         with self.writing("train") as on:
             if on:
-                signature = tf.TensorSpec([None, *spec.input_shape], spec.input_dtype)
+                signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), model.input)
                 tf.summary.graph(tf.function(lambda inputs: model(inputs, training=False)).get_concrete_function(signature).graph)
 
     def histograms(self, step: int, values: dict) -> None:

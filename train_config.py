@@ -39,14 +39,66 @@ Rate = Annotated[Float, Field(ge=0, lt=1)]
 Mode = Literal["max", "min"]
 
 
+_LabelLoss = Literal["cross_entropy", "focal"]
+_LabelMetric = Literal["accuracy", "top_5_accuracy", "auc", "f1", "confusion_matrix"]
+
+
 class Classification(Section):
     """One label per example; model.py."""
 
     name: Literal["classification"]
+    loss: _LabelLoss = Field("cross_entropy", description="LOSSES in model.py.")
     label_smoothing: Rate = Field(0.0, description="Share of each target spread over all classes, in training and validation loss.")
+    metrics: list[_LabelMetric] = Field(["accuracy", "top_5_accuracy"], description="METRICS in model.py; top 5 if there are more classes.")
 
 
-TaskConfig = one_of(Classification)
+class Tagging(Classification):
+    """One label per item of a sequence; model.py."""
+
+    name: Literal["tagging"]
+
+
+class MultiLabel(Section):
+    """Any number of labels per example: targets are 0 or 1 for each; model.py."""
+
+    name: Literal["multi_label"]
+    threshold: Float = Field(0.5, gt=0, lt=1, description="Probability from which on a label is given.")
+
+
+class Seq2seq(Section):
+    """A sequence of tokens from another one; model.py."""
+
+    name: Literal["seq2seq"]
+    label_smoothing: Rate = Field(0.0, description="Share of each target spread over all tokens.")
+    beam: Int = Field(1, ge=1, description="Sequences that are followed beside each other in evaluation; 1: greedy.")
+
+
+class Regression(Section):
+    """Numbers; model.py. Metrics are in the data's own units: scaling and logarithms of the targets are undone."""
+
+    name: Literal["regression"]
+    loss: Literal["mse", "mae", "huber"] = Field("mse", description="On the targets as they are scaled.")
+    delta: Float = Field(1.0, gt=0, description="Where Huber's loss turns from square to straight.")
+    persistence: Int | None = Field(None, ge=0, description="Column of the inputs whose last value is the forecast to beat: gives `skill`.")
+
+
+class Reconstruction(Section):
+    """Inputs from damaged inputs: the targets have the shape of the outputs; model.py."""
+
+    name: Literal["reconstruction"]
+    loss: Literal["mse", "mae"] = Field("mse", description="Mean over the values of an example.")
+    peak: Float = Field(1.0, gt=0, description="Range of the values, for the signal-to-noise ratio.")
+
+
+class SkipGram(Section):
+    """Which tokens stand near which, against random ones; model.py."""
+
+    name: Literal["skip_gram"]
+    groups: dict[str, list[str]] = Field({}, description="Tokens by kind; gives `neighbours`: share of near ones of one kind.")
+    nearest: Int = Field(5, ge=1, description="How many nearest neighbours count.")
+
+
+TaskConfig = one_of(Classification, Tagging, MultiLabel, Seq2seq, Regression, Reconstruction, SkipGram)
 
 
 Rates = dict[str, Annotated[Float, Field(gt=0)]]
@@ -59,6 +111,7 @@ _Choice = Annotated[
 
 class Order(Section):
     blocks: Int | None = Field(None, ge=1, description="Shuffle shards, then examples in groups of so many: long reads; null: all at once.")
+    bucket: Int | None = Field(None, ge=2, description="Batches of examples of like size, sorted within windows of so many steps.")
 
 
 @dataclass(frozen=True)
@@ -175,10 +228,23 @@ class Piecewise(Schedule):
 
 class Optimizer(Section):
     learning_rate: Float = Field(1e-3, gt=0, description="Peak learning rate, per step of the global batch.")
-    schedule: one_of(Constant, Exponential, Cosine, Polynomial, Piecewise) = Field(Constant(), description="Learning rate over time.")
+    schedule: one_of(Constant, Exponential, Cosine, Polynomial, Piecewise, default="constant") = Field(
+        Constant(), description="Learning rate over time."
+    )
     clip_norm: Float | None = Field(None, gt=0, description="Largest global norm of the gradient; null: no clipping.")
     weight_decay: Float = Field(0.0, ge=0, description="Decoupled decay: each step also takes learning_rate * weight_decay * w.")
     no_decay: list[Regex] = Field(["bias$", "beta$", "gamma$"], description="Variables (regex on the path) without decay.")
+    multipliers: dict[Regex, Float] = Field(
+        {}, description="Of the updates of some variables: {regex on the path: factor}; the first that matches counts."
+    )
+
+    @field_validator("multipliers")
+    @classmethod
+    def _above_0(cls, value):
+        for regex, factor in value.items():
+            if factor <= 0:
+                raise ValueError(f"{regex}: expected a factor above 0, got {factor:g}; to keep variables as they are, use `freeze`")
+        return value
 
 
 class Sgd(Optimizer):
@@ -211,6 +277,27 @@ class Adagrad(Optimizer):
     name: Literal["adagrad"]
     initial_accumulator_value: Float = Field(0.1, ge=0, description="Start of the sum of squares.")
     epsilon: Float = Field(1e-7, gt=0, description="Keeps the denominator above 0.")
+
+
+# --------------------------------------------------------------------------------------------------- trained weights
+
+
+class InitFrom(Section):
+    """Trained weights that a run begins with; weights.py."""
+
+    ckpt: str = Field(min_length=1, description="A run (its newest checkpoint), one of its checkpoints, a .weights.h5 or a .npz.")
+    map: dict[Regex, str] = Field({}, description="Other names for its variables: {regex: replacement}, one after the other.")
+    skip: list[Regex] = Field([], description="Variables of the network (regex on the path) that begin fresh: a new head.")
+
+    @field_validator("map")
+    @classmethod
+    def _replacements(cls, value):
+        for regex, replacement in value.items():
+            try:
+                re.sub(regex, replacement, "")
+            except (re.error, IndexError) as error:
+                raise ValueError(f"{regex}: expected a replacement for re.sub, got {replacement!r}: {error}") from None
+        return value
 
 
 # --------------------------------------------------------------------------------------------------------- the loop
@@ -285,7 +372,11 @@ class TrainConfig(Section):
     model: ModelConfig = Field(description="The network.")
     task: TaskConfig = Field(description="How its outputs are scored.")
     data: Data = Field(description="Where examples come from and what is done to them.")
-    optimizer: one_of(Sgd, Adam, AdamW, RmsProp, Adagrad) = Field(Adam(name="adam"), description="How gradients move the weights.")
+    init_from: InitFrom | None = Field(None, description="Trained weights to begin with; null: random ones.")
+    freeze: list[Regex] = Field([], description="Variables (regex on the path) that are not trained.")
+    optimizer: one_of(Sgd, Adam, AdamW, RmsProp, Adagrad, default="adam") = Field(
+        Adam(name="adam"), description="How gradients move the weights."
+    )
     train: Train = Field(description="The loop.")
     validation: Validate = Field(Validate(), alias="validate", description="Scoring while training.")  # pydantic owns `validate`
     checkpoint: Checkpoint = Field(Checkpoint(), description="What is saved, and kept.")
@@ -389,7 +480,11 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """`key: old -> new` of every field that differs, apart from what may change in a run (where its data lies)."""
     before, after = (dict(typed_yaml.flatten(c.model_dump(mode="json", by_alias=True))) for c in (old, new))
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and (key[0], key[-1]) != ("data", "dir")]
-    return [f"{'.'.join(key)}: {typed_yaml.to_text(before.get(key))} -> {typed_yaml.to_text(after.get(key))}" for key in keys]
+    found = [f"{'.'.join(key)}: {typed_yaml.to_text(before.get(key))} -> {typed_yaml.to_text(after.get(key))}" for key in keys]
+    regexes = [list(config.optimizer.multipliers) for config in (old, new)]
+    if regexes[0] != regexes[1] and sorted(regexes[0]) == sorted(regexes[1]):  # the first that matches counts
+        found.append(f"optimizer.multipliers: in the order {', '.join(regexes[0])} -> {', '.join(regexes[1])}")
+    return found
 
 
 def fields_help() -> str:

@@ -48,13 +48,14 @@ import tensorflow as tf
 
 import checkpoint
 import input_ops
-from eval import Evaluator, update_metrics
-from model import Task, build_model, build_task, named_variables, read_variables, write_variables
-from optimizer import build_optimizer, build_schedule
+from eval import Evaluator, read_model, update_metrics
+from model import Task, build_model, build_task, initialise, named_variables, read_variables, write_variables
+from optimizer import build_multipliers, build_optimizer, build_schedule
 from preprocess_data import measured
 from stateless import fold
 from summary import MetricsLog, Screen, Stopwatch, TensorBoard, environment
 from train_config import Clock, TrainConfig
+from weights import freeze, load_weights
 
 SECONDS_PER_CALL = 0.5  # of compiled steps between two looks at signals and the screen
 
@@ -68,10 +69,11 @@ class TrainStep:
     loss or gradient is not finite leaves weights and slots as they were and ends the call.
     """
 
-    def __init__(self, model: keras.Model, task: Task, optimizer, schedule, seed: int, clip_norm: float | None):
+    def __init__(self, model: keras.Model, task: Task, optimizer, schedule, seed: int, clip_norm: float | None, multipliers=()):
+        """`multipliers`: (variable, factor of its updates); an optimizer has none, and Adam's updates do not scale with gradients."""
         self.model, self.task, self.optimizer, self.schedule = model, task, optimizer, schedule
-        self.seed, self.clip_norm = seed, clip_norm
-        self.metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics()}
+        self.seed, self.clip_norm, self.multipliers = seed, clip_norm, multipliers
+        self.metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=True)}
         self.step = keras.Variable(0, trainable=False, dtype="int64", name="step")
         self.input_wait = tf.Variable(0.0, trainable=False, dtype=tf.float64)  # seconds; a reading, not state
         self._dropout_states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
@@ -120,7 +122,7 @@ class TrainStep:
         targets, sample_weight = batch["targets"], batch["sample_weight"]
         weight = tf.reduce_sum(sample_weight)
         with tf.GradientTape() as tape:
-            outputs = self.model(batch["inputs"], training=True)
+            outputs = self.task.call(self.model, batch, training=True)
             loss = self.task.loss(targets, outputs)  # the shape of sample_weight
             # Regularizers count once per step: times the weight that the division below takes out again.
             total = tf.reduce_sum(loss * sample_weight) + weight * tf.add_n([0.0, *self.model.losses])
@@ -136,7 +138,10 @@ class TrainStep:
             scale = tf.minimum(scale, self.clip_norm / norm)
         finite = tf.math.is_finite(norm) & tf.math.is_finite(total)
         if finite:
+            before = [tf.identity(variable) for variable, _ in self.multipliers]
             self.optimizer.apply([gradient * scale for gradient in gradients], variables)
+            for (variable, factor), old in zip(self.multipliers, before, strict=True):
+                variable.assign(old + factor * (variable - old))
             self.step.assign_add(1)
             update_metrics(self.metrics, loss, targets, outputs, sample_weight)
         return finite, gradients, scale
@@ -177,10 +182,10 @@ class Run:
 
 def build_run(config: TrainConfig, debug: str | None = None) -> Run:
     data, train = measured(config.data), config.train
-    mix, blocks = input_ops.open_mix(data, "train", training=True), data.order.blocks or 0
+    mix = input_ops.open_mix(data, "train", training=True)
 
     def batches_from(step: int):
-        batches = input_ops.train_batches(mix, train.batch_size, train.seed, step, batch_ops=data.batch_ops, blocks=blocks)
+        batches = input_ops.train_batches(mix, train.batch_size, train.seed, step, batch_ops=data.batch_ops, **input_ops.order_of(data))
         return batches.take(1).cache().repeat() if debug == "overfit" else batches
 
     spec = input_ops.spec_of(mix)
@@ -199,9 +204,10 @@ def build_run(config: TrainConfig, debug: str | None = None) -> Run:
     clock = Clock(train.batch_size, len(mix))
     total_steps = clock.total_steps(train)
     model, task = build_model(config.model, spec, train.seed), build_task(config.task, spec)
+    freeze(model, config.freeze)
     schedule = build_schedule(config.optimizer, clock, total_steps)
-    optimizer = build_optimizer(config.optimizer, schedule, model)
-    train_step = TrainStep(model, task, optimizer, schedule, train.seed, config.optimizer.clip_norm)
+    optimizer, multipliers = build_optimizer(config.optimizer, schedule, model), build_multipliers(config.optimizer, model)
+    train_step = TrainStep(model, task, optimizer, schedule, train.seed, config.optimizer.clip_norm, multipliers)
     evaluator = Evaluator(model, task, apart=len(valid) > 1)
     for section in (config.checkpoint.best, config.early_stopping):
         if section and section.metric not in evaluator.metrics:
@@ -292,6 +298,10 @@ def resume(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
         variables = run.train_step.variables()
         checkpoint.restore(newest, variables, read_variables, groups=tuple({name.split("/")[0] for name in variables}))
         progress = Progress(**state["progress"])
+    else:  # weights from files at the beginning only: afterwards the run has a checkpoint of its own
+        initialise(run.train_step.model, run.config.model, run.config.spec)
+        if run.config.init_from:
+            load_weights(run.train_step.model, run.config.init_from, read_model)
     if not progress.finished:
         train_config.save_config(run.config, config_file)
         (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
@@ -312,8 +322,9 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
     def log(split: str, readings: dict[str, float]) -> None:
         with watch("logging"):
             metrics_log.write(step, split, readings)
-            tensorboard.scalars(step, split, readings)
-            screen.readings(step, split, readings)
+            scalars = {name: value for name, value in readings.items() if isinstance(value, float)}  # not a confusion matrix
+            tensorboard.scalars(step, split, scalars)
+            screen.readings(step, split, scalars)
 
     if step:
         screen.line(f"{run_dir}: going on from step {step} of {total}")
@@ -321,7 +332,7 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
         with watch("logging"):
             table = screen.variables({v.path: v for v in train_step.model.weights})
             tensorboard.texts({"config": (run_dir / "config.yaml").read_text(), "variables": table})
-            tensorboard.graph(train_step.model, config.spec)
+            tensorboard.graph(train_step.model)
     for line in run.mix.shares(total * clock.batch_size) if len(run.mix.parts) > 1 else ():
         screen.line(f"data: {line}")
     with watch("validating"):  # a broken evaluation costs seconds here, not an epoch
@@ -395,10 +406,10 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
 
 def upcoming(run: Run, step: int, num_steps: int):
     """Ids of the examples that the pipeline may have been treating when a call from `step` on failed."""
-    train = run.config.train
-    for at in range(step, step + num_steps + 512):  # the pipeline treats small batches in groups of up to 512 examples
-        positions = at * train.batch_size + tf.range(train.batch_size, dtype=tf.int64)
-        yield from run.mix.ids(train.seed, positions, run.config.data.order.blocks or 0)[1].numpy()
+    train, ahead = run.config.train, 512  # the pipeline treats small batches in groups of up to 512 examples
+    order = input_ops.order_of(run.config.data)
+    for _, _, ids in input_ops.ids_of_steps(run.mix, train.batch_size, train.seed, step, step + num_steps + ahead, **order):
+        yield from ids.numpy()
 
 
 def blown_up(run: Run) -> NumericsError:

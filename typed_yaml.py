@@ -26,9 +26,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, defer_build=True)
 
 
-def one_of(*classes: type[Section]):
-    """The type of a section that is one of `classes`, chosen by its key `name`; also when only one class is left."""
-    return Annotated[Union[classes], Field(discriminator="name")] if len(classes) > 1 else classes[0]
+def one_of(*classes: type[Section], default: str | None = None):
+    """The type of a section that is one of `classes`, chosen by its key `name`, by `default` without it; also when one class is left."""
+    section = Annotated[Union[classes], Field(discriminator="name")] if len(classes) > 1 else classes[0]
+    if default is None:
+        return section
+    return Annotated[section, BeforeValidator(lambda value: {"name": default} | value if isinstance(value, dict) else value)]
 
 
 def or_name(section):
@@ -234,7 +237,8 @@ def _what(model: type[Section], detail: dict, path: tuple) -> str:
     if kind in ("union_tag_invalid", "literal_error"):
         expected = re.findall(r"'([^']*)'", str(context.get("expected_tags", context.get("expected"))))
         got = detail["input"].get("name") if isinstance(detail["input"], dict) else detail["input"]
-        return unknown_name(got, expected)
+        if expected:  # names; numbers are shown below
+            return unknown_name(got, expected)
     if kind == "union_tag_not_found":
         return f"expected a section with a `name`, got {show(detail['input'])}"
     if kind == "value_error":

@@ -7,7 +7,7 @@ module here, listed in DATASETS. `from_arrays` makes a source of NumPy arrays.
 from pathlib import Path
 
 from data_loader import images, prepared, tables, texts
-from data_loader.source import SPLITS, NoSplit, Source, from_arrays
+from data_loader.source import SPLITS, NoSplit, Source, from_arrays, of_classes
 from program import DataError
 
 _FUNCTIONS = (
@@ -22,6 +22,8 @@ __all__ = ["DATASETS", "SPLITS", "NoSplit", "Source", "from_arrays", "load"]
 def load(config, split: str, directory: str | None) -> Source:
     """The examples of one split. Raises DataError, naming the file, for whatever is missing or damaged."""
     source = DATASETS[config.name](config, split, directory if directory is None or "://" in directory else Path(directory))
+    if config.classes is not None:
+        source = of_classes(source, config.classes)
     if not len(source):
         raise DataError(f"{source.name}: expected at least one example in {split}, got none")
     return source

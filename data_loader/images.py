@@ -353,7 +353,7 @@ def image_folder(config: data_config.ImageFolder, split: str, directory: Path | 
 
     return Source(
         "image_folder", len(files), read, tuple(class_names), digest.hexdigest(), lambda index: str(root / names[index]), labels,
-        sum(size for _, size, _ in files),
+        stored_bytes=sum(size for _, size, _ in files),
     )  # fmt: skip
 
 

@@ -64,7 +64,8 @@ def records(config: data_config.Records, split: str, directory: Path | str | Non
 
     return Source(
         "records", len(stored), read_by(stored.read), class_names, stored.fingerprint, stored.locate, labels if has_labels else None,
-        int(stored.index["length"].sum(dtype=np.int64)), stored.block_length, lambda blocks: read_by(stored.read_in_blocks(blocks)),
+        (sizes := stored.index["length"].astype(np.int64)), int(sizes.sum()), stored.block_length,
+        lambda blocks: read_by(stored.read_in_blocks(blocks)),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ class Source:
     `read` takes int64 [n], every value in [0, length), and returns {feature: [n, ...]} for the whole batch at once; it
     is called inside the input pipeline's graph. The features are `inputs` and mostly `targets`, raw: operations decode
     and scale them. `fingerprint` changes when the data does. `locate(index)` says where an example is stored.
+    `sizes`, if examples are of different sizes and these are known without reading: int64 [length], in any unit.
     `labels`, if the examples have classes and they are known without reading: int64 [length].
     `stored_bytes`, of all examples that are read from files as they are asked for; 0 for what lies in memory.
     `block_length`, if examples are stored in blocks (shards) of so many: `read_in_blocks(number)` is then a `read` that
@@ -38,6 +39,7 @@ class Source:
     fingerprint: str
     locate: Callable[[int], str]
     labels: np.ndarray | None = None
+    sizes: np.ndarray | None = None
     stored_bytes: int = 0
     block_length: int = 0
     read_in_blocks: Callable[[int], Callable] | None = None
@@ -79,7 +81,9 @@ def from_arrays(
         return {key: tf.gather(tensor, indices) for key, tensor in tensors.items()}
 
     labels = classes if classes is not None and classes.ndim == 1 else None
-    return Source(name, length, read, class_names, digest.hexdigest(), place, labels)
+    texts = [np.array([len(text) for text in array.ravel()]).reshape(length, -1) for array in features.values() if array.dtype == object]
+    sizes = np.concatenate(texts, axis=1).sum(axis=1) if texts else None
+    return Source(name, length, read, class_names, digest.hexdigest(), place, labels, sizes)
 
 
 def check_finite(key: str, array: np.ndarray, locate: Callable[[int], str]) -> None:
@@ -95,6 +99,42 @@ def check_classes(targets: np.ndarray, num_classes: int, locate: Callable[[int],
         index = int(bad.reshape(len(targets), -1).any(axis=1).argmax())
         value = np.extract(bad[index], targets[index])[0]
         raise DataError(f"{locate(index)}: targets: expected a class from 0 to {num_classes - 1}, got {value}")
+
+
+def of_classes(source: Source, classes: list[str]) -> Source:
+    """The examples of these classes alone, in their order, their labels numbered by `classes`.
+
+    Raises DataError for a class that the source does not have, and where labels are not known without reading.
+    """
+    names = list(source.class_names)
+    if unknown := [name for name in classes if name not in names]:
+        raise DataError(f"{source.name}: classes: no class {unknown[0]!r}; it has {', '.join(names[:12]) or 'none'}")
+    if source.labels is None:
+        raise DataError(f"{source.name}: classes: expected a set that knows the class of each example without reading it")
+    stored = tf.function(source.read).get_concrete_function(tf.TensorSpec([None], tf.int64)).structured_outputs.get("targets")
+    if stored is None or stored.shape.rank != 1 or not stored.dtype.is_integer:
+        raise DataError(f"{source.name}: classes: expected a class index as the target of each example, got {stored}")
+    number_of = np.full(len(names), -1, np.int64)
+    number_of[[names.index(name) for name in classes]] = np.arange(len(classes))
+    kept = np.flatnonzero(number_of[source.labels] >= 0)
+    labels = number_of[source.labels[kept]]
+    place_of, label_of = tf.constant(kept, tf.int64), tf.constant(labels)
+
+    def read(indices):
+        return source.read(tf.gather(place_of, indices)) | {"targets": tf.cast(tf.gather(label_of, indices), stored.dtype)}
+
+    return replace(
+        source,
+        length=len(kept),
+        read=read,
+        class_names=tuple(classes),
+        fingerprint=f"{source.fingerprint} {classes}",
+        locate=lambda index: source.locate(int(kept[index])),
+        labels=labels,
+        stored_bytes=source.stored_bytes * len(kept) // max(1, source.length),
+        block_length=0,  # what is left of a block is no block
+        read_in_blocks=None,
+    )
 
 
 def strings(texts: Iterable[str]) -> np.ndarray:

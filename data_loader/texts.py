@@ -138,6 +138,8 @@ def cmudict(config: data_config.Cmudict, split: str, directory: Path | None) -> 
     """The CMU Pronouncing Dictionary: `word P1 P2 ...`, a stress digit on every vowel, `word(2)` a variant."""
     path = BUNDLED / "cmudict" / "cmudict.dict.gz"
     entries = _read_cmudict(path)
+    if not config.variants:
+        entries = list({entry[1]: entry for entry in reversed(entries)}.values())[::-1]
     heads = [head for _, head, _ in entries]
     kept = [entries[index] for index in chosen(str(path), divide(heads, config.valid, config.test, groups=heads), split)]
 

@@ -13,7 +13,7 @@ from program import ConfigError
 
 
 def build(config: Lenet, spec: Spec) -> keras.Model:
-    """Images [B, H, W, C], H and W at least 28 -> logits [B, num_classes]. 61,706 weights for 28x28x1 and 10 classes."""
+    """Images [B, H, W, C], H and W at least 28 -> logits [B, num_outputs]. 61,706 weights for 28x28x1 and 10 classes."""
     if len(spec.input_shape) != 3 or min(spec.input_shape[:2]) < 28:
         raise ConfigError(f"lenet: expected images of at least 28x28 pixels and a channel axis, got {spec.input_shape}")
     act = config.activation
@@ -28,5 +28,5 @@ def build(config: Lenet, spec: Spec) -> keras.Model:
     x = layers.Dense(84, activation=act, kernel_regularizer=l2, name="f6")(x)  # -> (B, 84)
     if config.dropout:
         x = layers.Dropout(config.dropout, name="dropout")(x)
-    logits = layers.Dense(spec.num_classes, kernel_regularizer=l2, name="logits")(x)  # -> (B, 10)
+    logits = layers.Dense(spec.num_outputs, kernel_regularizer=l2, name="logits")(x)  # -> (B, 10)
     return keras.Model(images, logits, name="lenet")

@@ -8,7 +8,7 @@ from model_config import Mlp
 
 
 def build(config: Mlp, spec: Spec) -> keras.Model:
-    """Inputs [B, ...] -> logits [B, num_classes]."""
+    """Inputs [B, ...] -> logits [B, num_outputs]."""
     l2 = keras.regularizers.L2(config.l2) if config.l2 else None
     inputs = keras.Input(spec.input_shape, name="inputs")
     x = layers.Flatten(name="flatten")(inputs)  # (B, ...) -> (B, D)
@@ -16,5 +16,5 @@ def build(config: Mlp, spec: Spec) -> keras.Model:
         x = layers.Dense(units, activation=config.activation, kernel_regularizer=l2, name=f"hidden_{i}")(x)  # -> (B, units)
         if config.dropout:
             x = layers.Dropout(config.dropout, name=f"dropout_{i}")(x)
-    logits = layers.Dense(spec.num_classes, kernel_regularizer=l2, name="logits")(x)  # -> (B, num_classes)
+    logits = layers.Dense(spec.num_outputs, kernel_regularizer=l2, name="logits")(x)  # -> (B, num_outputs)
     return keras.Model(inputs, logits, name="mlp")

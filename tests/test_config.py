@@ -162,7 +162,7 @@ def test_files_that_are_no_configuration(tmp_path, content, message):
         ("model.dropout=1.5", "model.dropout", "expected less than 1, got 1.5"),
         # names
         ("model.name=lenett", "model.name", "unknown name 'lenett', did you mean 'lenet'?"),
-        ("model.name=zzz", "model.name", "unknown name 'zzz'; expected one of lenet, mlp"),
+        ("model.name=zzz", "model.name", "unknown name 'zzz'; expected one of "),
         ("model.name=", "model.name", "unknown name null"),
         ("data.train=mnits", "data.train", "unknown name 'mnits', did you mean 'mnist'?"),
         ("optimizer.name=adm", "optimizer.name", "unknown name 'adm', did you mean 'adam'?"),
@@ -203,7 +203,7 @@ def test_mistakes_on_the_command_line(override, key, what):
         ("pixels: 2", "", "data.train_ops.0.pixels: missing; expected a value (line 3)"),
         ("model:      {name: lenet, dropout: 0.2}\n", "", "model: missing; expected a value"),
         ("name: cosine", "name: cosin", "optimizer.schedule.name: unknown name 'cosin', did you mean 'cosine'? (line 4)"),
-        ("name: cosine, ", "", "(line 4)"),
+        ("name: random_shift, ", "", "data.train_ops.0: expected a section with a `name`"),
     ],
 )
 def test_mistakes_in_the_file(old, new, message):

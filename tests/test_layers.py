@@ -10,15 +10,15 @@ from conftest import ROOT
 LEVELS = {
     0: ["program", "typed_yaml", "model_config", "data_config", "train_config"],
     1: ["stateless", "order", "records", "data_loader", "checkpoint", "summary"],
-    2: ["image_ops", "sequence_ops", "preprocess_data", "models"],
-    3: ["input_ops", "model", "optimizer"],
+    2: ["image_ops", "sequence_ops", "preprocess_data", "models", "metrics"],
+    3: ["input_ops", "model", "optimizer", "weights"],
     4: ["eval"],
     5: ["trainer"],
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 DATA_SIDE, MODEL_SIDE = (
     {"image_ops", "sequence_ops", "preprocess_data", "input_ops", "data_loader", "records", "order"},
-    {"models", "model", "optimizer"},
+    {"models", "metrics", "model", "optimizer", "weights"},
 )
 NO_TENSORFLOW = [*LEVELS[0], "checkpoint"]
 PACKAGES = ("models", "data_loader")

@@ -7,7 +7,7 @@ import tensorflow as tf
 import data_loader
 import input_ops
 import order
-from data_config import Cutmix, Fake, GaussianNoise, Mixup, RandomShift, Scale
+from data_config import Cutmix, Fake, GaussianNoise, Mixup, RandomShift, Scale, Tokenise
 from data_loader import from_arrays
 from input_ops import Mix, Part
 from preprocess_data import cached
@@ -156,6 +156,46 @@ def test_a_far_step_by_shards_is_reached_at_once():
     mix = Mix.of(numbers("n", 1003, block_length=10), [])
     (far,) = stream(mix, start=1_000_000_000, stop=1_000_000_001, blocks=4)
     assert stream(mix, start=999_999_999, stop=1_000_000_001, blocks=4)[1]["id"].tolist() == far["id"].tolist()
+
+
+# ------------------------------------------------------------------------------------------------------ like sizes
+
+
+def texts(length: int):
+    lengths = np.random.default_rng(0).integers(1, 30, length)
+    source = from_arrays("texts", {"inputs": np.array([b"a" * each for each in lengths], object), "targets": np.arange(length)})
+    return Mix.of(source, [Tokenise(name="tokenise", level="characters", vocabulary="a")]), lengths
+
+
+def test_batches_of_like_size_are_windows_of_the_same_examples():
+    mix, lengths = texts(330)
+    plain, sorted_ = ([batch["id"] for batch in stream(mix, stop=33, bucket=bucket)] for bucket in (0, 11))
+    for window in range(0, 33, 11):  # the same examples, otherwise dealt out
+        assert sorted(np.concatenate(plain[window : window + 11])) == sorted(np.concatenate(sorted_[window : window + 11]))
+    spread = [np.mean([np.ptp(lengths[ids]) for ids in batches]) for batches in (plain, sorted_)]
+    assert spread[1] < 0.2 * spread[0]
+    longest = [lengths[ids].max() for ids in sorted_[:11]]
+    assert longest != sorted(longest) and longest != sorted(longest, reverse=True)  # batches of a window come in mixed order
+    orders = {tuple(np.argsort([lengths[ids].max() for ids in sorted_[at : at + 11]])) for at in (0, 11, 22)}
+    assert len(orders) == 3  # another one in each window
+
+
+def test_a_run_that_goes_on_sees_the_same_batches_padded_alike():
+    """To the bit and to the length: were a batch padded with its neighbours, it would depend on where a run began."""
+    mix, _ = texts(200)
+    for bucket in (0, 7):
+        whole = stream(mix, batch_size=4, stop=23, bucket=bucket)
+        for start in (1, 6, 7, 20):
+            for a, b in zip(whole[start:], stream(mix, batch_size=4, start=start, stop=23, bucket=bucket), strict=True):
+                for key in a:
+                    np.testing.assert_array_equal(a[key], b[key], strict=True)
+        assert all((batch["inputs"] != 0).any(axis=0).all() for batch in whole)  # no longer than its longest
+
+
+def test_sizes_must_be_known_to_sort_by_them():
+    config = load_config("configs/lenet.yaml", ["data.order.bucket=10"])
+    with pytest.raises(ConfigError, match=r"data.order.bucket: expected texts or records, whose sizes are known, got mnist_sample"):
+        input_ops.open_mix(config.data, "train", training=True)
 
 
 # ------------------------------------------------------------------------------------- operations between the examples

@@ -17,9 +17,29 @@ from optimizer import build_optimizer, build_schedule
 from preprocess_data import OPS
 from train_config import Adam, Classification, Clock
 
-CONFIGS = [cls(name=cls.model_fields["name"].annotation.__args__[0]) for cls in typed_yaml.members(model_config.ModelConfig)]
-CONFIGS += [model_config.Lenet(name="lenet", activation="tanh", dropout=0.5, l2=1e-3), model_config.Mlp(name="mlp", hidden=[], l2=1e-3)]
-CONFIGS += [model_config.Mlp(name="mlp", hidden=[32, 32], dropout=0.5)]
+SMALL = {  # what makes a network that is large or needs more than 28 pixels quick to test
+    "vgg": {"width": 0.125},
+    "squeezenet": {"width": 0.25},
+    "inception": {"width": 0.125, "modules": 1},
+    "mobilenet": {"width": 0.125, "depth": 0.5},
+    "xception": {"width": 0.02, "middle": 1},
+    "pretrained": {"size": 32},
+    "autoencoder": {"filters": [4, 8]},
+    "seq2seq": {"embedding": 8, "encoder": {"units": 8}, "decoder": {"units": 16}},
+}
+NETWORKS = {cls.model_fields["name"].annotation.__args__[0]: cls for cls in typed_yaml.members(model_config.ModelConfig)}
+CONFIGS = [cls(name=name, **SMALL.get(name, {})) for name, cls in NETWORKS.items()]
+OTHERS = [  # further shapes of the networks
+    model_config.Lenet(name="lenet", activation="tanh", dropout=0.5, l2=1e-3),
+    model_config.Mlp(name="mlp", hidden=[], l2=1e-3),
+    model_config.Mlp(name="mlp", hidden=[32, 32], dropout=0.5),
+    model_config.Vgg(name="vgg", depth=16, width=0.0625),
+    model_config.Resnet(name="resnet", depth=50, width=0.0625),
+    model_config.Mobilenet(name="mobilenet", width=0.125, depth=0.5, resolution=0.75, shortcut="projection", dropout=0.1),
+    model_config.Xception(name="xception", aligned=False, middle=1, width=0.02, output_stride=4),
+    model_config.Autoencoder(name="autoencoder", filters=[4, 8, 8], upsampling="transposed", skip=True, residual=True),
+    *(model_config.Seq2seq(name="seq2seq", attention=kind, **SMALL["seq2seq"]) for kind in ("none", "luong_general", "bahdanau")),
+]
 SPEC = Spec(
     input_shape=[28, 28, 1],
     input_dtype="float32",
@@ -28,38 +48,92 @@ SPEC = Spec(
     num_classes=10,
     class_names=[str(i) for i in range(10)],
 )
-INPUTS = np.random.default_rng(0).random((32, 28, 28, 1), np.float32)
-TARGETS = tf.constant(np.arange(32) % 10, tf.int64)
+IMAGES = {
+    "inputs": np.random.default_rng(0).random((32, 28, 28, 1), np.float32),
+    "targets": np.arange(32) % 10,
+    "sample_weight": np.ones(32, np.float32),
+}
+TOKENS = "<pad>\n<unknown>\n<start>\n<end>\n" + "\n".join("abcdefgh")
+IDS = np.int32([[4 + (7 * row + 3 * place) % 8 for place in range(6)] for row in range(32)])
+WORDS = Spec(
+    input_shape=[None], input_dtype="int32", target_shape=[None], target_dtype="int32", num_classes=0, class_names=[],
+    vocabulary=TOKENS, target_vocabulary=TOKENS,
+)  # fmt: skip
+EXAMPLES = {  # what a network is tried on that does not take images and give logits: (spec, task, batch)
+    "autoencoder": (
+        SPEC.model_copy(update={"target_shape": [28, 28, 1], "target_dtype": "float32", "num_classes": 0, "class_names": []}),
+        train_config.Reconstruction(name="reconstruction"),
+        IMAGES | {"targets": IMAGES["inputs"]},
+    ),
+    "seq2seq": (
+        WORDS,
+        train_config.Seq2seq(name="seq2seq"),
+        {"inputs": IDS, "targets": IDS, "sample_weight": np.ones([32, 6], np.float32)},
+    ),
+    "skipgram": (
+        WORDS.model_copy(update={"target_shape": [None, 2, 3]}),
+        train_config.SkipGram(name="skip_gram"),
+        {"inputs": IDS, "targets": np.stack([[IDS, IDS - 1, IDS - 2]] * 2).transpose(2, 3, 0, 1), "sample_weight": np.ones([32, 6, 2])},
+    ),
+}  # fmt: skip
 
-each_network = pytest.mark.parametrize("config", CONFIGS, ids=lambda c: " ".join(f"{k}={v}" for k, v in c.model_dump().items()))
+each_network = pytest.mark.parametrize(
+    "config",
+    [*CONFIGS, *(pytest.param(config, marks=pytest.mark.slow) for config in OTHERS)],
+    ids=lambda config: " ".join(
+        [config.name, *(f"{key}={value}" for key, value in config.model_dump(exclude_defaults=True).items() if key != "name")]
+    ),
+)
+
+
+def example_of(config):
+    spec, task, batch = EXAMPLES.get(config.name, (SPEC, Classification(name="classification"), IMAGES))
+    return spec, build_task(task, spec), {key: tf.constant(value) for key, value in batch.items()}
+
+
+def outputs_of(model, task, batch) -> list:
+    """What the task makes of the network as it is in evaluation, without what a decoder writes by itself."""
+
+    class Quiet:
+        def __call__(self, inputs, training):
+            return model(inputs, training=False)
+
+        def __getattr__(self, name):
+            return getattr(model, name)
+
+    return tf.nest.flatten(task.call(Quiet(), batch, training=True))
 
 
 @each_network
 def test_network_builds_deterministically_for_any_batch_size(config):
-    model = build_model(config, SPEC, seed=3)
-    again = build_model(config, SPEC, seed=3)
-    other = build_model(config, SPEC, seed=4)
-    assert model.output_shape == (None, 10)
+    spec, task, batch = example_of(config)
+    model, again, other = (build_model(config, spec, seed=seed) for seed in (3, 3, 4))
     assert [v.path for v in model.variables] == [v.path for v in again.variables]
     for a, b in zip(model.weights, again.weights, strict=True):
         np.testing.assert_array_equal(a, b)
     assert any(not np.array_equal(a, b) for a, b in zip(model.weights, other.weights, strict=True))
-    np.testing.assert_allclose(model(INPUTS)[:1], model(INPUTS[:1]), atol=1e-5)
-    np.testing.assert_array_equal(model(INPUTS), again(INPUTS))
+    outputs = outputs_of(model, task, batch)
+    for whole, one in zip(outputs, outputs_of(model, task, {key: value[:1] for key, value in batch.items()}), strict=True):
+        np.testing.assert_allclose(whole[:1], one[:1], rtol=1e-5, atol=1e-5)
+    for a, b in zip(outputs, outputs_of(again, task, batch), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert task.loss(batch["targets"], task.call(model, batch, training=True)).shape == batch["sample_weight"].shape
 
 
 @each_network
 def test_every_trainable_variable_gets_a_gradient(config):
-    model, task = build_model(config, SPEC), build_task(Classification(name="classification"), SPEC)
+    spec, task, batch = example_of(config)
+    model = build_model(config, spec)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(task.loss(TARGETS, model(INPUTS, training=True)))
+        loss = tf.reduce_sum(task.loss(batch["targets"], task.call(model, batch, training=True)))
     gradients = tape.gradient(loss, model.trainable_variables)
-    assert [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None or not np.any(g)] == []
+    named = zip(model.trainable_variables, gradients, strict=True)
+    assert [v.path for v, g in named if g is None or not np.any(tf.convert_to_tensor(g))] == []
 
 
 @each_network
 def test_variables_are_saved_and_restored_by_unique_names(config, tmp_path):
-    model = build_model(config, SPEC, seed=1)
+    model = build_model(config, example_of(config)[0], seed=1)
     optimizer = build_optimizer(Adam(name="adam"), build_schedule(Adam(name="adam"), Clock(4, 40), 10), model)
     variables = named_variables(model=model.variables, optimizer=optimizer.variables)
     assert len(variables) == len(model.variables) + len(optimizer.variables)
@@ -106,7 +180,7 @@ def test_loss_and_label_smoothing_by_hand():
 def test_metrics_by_hand():
     """Six classes; the target is first, third and last of its row; the last item has weight 0."""
     spec = SPEC.model_copy(update={"num_classes": 6, "class_names": list("abcdef")})
-    metrics = build_task(Classification(name="classification"), spec).metrics()
+    metrics = build_task(Classification(name="classification"), spec).metrics(training=False)
     logits = tf.constant([[9.0, 1, 2, 3, 4, 5], [9, 8, 7, 1, 2, 3], [0, 1, 2, 3, 4, 5], [9, 0, 0, 0, 0, 0]])
     targets, weights = tf.constant([0, 2, 0, 0], tf.int64), tf.constant([1.0, 1.0, 1.0, 0.0])
     for metric in metrics.values():
@@ -115,7 +189,7 @@ def test_metrics_by_hand():
         "accuracy": 0.333333,
         "top_5_accuracy": 0.666667,
     }
-    one_hot = build_task(Classification(name="classification"), spec).metrics()["accuracy"]
+    one_hot = build_task(Classification(name="classification"), spec).metrics(training=True)["accuracy"]
     one_hot.update_state(tf.one_hot(targets, 6), logits, weights)
     assert round(float(one_hot.result()), 6) == 0.333333
 

@@ -15,6 +15,7 @@ import typed_yaml
 from image_ops import BATCH_OPS, IMAGE_OPS
 from preprocess_data import OPS, apply_ops, measured
 from program import ConfigError
+from sequence_ops import target_units
 from stateless import fold, uniform
 from train_config import Data
 
@@ -91,6 +92,7 @@ EXAMPLES = {  # (options, features) for every operation
     "one_hot": ({}, BYTES), "inputs_as_targets": ({}, FLOATS), "lowercase": ({}, TEXTS),
     "tokenise": ({"vocabulary": "a\nb", "ends": True}, TEXTS), "truncate": ({"length": 2, "keep": "last"}, IDS),
     "pad": ({"length": 6}, IDS), "reverse": ({}, IDS), "token_dropout": ({"rate": 0.5}, IDS),
+    "skip_gram": ({"window": 1, "negatives": 3, "frequencies": [0.0, 0.0, 1.0, 2.0, 3.0, 4.0]}, IDS),
 }  # fmt: skip
 
 
@@ -225,7 +227,7 @@ def test_uniform_fills_its_range():
     [
         ({"vocabulary": "a\nb"}, ["b  a zebra", "a", ""], [[3, 2, 1], [2, 0, 0], [0, 0, 0]]),
         ({"vocabulary": "ä\nb", "level": "characters"}, ["äb", " b"], [[2, 3], [1, 3]]),
-        ({"vocabulary": "a\nb", "ends": True}, ["b x", ""], [[2, 5, 1, 3], [2, 3, 0, 0]]),
+        ({"vocabulary": "a\nb", "ends": True}, ["b x", ""], [[5, 1, 3], [3, 0, 0]]),
     ],
 )
 def test_tokenise_by_hand(options, texts, expected):
@@ -548,6 +550,40 @@ def test_an_even_part_of_a_batch_is_mixed_as_in_the_whole(name):
     whole, halves = mix(name, images, seeds), [mix(name, images[part], seeds[part]) for part in (slice(0, 4), slice(4, 8))]
     for place in (0, 1):
         np.testing.assert_array_equal(whole[place], np.concatenate([half[place] for half in halves]))
+
+
+def test_skip_gram_takes_true_neighbours_and_random_tokens_by_frequency():
+    """Window 1 over 4 5 6 and padding: (none, 5), (4, 6), (5, none). Negatives by frequency^0.75: 16^0.75 = 8 against 1^0.75."""
+    ids = np.int32([[4, 5, 6, 0]])
+    found = treat([op("skip_gram", window=1, negatives=2, frequencies=[0, 0, 0, 0, 16, 1, 0])], {"inputs": ids})
+    assert found["targets"].shape == (1, 4, 2, 3) and found["targets"].dtype == np.int32
+    assert found["targets"][0, :3, :, 0].tolist() == [[0, 5], [4, 6], [5, 0]]
+    assert found["sample_weight"].tolist() == [[[0, 1], [1, 1], [1, 0], [0, 0]]]
+    many = treat([op("skip_gram", window=1, negatives=5, frequencies=[0, 0, 0, 0, 16, 1, 0])], {"inputs": np.repeat(ids, 900, axis=0)})
+    drawn = np.bincount(many["targets"][..., 1:].ravel(), minlength=7) / many["targets"][..., 1:].size
+    np.testing.assert_allclose(drawn[4:6], [8 / 9, 1 / 9], atol=0.01)
+    assert drawn[[0, 1, 2, 3, 6]].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("ops", "back"),
+    [
+        ([op("standardise", of="targets", mean=[1.0, 2.0], std=[10.0, 20.0])], lambda x: x * [10, 20] + [1, 2]),
+        ([op("min_max", of="targets", low=[-1.0], high=[3.0])], lambda x: x * 4 - 1),
+        ([op("log", plus=3.0), op("standardise", mean=[2.0], std=[0.5]), op("window", horizon=2)], lambda x: np.exp(x * 0.5 + 2) - 3),
+        ([op("standardise", mean=[7.0, 2.0], std=[9.0, 0.5]), op("window", horizon=2, column=1)], lambda x: x * 0.5 + 2),
+        ([op("scale"), op("inputs_as_targets"), op("scale", by=2.0)], lambda x: x * 255),
+        ([op("standardise", mean=[7.0], std=[9.0])], lambda x: x),  # of the inputs: no matter for the targets
+    ],
+    ids=["of targets", "range", "logarithm", "column", "copied", "inputs only"],
+)  # fmt: skip
+def test_what_takes_targets_back_to_their_units(ops, back):
+    values = np.float64([[0.25, -1.5], [0.0, 3.0]])
+    found = values
+    for step in target_units(ops):
+        found = found * step.scale + step.offset
+        found = found if step.log_plus is None else np.exp(found) - step.log_plus
+    np.testing.assert_allclose(found, back(values))
 
 
 def test_mixup_blends_and_cutmix_pastes():

@@ -3,6 +3,9 @@
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 
 import pytest
 from conftest import CONFIGS, ROOT
@@ -30,7 +33,12 @@ def test_every_config_has_its_row_and_header():
 
 
 def test_every_file_it_names_exists():
-    for name in set(re.findall(r"`([\w/]+\.(?:py|yaml|md))`", README)) - {"models/mynet.py", "config.yaml", "photos.yaml"}:
+    for name in set(re.findall(r"`([\w/]+\.(?:py|yaml|md))`", README)) - {
+        "models/mynet.py",
+        "configs/mynet.yaml",
+        "config.yaml",
+        "photos.yaml",
+    }:
         assert (ROOT / name).exists(), name
 
 
@@ -101,3 +109,39 @@ def test_its_flow_for_your_own_photos(program, tmp_path):
     assert mixed["valid"]["mnist_sample/accuracy"] > 0.9 and mixed["valid"]["image_folder/accuracy"] > 0.9
     assert sum(prepared["examples"].values()) == 600
     assert checked["examples"] == 600 and packed["valid"]["accuracy"] > 0.8
+
+
+def test_its_network_loss_and_metric_of_your_own(tmp_path):
+    """In a copy: one file, one class, one YAML, two functions, word for word; it trains, and the harness finds it by itself."""
+    copy = tmp_path / "project"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "runs", "__pycache__", ".*_cache", "*.egg-info"))
+    blocks = re.findall(r"```(?:python|yaml)\n# (\S+?)(?:, .*?)?\n(.*?)```", README[README.index("## Make it yours") :], re.S)
+    own = dict(blocks)
+    assert list(own) == ["models/mynet.py", "model_config.py", "configs/mynet.yaml", "model.py"]
+    for name in ("models/mynet.py", "configs/mynet.yaml"):
+        (copy / name).write_text(own[name])
+
+    def change(name, *replacements):
+        text = (copy / name).read_text()
+        for old, new in replacements:
+            assert text.count(old) == 1, (name, old)
+            text = text.replace(old, new)
+        (copy / name).write_text(text)
+
+    change("model_config.py", ("ModelConfig = one_of(", own["model_config.py"] + "\n\nModelConfig = one_of(Mynet, "))
+    change("model.py", ("def _label_metrics(", own["model.py"] + "\n\ndef _label_metrics("))
+    change(
+        "train_config.py",
+        ("_LabelLoss = Literal[", '_LabelLoss = Literal["poly1", '),
+        ("_LabelMetric = Literal[", '_LabelMetric = Literal["confidence", '),
+    )
+
+    def run(*words):
+        return subprocess.run([sys.executable, *words], cwd=copy, capture_output=True, text=True, timeout=240)
+
+    trained = run("trainer.py", "--config", "configs/mynet.yaml")
+    assert trained.returncode == 0, trained.stderr
+    valid = json.loads(trained.stdout.splitlines()[-1])["valid"]
+    assert valid["accuracy"] > 0.7 and 0.2 < valid["confidence"] < 1
+    tested = run("-m", "pytest", "-q", "-n", "0", "tests/test_models.py", "-k", "mynet")
+    assert tested.returncode == 0 and "3 passed" in tested.stdout, tested.stdout

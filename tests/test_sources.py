@@ -411,6 +411,12 @@ def test_the_dictionary_by_hand(dictionary, task, inputs, targets, classes):
         assert [target.decode() if task == "g2p" else target for target in found["targets"]] == targets
 
 
+def test_the_first_pronunciation_alone(dictionary):
+    source = load("train", "cmudict", task="g2p", variants=False, valid=0, test=0)
+    assert [text.decode() for text in read(source)["targets"]] == ["AO L B AO R G", "AE B S T R AE K T", "HH M"]
+    assert lines(source.locate(i) for i in range(3)) == [1, 3, 4]
+
+
 # ------------------------------------------------------------------------------------------------- tensorflow-datasets
 
 

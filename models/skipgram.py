@@ -1,0 +1,37 @@
+"""Skip-gram with negative sampling: two vectors for each token, whose products say which stand near each other.
+
+T. Mikolov et al., Distributed representations of words and phrases and their compositionality, 2013, section 2.2.
+"""
+
+import keras
+from keras import layers, ops
+
+from data_config import Spec
+from model_config import Skipgram
+from program import ConfigError
+
+
+def build(config: Skipgram, spec: Spec) -> keras.Model:
+    """{tokens [B, T], candidates [B, T, C, 1 + negatives]} ids -> scores [B, T, C, 1 + negatives]."""
+    if not spec.vocabulary or len(spec.target_shape) != 3:
+        raise ConfigError(f"skipgram: expected tokens and candidates near each, got targets of shape {spec.target_shape}; add `skip_gram`")
+    return Vectors(len(spec.tokens), config.size, spec.target_shape)
+
+
+class Vectors(keras.Model):
+    """The network; `vectors()` is what is wanted of it."""
+
+    def __init__(self, num_tokens: int, size: int, target_shape: list[int | None]):
+        tokens = keras.Input([None], dtype="int32", name="tokens")
+        candidates = keras.Input(target_shape, dtype="int32", name="candidates")
+        centre = layers.Embedding(num_tokens, size, name="centre")
+        context = layers.Embedding(num_tokens, size, name="context")
+        a = centre(tokens)  # (B, T) -> (B, T, D)
+        b = context(candidates)  # (B, T, C, 1 + negatives) -> (B, T, C, 1 + negatives, D)
+        scores = ops.einsum("btd,btcnd->btcn", a, b)
+        super().__init__({"tokens": tokens, "candidates": candidates}, scores, name="skipgram")
+        self.centre = centre
+
+    def vectors(self):
+        """[V, D], a row for each token id."""
+        return self.centre.embeddings
