@@ -11,6 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from typed_yaml import Bool, Float, Int, Regex, Section, one_of, or_name
 
+PADDING, UNKNOWN, START, END = range(4)  # token ids; the last two where sequences have ends
+
 Positive = Annotated[Int, Field(ge=1)]
 Share = Annotated[Float, Field(ge=0, le=1)]
 Size = tuple[Positive, Positive]

@@ -43,7 +43,8 @@ import tensorflow as tf
 
 import checkpoint
 import input_ops
-from model import Task, build_model, build_task, named_variables, read_variables
+from model import Task, build_model, build_task
+from weights import named_variables, read_variables
 
 
 class Evaluator:
@@ -51,6 +52,7 @@ class Evaluator:
 
     def __init__(self, model: keras.Model, task: Task, apart: bool = False):
         """`apart`: several sets are to be scored, each for itself as well."""
+        task.check_fits(model)
         self.model, self.task = model, task
         self.metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=False)}
         self.apart = {"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=False)} if apart else {}

@@ -44,7 +44,7 @@ from data_config import Spec
 from order import shuffled, slot_table, slots
 from preprocess_data import BATCH_OPS, READING_ERRORS, apply_ops, cached, first_failure, measured, vocabulary
 from sequence_ops import target_units
-from stateless import fold
+from stateless import fold, uniform
 from summary import contact_sheet
 from train_config import Data
 from typed_yaml import show
@@ -270,7 +270,7 @@ def ids_of_steps(mix: Mix, batch_size: int, seed: int, start: int, stop: int, bl
 
     With `bucket`, the examples of each window of so many steps are put in the order of their sizes before they are cut into
     batches, so that a batch needs little padding; the batches of a window come in a shuffled order. A window is a function
-    of the seed and its number: any step is reached at once here too.
+    of the seed and its number: any step is reached at once here too. In a mix the shares then hold in each window.
     """
 
     def ids_of(steps):
@@ -285,8 +285,7 @@ def ids_of_steps(mix: Mix, batch_size: int, seed: int, start: int, stop: int, bl
     def window(number):
         positions, of_set, ids = (tf.reshape(part, [-1]) for part in ids_of(number * bucket + tf.range(bucket, dtype=tf.int64)))
         by_size = tf.reshape(tf.argsort(tf.gather(sizes, ids), stable=True), [bucket, batch_size])
-        draws = tf.bitwise.right_shift(fold(fold(seed, number), tf.range(bucket)), tf.constant(1, tf.uint64))
-        places = tf.gather(by_size, tf.argsort(tf.cast(draws, tf.int64)))
+        places = tf.gather(by_size, tf.argsort(uniform(fold(seed, number), tf.range(bucket))))
         return tuple(tf.gather(part, places) for part in (positions, of_set, ids))
 
     windows = tf.data.Dataset.range(start // bucket, -(-stop // bucket)).map(window, num_parallel_calls=tf.data.AUTOTUNE)
@@ -404,9 +403,9 @@ def preview(config: train_config.TrainConfig, path: Path, count: int, split: str
     with naming_examples(mix, lambda: range(len(mix))):
         batch = {key: value.numpy() for key, value in next(iter(batches)).items()}
     inputs, spec = batch["inputs"], spec_of(mix)
-    cells = []
+    words, cells = spec.tokens, []
     for number, example in enumerate(batch["id"]):
-        shown = " ".join(spec.tokens[token] for token in inputs[number] if token) if spec.vocabulary else inputs[number]
+        shown = " ".join(words[token] for token in inputs[number] if token) if words else inputs[number]
         name = mix.part_of(int(example))[0].name
         target = _target_text(batch["targets"][number], batch["sample_weight"][number], spec)
         cells.append((shown, f"{name}: {target}" if len(mix.parts) > 1 else target))
@@ -415,8 +414,8 @@ def preview(config: train_config.TrainConfig, path: Path, count: int, split: str
 
 
 def _target_text(target, weight, spec: Spec) -> str:
-    if spec.target_vocabulary:
-        return " ".join(spec.target_tokens[token] for token in target if token)
+    if words := spec.target_tokens:
+        return " ".join(words[token] for token in target if token)
     if spec.num_classes and np.issubdtype(target.dtype, np.integer):
         return " ".join(spec.class_names[item] for item, used in zip(np.atleast_1d(target), np.atleast_1d(weight), strict=True) if used)
     if spec.num_classes and target.shape == (spec.num_classes,):  # soft

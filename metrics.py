@@ -5,8 +5,6 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-PADDING = 0  # the token id that is no token
-
 
 class Ratio(keras.metrics.Metric):
     """then(sum of numerators / sum of denominators); `parts(targets, outputs, sample_weight)` gives both, unreduced."""

@@ -1,20 +1,18 @@
-"""The network that the configuration names, the task that scores its outputs, and its variables on disk."""
+"""The network that the configuration names, and the task that scores its outputs."""
 
 import importlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import metrics
 import train_config
 import typed_yaml
-from data_config import Spec
+from data_config import END, PADDING, START, Spec
 from metrics import Ratio, labels_of, mean_of
 from program import ConfigError
 
@@ -59,12 +57,30 @@ class Task:
     metrics(training): fresh Keras metrics by name, each updated with (targets, outputs, sample_weight).
     predict(model, inputs): {name: [B, ...]} for people and files.
     call(model, batch, training): the outputs, and whatever else of the batch the loss and the metrics need.
+    inputs: names of the network's inputs; (): one tensor. outputs: shapes that it may give for an example; (): any.
     """
 
     loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     metrics: Callable[[bool], dict[str, keras.metrics.Metric]]
     predict: Callable[[keras.Model, tf.Tensor], dict[str, tf.Tensor]]
     call: Callable[[keras.Model, dict, bool], tf.Tensor] = _of_inputs
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[list[int | None], ...] = ()
+
+    def check_fits(self, model: keras.Model) -> None:
+        """Raises ConfigError for a network that takes or gives something else; axes of size 1 do not count."""
+        names = tuple(sorted(model.input)) if isinstance(model.input, dict) else ()
+        if names != self.inputs:
+            expected, got = (" and ".join(each) or "one tensor" for each in (self.inputs, names))
+            raise ConfigError(f"task: expected a network that takes {expected}; {model.name} takes {got}")
+        if self.outputs and not any(_alike(shape, model.output_shape[1:]) for shape in self.outputs):
+            expected, got = " or ".join(map(str, self.outputs)), list(model.output_shape[1:])
+            raise ConfigError(f"task: expected a network with outputs of shape {expected}; {model.name} gives {got}")
+
+
+def _alike(shape, other) -> bool:
+    a, b = (tf.TensorShape([size for size in each if size != 1]) for each in (shape, other))
+    return a.is_compatible_with(b)
 
 
 # To add a loss or a metric for labels: one function, its line here, its name in train_config.py.
@@ -98,13 +114,13 @@ def _label_metrics(config, spec: Spec, training: bool) -> dict[str, keras.metric
     return {name: METRICS[name](spec.num_classes) for name in config.metrics if name not in left_out}
 
 
-def _label_loss(config, spec: Spec, targets, logits):
+def _label_loss(loss: str, smoothing: float, targets, logits):
     """[...] of targets [...] (indices) or [..., num_classes] (probabilities) and logits [..., num_classes]."""
-    if targets.dtype.is_integer and config.loss == "cross_entropy" and not config.label_smoothing:
+    if targets.dtype.is_integer and loss == "cross_entropy" and not smoothing:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    probabilities = tf.one_hot(targets, spec.num_classes) if targets.dtype.is_integer else targets
-    probabilities = (1 - config.label_smoothing) * probabilities + config.label_smoothing / spec.num_classes
-    return LOSSES[config.loss](probabilities, logits)
+    num_classes = logits.shape[-1]
+    probabilities = tf.one_hot(targets, num_classes) if targets.dtype.is_integer else targets
+    return LOSSES[loss]((1 - smoothing) * probabilities + smoothing / num_classes, logits)
 
 
 def _expect_classes(config, spec: Spec) -> None:
@@ -120,7 +136,8 @@ def classification(config: train_config.Classification, spec: Spec) -> Task:
         probabilities = tf.nn.softmax(model(inputs, training=False))
         return {"label": tf.argmax(probabilities, axis=-1), "probability": tf.reduce_max(probabilities, axis=-1)}
 
-    return Task(partial(_label_loss, config, spec), partial(_label_metrics, config, spec), predict)
+    loss = partial(_label_loss, config.loss, config.label_smoothing)
+    return Task(loss, partial(_label_metrics, config, spec), predict, outputs=([spec.num_classes],))
 
 
 class _Items(keras.metrics.Metric):
@@ -153,11 +170,15 @@ def tagging(config: train_config.Tagging, spec: Spec) -> Task:
     def predict(model, inputs):
         return {"labels": tf.argmax(model(inputs, training=False), axis=-1)}
 
-    return Task(partial(_label_loss, config, spec), task_metrics, predict)
+    loss = partial(_label_loss, config.loss, config.label_smoothing)
+    return Task(loss, task_metrics, predict, outputs=([*spec.target_shape, spec.num_classes],))
 
 
 def multi_label(config: train_config.MultiLabel, spec: Spec) -> Task:
     """Any number of labels per example: logits [B, L] against targets [B, L] of 0 and 1; loss and accuracy are means over labels."""
+    if len(spec.target_shape) != 1 or spec.num_classes:
+        got = f"{spec.target_dtype} of shape {spec.target_shape}"
+        raise ConfigError(f"task: multi_label: expected a row of 0 and 1 as the targets of each example, got {got}")
     logit = math.log(config.threshold / (1 - config.threshold))
 
     def loss(targets, logits):
@@ -176,7 +197,10 @@ def multi_label(config: train_config.MultiLabel, spec: Spec) -> Task:
         probabilities = tf.sigmoid(model(inputs, training=False))
         return {"labels": tf.cast(probabilities > config.threshold, tf.int32), "probabilities": probabilities}
 
-    return Task(loss, lambda training: {"accuracy": mean_of(accuracy, "accuracy"), "f1": Ratio(f1, "f1")}, predict)
+    def task_metrics(training: bool):
+        return {"accuracy": mean_of(accuracy, "accuracy"), "f1": Ratio(f1, "f1")}
+
+    return Task(loss, task_metrics, predict, outputs=(spec.target_shape,))
 
 
 def seq2seq(config: train_config.Seq2seq, spec: Spec) -> Task:
@@ -185,40 +209,34 @@ def seq2seq(config: train_config.Seq2seq, spec: Spec) -> Task:
     Evaluation also lets the network write by itself: `sequence_error_rate` is the share of sequences that are not exactly
     right, `token_error_rate` the edit distance over the number of true tokens.
     """
-    tokens = spec.target_tokens
-    if "<end>" not in tokens:
+    if spec.target_tokens[START : END + 1] != ["<start>", "<end>"]:
         raise ConfigError("task: seq2seq: expected targets with ends; add the operation {name: tokenise, of: targets, ends: true}")
-    start, end = tokens.index("<start>"), tokens.index("<end>")
 
     def call(model, batch, training):
         targets = batch["targets"]
-        previous = tf.concat([tf.fill([tf.shape(targets)[0], 1], start), targets[:, :-1]], axis=1)
+        previous = tf.concat([tf.fill([tf.shape(targets)[0], 1], START), targets[:, :-1]], axis=1)
         outputs = model({"source": batch["inputs"], "previous": previous}, training=training)
-        return outputs if training else outputs | {"written": model.write(batch["inputs"], start, end, config.beam)}
+        return outputs if training else outputs | {"written": model.write(batch["inputs"], config.beam)}
 
     def loss(targets, outputs):
-        if not config.label_smoothing:
-            return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs["logits"])
-        smooth = config.label_smoothing
-        wanted = (1 - smooth) * tf.one_hot(targets, len(tokens)) + smooth / len(tokens)
-        return tf.nn.softmax_cross_entropy_with_logits(wanted, outputs["logits"])
+        return _label_loss("cross_entropy", config.label_smoothing, targets, outputs["logits"])
 
     def token_accuracy(targets, outputs):
         return tf.cast(tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32) == targets, tf.float32)
 
     def without_end(ids):
-        return tf.where(ids == end, metrics.PADDING, ids)
+        return tf.where(ids == END, PADDING, ids)
 
     def sequence_errors(targets, outputs, weight):
         counts = tf.reduce_max(weight, axis=1)
-        return counts * tf.cast(_edits(targets, outputs) > 0, tf.float32), counts
+        return counts * tf.cast(edits(targets, outputs) > 0, tf.float32), counts
 
     def token_errors(targets, outputs, weight):
         counts = tf.reduce_max(weight, axis=1)
-        lengths = tf.reduce_sum(tf.cast(without_end(targets) != metrics.PADDING, tf.float32), axis=1)
-        return counts * _edits(targets, outputs), counts * lengths
+        lengths = tf.reduce_sum(tf.cast(without_end(targets) != PADDING, tf.float32), axis=1)
+        return counts * edits(targets, outputs), counts * lengths
 
-    def _edits(targets, outputs):
+    def edits(targets, outputs):
         return metrics.edit_distance(without_end(outputs["written"]), without_end(targets))
 
     def task_metrics(training: bool):
@@ -228,7 +246,10 @@ def seq2seq(config: train_config.Seq2seq, spec: Spec) -> Task:
             found["token_error_rate"] = Ratio(token_errors, "token_error_rate")
         return found
 
-    return Task(loss, task_metrics, lambda model, inputs: {"tokens": model.write(inputs, start, end, config.beam)}, call)
+    def predict(model, inputs):
+        return {"tokens": model.write(inputs, config.beam)}
+
+    return Task(loss, task_metrics, predict, call, inputs=("previous", "source"))
 
 
 def _units_of(spec: Spec) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -236,7 +257,7 @@ def _units_of(spec: Spec) -> Callable[[tf.Tensor], tf.Tensor]:
 
     def unscaled(values):
         for step in spec.target_units:
-            values = values * tf.constant(step.scale if values.shape.rank else step.scale[0]) + tf.constant(step.offset)
+            values = values * tf.constant(step.scale) + tf.constant(step.offset)
             values = values if step.log_plus is None else tf.exp(values) - step.log_plus
         return values
 
@@ -286,7 +307,7 @@ def regression(config: train_config.Regression, spec: Spec) -> Task:
     def predict(model, inputs):
         return {"values": unscaled(tf.reshape(model(inputs, training=False), [-1, *spec.target_shape]))}
 
-    return Task(loss, task_metrics, predict, call)
+    return Task(loss, task_metrics, predict, call, outputs=([size], spec.target_shape))
 
 
 def _huber(delta: float) -> Callable:
@@ -305,11 +326,7 @@ def reconstruction(config: train_config.Reconstruction, spec: Spec) -> Task:
     comparable = spec.input_shape == spec.target_shape
 
     def call(model, batch, training):
-        outputs = model(batch["inputs"], training=training)
-        if outputs.shape[1:] != batch["targets"].shape[1:]:
-            got = f"{outputs.shape[1:]} for targets of {batch['targets'].shape[1:]}"
-            raise ConfigError(f"task: reconstruction: expected outputs of the targets' shape, got {got}")
-        return {"images": outputs, "inputs": batch["inputs"]}
+        return {"images": model(batch["inputs"], training=training), "inputs": batch["inputs"]}
 
     def loss(targets, outputs):
         errors = losses[config.loss](outputs["images"] - targets)
@@ -325,7 +342,10 @@ def reconstruction(config: train_config.Reconstruction, spec: Spec) -> Task:
         found = {"psnr": mean_of(psnr, "psnr")}
         return found | {"psnr_gain": mean_of(gain, "psnr_gain")} if comparable else found
 
-    return Task(loss, task_metrics, lambda model, inputs: {"images": model(inputs, training=False)}, call)
+    def predict(model, inputs):
+        return {"images": model(inputs, training=False)}
+
+    return Task(loss, task_metrics, predict, call, outputs=(spec.target_shape,))
 
 
 def skip_gram(config: train_config.SkipGram, spec: Spec) -> Task:
@@ -341,6 +361,9 @@ def skip_gram(config: train_config.SkipGram, spec: Spec) -> Task:
             if token not in tokens:
                 raise ConfigError(f"task.groups.{group}: {typed_yaml.unknown_name(token, tokens)}")
             groups[tokens.index(token)] = number
+    members = sum(group >= 0 for group in groups)
+    if config.groups and config.nearest >= members:
+        raise ConfigError(f"task.nearest: expected fewer than the {members} tokens in groups, got {config.nearest}")
 
     def call(model, batch, training):
         scores = model({"tokens": batch["inputs"], "candidates": batch["targets"]}, training=training)
@@ -364,7 +387,7 @@ def skip_gram(config: train_config.SkipGram, spec: Spec) -> Task:
     def predict(model, inputs):
         return {"vectors": tf.gather(model.vectors(), inputs)}
 
-    return Task(loss, task_metrics, predict, call)
+    return Task(loss, task_metrics, predict, call, inputs=("candidates", "tokens"))
 
 
 TASKS = {task.__name__: task for task in (classification, tagging, multi_label, seq2seq, regression, reconstruction, skip_gram)}
@@ -372,30 +395,3 @@ TASKS = {task.__name__: task for task in (classification, tagging, multi_label, 
 
 def build_task(config, spec: Spec) -> Task:
     return TASKS[config.name](config, spec)
-
-
-# ------------------------------------------------------------------------------------------------ variables on disk
-
-
-def named_variables(**groups: Iterable) -> dict[str, keras.Variable]:
-    """{group/path: variable} over all groups. Raises ConfigError where two variables share a path: one would be lost."""
-    named = {}
-    for group, variables in groups.items():
-        for variable in variables:
-            name = f"{group}/{variable.path}"
-            if name in named:
-                raise ConfigError(f"{name}: two variables have this path; give their layers different names")
-            named[name] = variable
-    return named
-
-
-def write_variables(directory: Path, variables: dict[str, keras.Variable]) -> None:
-    """Writes `variables.index` and `variables.data-*`, readable by tf.train.load_checkpoint."""
-    names = sorted(variables)
-    tensors = [tf.convert_to_tensor(variables[name]) for name in names]
-    tf.raw_ops.SaveV2(prefix=str(directory / "variables"), tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
-
-
-def read_variables(directory: Path) -> dict[str, np.ndarray]:
-    reader = tf.train.load_checkpoint(str(directory / "variables"))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}

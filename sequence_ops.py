@@ -13,10 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 import data_config
+from data_config import END, PADDING, UNKNOWN
 from program import ConfigError, DataError, warn
-from stateless import fold
-
-PADDING, UNKNOWN, START, END = range(4)
+from stateless import uniform
 
 
 def _of(config) -> list[str]:
@@ -208,8 +207,7 @@ def token_dropout(features, seeds, config: data_config.TokenDropout):
     if not ids.dtype.is_integer:
         raise ConfigError(f"token_dropout: expected token ids, got {ids.dtype.name}")
     places = tf.range(tf.shape(ids)[1], dtype=tf.int64)
-    bits = tf.bitwise.right_shift(fold(seeds[:, tf.newaxis], places[tf.newaxis]), tf.constant(40, tf.uint64))  # (n, length)
-    dropped = (tf.cast(bits, tf.float32) * 2.0**-24 < config.rate) & (ids != PADDING)
+    dropped = (uniform(seeds[:, tf.newaxis], places[tf.newaxis]) < config.rate) & (ids != PADDING)  # (n, length)
     return features | {"inputs": tf.where(dropped, tf.cast(UNKNOWN, ids.dtype), ids)}
 
 
@@ -224,10 +222,9 @@ def skip_gram(features, seeds, config: data_config.SkipGram):
     near = tf.stack([padded[:, reach + offset : reach + offset + length] for offset in offsets], axis=2)  # (n, T, 2 * window)
     each = len(offsets) * config.negatives  # for one token: a draw depends on its place, not on how long the batch is
     draws = tf.range(length * each, dtype=tf.int64)
-    bits = tf.bitwise.right_shift(fold(seeds[:, tf.newaxis], draws[tf.newaxis]), tf.constant(40, tf.uint64))
+    shares = tf.reshape(uniform(seeds[:, tf.newaxis], draws[tf.newaxis]), [-1])
     chances = np.cumsum(np.array(config.frequencies) ** 0.75)
-    uniform = tf.reshape(tf.cast(bits, tf.float32) * 2.0**-24, [-1])
-    random = tf.searchsorted(tf.constant(chances / chances[-1], tf.float32), uniform, "right")
+    random = tf.searchsorted(tf.constant(chances / chances[-1], tf.float32), shares, "right")
     random = tf.minimum(random, len(chances) - 1)  # float32 may round the last up to 1
     random = tf.reshape(random, [-1, length, len(offsets), config.negatives])
     true = (ids != PADDING)[:, :, tf.newaxis] & (near != PADDING)

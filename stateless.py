@@ -21,8 +21,8 @@ def fold(seeds, data) -> tf.Tensor:
     return mix64(mix64(tf.cast(seeds, tf.uint64)) ^ tf.cast(data, tf.uint64))
 
 
-def uniform(seeds: tf.Tensor, draw: int, low: float = 0.0, high: float = 1.0) -> tf.Tensor:
-    """float32 [n] in [low, high), one per seed; different draws of one seed are independent."""
+def uniform(seeds: tf.Tensor, draw, low: float = 0.0, high: float = 1.0) -> tf.Tensor:
+    """float32 in [low, high), one per seed and draw, whose shapes broadcast; different draws of one seed are independent."""
     bits = tf.bitwise.right_shift(fold(seeds, draw), tf.constant(40, tf.uint64))  # 24 bits: what float32 holds exactly
     return low + (high - low) * tf.cast(bits, tf.float32) * 2.0**-24
 

@@ -49,13 +49,13 @@ import tensorflow as tf
 import checkpoint
 import input_ops
 from eval import Evaluator, read_model, update_metrics
-from model import Task, build_model, build_task, initialise, named_variables, read_variables, write_variables
+from model import Task, build_model, build_task, initialise
 from optimizer import build_multipliers, build_optimizer, build_schedule
 from preprocess_data import measured
 from stateless import fold
 from summary import MetricsLog, Screen, Stopwatch, TensorBoard, environment
 from train_config import Clock, TrainConfig
-from weights import freeze, load_weights
+from weights import freeze, load_weights, named_variables, read_variables, write_variables
 
 SECONDS_PER_CALL = 0.5  # of compiled steps between two looks at signals and the screen
 
@@ -209,9 +209,10 @@ def build_run(config: TrainConfig, debug: str | None = None) -> Run:
     optimizer, multipliers = build_optimizer(config.optimizer, schedule, model), build_multipliers(config.optimizer, model)
     train_step = TrainStep(model, task, optimizer, schedule, train.seed, config.optimizer.clip_norm, multipliers)
     evaluator = Evaluator(model, task, apart=len(valid) > 1)
+    numbers = [name for name, metric in evaluator.metrics.items() if metric.result().shape.rank == 0]  # no confusion matrix
     for section in (config.checkpoint.best, config.early_stopping):
-        if section and section.metric not in evaluator.metrics:
-            raise ConfigError(f"metric: unknown name {section.metric!r}; expected one of {', '.join(evaluator.metrics)}")
+        if section and section.metric not in numbers:
+            raise ConfigError(f"metric: unknown name {section.metric!r}; expected one of {', '.join(numbers)}")
     return Run(config, mix, clock, total_steps, train_step, evaluator, batches_from, valid_mix, valid, valid_from)
 
 

@@ -1,4 +1,4 @@
-"""Trained weights to begin with: read from a run or a file, fitted to a network by name, reported; and what is frozen.
+"""Variables on disk, by name; trained weights to begin with, from a run or a file, and what is frozen.
 
 A .npz holds one array for each variable, under its path: np.savez(file, **{v.path: v.numpy() for v in model.weights}).
 A .weights.h5 is what Keras' model.save_weights(file) writes. It numbers the variables of a layer: `c1/0`, `c1/1`.
@@ -19,6 +19,33 @@ from train_config import InitFrom
 
 _MOST_NAMES = 10  # in a line
 _MOST_PACKED = 2000  # times that an array may be larger than what is stored of it: zip and HDF5 reach about 1,000
+
+
+def named_variables(**groups: Iterable) -> dict[str, keras.Variable]:
+    """{group/path: variable} over all groups. Raises ConfigError where two variables share a path: one would be lost."""
+    named = {}
+    for group, variables in groups.items():
+        for variable in variables:
+            name = f"{group}/{variable.path}"
+            if name in named:
+                raise ConfigError(f"{name}: two variables have this path; give their layers different names")
+            named[name] = variable
+    return named
+
+
+def write_variables(directory: Path, variables: dict[str, keras.Variable]) -> None:
+    """Writes `variables.index` and `variables.data-*`, readable by tf.train.load_checkpoint."""
+    names = sorted(variables)
+    tensors = [tf.convert_to_tensor(variables[name]) for name in names]
+    tf.raw_ops.SaveV2(prefix=str(directory / "variables"), tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
+
+
+def read_variables(directory: Path) -> dict[str, np.ndarray]:
+    reader = tf.train.load_checkpoint(str(directory / "variables"))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+# ----------------------------------------------------------------------------------------- trained weights to begin with
 
 
 def load_weights(model: keras.Model, config: InitFrom, read_run: Callable[[str], tuple[Path, dict]]) -> None:

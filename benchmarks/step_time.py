@@ -44,7 +44,7 @@ def ours(batch_size: int, directory: str, *overrides: str):
     off += ["summary.images=null", "summary.histograms=null"]
     config = load_config(ROOT / "configs/lenet.yaml", [f"train.batch_size={batch_size}", *off, *overrides])
     run, run_dir = trainer.build_run(config), Path(directory)
-    trainer.resume(run, run_dir)
+    trainer.resume(run, run_dir, allow_changed_data=False)
 
     def measure() -> float:
         begin = int(run.train_step.step.numpy())

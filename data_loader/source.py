@@ -131,6 +131,7 @@ def of_classes(source: Source, classes: list[str]) -> Source:
         fingerprint=f"{source.fingerprint} {classes}",
         locate=lambda index: source.locate(int(kept[index])),
         labels=labels,
+        sizes=None if source.sizes is None else source.sizes[kept],
         stored_bytes=source.stored_bytes * len(kept) // max(1, source.length),
         block_length=0,  # what is left of a block is no block
         read_in_blocks=None,

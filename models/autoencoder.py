@@ -14,10 +14,9 @@ from models import blocks
 
 def build(config: Autoencoder, spec: Spec) -> keras.Model:
     """Images [B, H, W, C] -> images of the same shape; each stage halves height and width, and the decoder doubles them again."""
-    blocks.check_images(spec, 2 ** len(config.filters), "autoencoder")
-    height, width, channels = spec.input_shape
-    images = keras.Input(spec.input_shape, name="images")
-    x, factor = images, 2 ** len(config.filters)
+    factor = 2 ** len(config.filters)
+    images = x = blocks.images(spec, factor, "autoencoder")
+    _, height, width, channels = images.shape
     bottom, right = -height % factor, -width % factor
     if bottom or right:
         x = layers.ZeroPadding2D(((0, bottom), (0, right)), name="pad")(x)  # so that every stage halves evenly

@@ -9,16 +9,14 @@ from keras import layers
 
 from data_config import Spec
 from model_config import Lenet
-from program import ConfigError
+from models import blocks
 
 
 def build(config: Lenet, spec: Spec) -> keras.Model:
     """Images [B, H, W, C], H and W at least 28 -> logits [B, num_outputs]. 61,706 weights for 28x28x1 and 10 classes."""
-    if len(spec.input_shape) != 3 or min(spec.input_shape[:2]) < 28:
-        raise ConfigError(f"lenet: expected images of at least 28x28 pixels and a channel axis, got {spec.input_shape}")
+    images = blocks.images(spec, 28, "lenet")
     act = config.activation
     l2 = keras.regularizers.L2(config.l2) if config.l2 else None
-    images = keras.Input(spec.input_shape, name="images")
     x = layers.Conv2D(6, 5, padding="same", activation=act, name="c1")(images)  # (B, 28, 28, 1) -> (B, 28, 28, 6)
     x = layers.AveragePooling2D(2, name="s2")(x)  # -> (B, 14, 14, 6)
     x = layers.Conv2D(16, 5, activation=act, name="c3")(x)  # -> (B, 10, 10, 16)

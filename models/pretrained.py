@@ -1,4 +1,7 @@
-"""A backbone of keras.applications with a new head. Howard, Ruder, 2018, and others: what one task has learnt serves the next."""
+"""A backbone of keras.applications with a new head. Yosinski et al., How transferable are features in deep neural networks?, 2014.
+
+To train the head alone: `freeze: ["^(?!logits/)"]`.
+"""
 
 import contextlib
 import importlib

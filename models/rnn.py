@@ -23,8 +23,9 @@ def build(config: Rnn, spec: Spec) -> keras.Model:
 
     Padding, token 0, is masked: it changes no state and no output.
     """
-    if not spec.vocabulary and len(spec.input_shape) < 2:
-        raise ConfigError(f"rnn: expected token ids or a sequence of numbers, got inputs of shape {spec.input_shape}; add `tokenise`")
+    if not spec.vocabulary and (len(spec.input_shape) < 2 or None in spec.input_shape):  # padded numbers have no mask
+        expected = "expected token ids, or numbers in sequences of one length"
+        raise ConfigError(f"rnn: {expected}, got inputs of shape {spec.input_shape}; add `tokenise` or `pad`")
     if config.output == "many" and len(spec.target_shape) < 1:
         raise ConfigError(f"rnn: output: many: expected a target for every step, got targets of shape {spec.target_shape}")
     inputs = keras.Input(spec.input_shape, dtype=spec.input_dtype, name="inputs")
@@ -34,9 +35,10 @@ def build(config: Rnn, spec: Spec) -> keras.Model:
         x = layers.Reshape((spec.input_shape[0], math.prod(spec.input_shape[1:])), name="rows")(inputs)  # (B, H, W, C) -> (B, H, W * C)
     else:
         x = inputs
+    if spec.vocabulary and (config.relative or config.autoregressive):
+        raise ConfigError("rnn: relative and autoregressive: expected numbers, got token ids")
+    numbers = x
     if config.relative:  # so that levels which training has not shown do not saturate the cells
-        if spec.vocabulary:
-            raise ConfigError("rnn: relative: expected numbers, got token ids")
         x = layers.Subtract(name="relative")([x, layers.Cropping1D((spec.input_shape[0] - 1, 0), name="last_step")(x)])
     for number in range(config.layers):
         if config.dropout and (number or spec.vocabulary):  # not of the inputs' own numbers
@@ -51,9 +53,9 @@ def build(config: Rnn, spec: Spec) -> keras.Model:
     size = spec.num_outputs if config.output == "one" or spec.num_classes else of_a_step
     outputs = layers.Dense(size, name="logits")(x)
     if config.autoregressive:
-        if spec.vocabulary or config.output == "many" or config.autoregressive > (spec.input_shape[0] or 0):
-            raise ConfigError(f"rnn: autoregressive: expected one output of {config.autoregressive} steps of numbers or more")
-        last = layers.Cropping1D((spec.input_shape[0] - config.autoregressive, 0), name="last_steps")(inputs)
+        if config.output == "many" or config.autoregressive > spec.input_shape[0]:
+            raise ConfigError(f"rnn: autoregressive: expected one output, of {config.autoregressive} steps or more")
+        last = layers.Cropping1D((spec.input_shape[0] - config.autoregressive, 0), name="last_steps")(numbers)
         linear = layers.Dense(size, name="autoregressive")(layers.Flatten(name="flatten")(last))  # (B, N, C) -> (B, outputs)
         outputs = layers.Add(name="sum")([outputs, linear])
     return keras.Model(inputs, outputs, name="rnn")

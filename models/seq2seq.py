@@ -9,11 +9,10 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from data_config import Spec
+from data_config import END, PADDING, START, Spec
 from model_config import Seq2seq
 from program import ConfigError
 
-PADDING = 0
 _CELLS = {"gru": layers.GRU, "lstm": layers.LSTM}
 _NEVER = -1e9  # the log probability of what must not be chosen
 
@@ -41,7 +40,7 @@ class Translator(keras.Model):
         super().__init__({"source": source, "previous": previous}, {"logits": logits, "attention": attention}, name="seq2seq")
         self.encoder, self.decoder = encoder, decoder
 
-    def write(self, source, start: int, end: int, beam: int = 1) -> tf.Tensor:
+    def write(self, source, beam: int = 1) -> tf.Tensor:
         """The most likely tokens for each source [B, S], by search over `beam` sequences: int32 [B, up to 2 S + 10], padded.
 
         One step of all sequences at a time, compiled; it ends when all have ended. Scores are log probabilities over
@@ -58,7 +57,7 @@ class Translator(keras.Model):
             logits, _, state = self.decoder(token[:, tf.newaxis], memory, source, state, training=False)
             logs = tf.nn.log_softmax(logits[:, 0])  # (B * beam, V)
             size = logs.shape[-1]
-            forbidden = tf.reduce_max(tf.one_hot([PADDING, start], size), axis=0) * _NEVER
+            forbidden = tf.reduce_max(tf.one_hot([PADDING, START], size), axis=0) * _NEVER
             stay = tf.where(tf.range(size) == PADDING, 0.0, _NEVER)  # a sequence that has ended is only padded
             logs = tf.where(ended[:, tf.newaxis], stay, logs + forbidden)
             total = tf.reshape(scores, [-1, 1]) + logs
@@ -70,11 +69,11 @@ class Translator(keras.Model):
             scores = tf.reshape(tf.gather(tf.reshape(total, [-1]), flat), [rows, beam])
             lengths = tf.gather(tf.reshape(new_lengths, [-1]), flat)
             state = [tf.gather(each, parent) for each in state]
-            ended = tf.gather(ended, parent) | (token == end)
+            ended = tf.gather(ended, parent) | (token == END)
             return at + 1, token, state, scores, lengths, ended, written.write(at, token), parents.write(at, parent)
 
-        everyone = tf.fill([rows * beam], start)
-        begin = (0, everyone, state, only_first, tf.zeros([rows * beam]), everyone != start, written, parents)
+        everyone = tf.fill([rows * beam], START)
+        begin = (0, everyone, state, only_first, tf.zeros([rows * beam]), everyone != START, written, parents)
         any_size = tf.nest.map_structure(lambda each: tf.TensorShape([None] * each.shape.rank), begin[1:-2])
         invariants = (tf.TensorShape([]), *any_size, tf.TensorShape(None), tf.TensorShape(None))
         steps, *_, written, parents = tf.while_loop(lambda at, *loop: (at < most) & ~tf.reduce_all(loop[4]), step, begin, invariants)
@@ -150,7 +149,7 @@ class Decoder(layers.Layer):
         x = self.dropout(self.embedding(previous), training=training)  # (B, T) -> (B, T, E)
         mask, keys = source != PADDING, self.keys_of(memory)
         if self.kind == "bahdanau":
-            x, context, weights, state = self.attend_and_recur(x, memory, keys, mask, state)
+            x, context, weights, state = self.attend_and_recur(x, memory, keys, mask, state, training)
         else:
             x, state = self.recur(x, state, training)
             context, weights = self.attend(x, memory, keys, mask)
@@ -178,7 +177,7 @@ class Decoder(layers.Layer):
         query = x if self.kind == "luong_dot" else self.query(x)
         return self.attention([query, memory, keys], mask=[None, mask], return_attention_scores=True)
 
-    def attend_and_recur(self, x, memory, keys, mask, state):
+    def attend_and_recur(self, x, memory, keys, mask, state, training):
         """Step by step, since what a step finds goes into its own recurrence."""
         steps = tf.shape(x)[1]
         outputs = [tf.TensorArray(tf.float32, size=steps) for _ in range(3)]
@@ -186,7 +185,7 @@ class Decoder(layers.Layer):
         def step(at, state, outputs):
             context, weights = self.attend(state[0][:, tf.newaxis], memory, keys, mask)  # (B, 1, M), (B, 1, S)
             found = tf.concat([x[:, at : at + 1], context], axis=-1)
-            y, state = self.recur(found, state, training=False)
+            y, state = self.recur(found, state, training)
             values = (y[:, 0], context[:, 0], weights[:, 0])
             return at + 1, state, [output.write(at, value) for output, value in zip(outputs, values, strict=True)]
 

@@ -12,10 +12,11 @@ import typed_yaml
 from checkpoint import restore
 from data_config import Spec
 from data_loader import DATASETS
-from model import TASKS, build_model, build_task, named_variables, read_variables, write_variables
+from model import TASKS, build_model, build_task
 from optimizer import build_optimizer, build_schedule
 from preprocess_data import OPS
 from train_config import Adam, Classification, Clock
+from weights import named_variables, read_variables, write_variables
 
 SMALL = {  # what makes a network that is large or needs more than 28 pixels quick to test
     "vgg": {"width": 0.125},
@@ -118,6 +119,8 @@ def test_network_builds_deterministically_for_any_batch_size(config):
     for a, b in zip(outputs, outputs_of(again, task, batch), strict=True):
         np.testing.assert_array_equal(a, b)
     assert task.loss(batch["targets"], task.call(model, batch, training=True)).shape == batch["sample_weight"].shape
+    assert {value.shape[0] for value in task.predict(model, batch["inputs"]).values()} == {32}
+    task.check_fits(model)
 
 
 @each_network

@@ -11,11 +11,12 @@ import train_config
 from checkpoint import restore
 from data_config import Spec
 from eval import Evaluator
-from model import build_model, build_task, initialise, named_variables, read_variables, write_variables
+from model import build_model, build_task, initialise
 from optimizer import build_optimizer, build_schedule
 from program import ConfigError, DataError
 from train_config import Adam, Clock
 from trainer import TrainStep
+from weights import named_variables, read_variables, write_variables
 
 IDS = np.random.default_rng(0).integers(2, 12, [16, 7], np.int32) * (np.arange(7) < np.arange(16)[:, np.newaxis] % 6 + 2)
 ONE = Spec(
@@ -26,6 +27,9 @@ MANY = ONE.model_copy(update={"target_shape": [None]})
 BOTH = MANY.model_copy(
     update={"target_dtype": "int32", "num_classes": 0, "class_names": [], "target_vocabulary": "<pad>\n<unknown>\n<start>\n<end>\nA\nB\nC"}
 )
+
+
+SERIES = Spec(input_shape=[6, 1], input_dtype="float32", target_shape=[1], target_dtype="float32", num_classes=0, class_names=[])
 
 
 def rnn(**options):
@@ -76,25 +80,29 @@ def test_rows_of_images_and_an_autoregressive_part():
     """The sum of a recurrent and a linear part: with the logits' kernel at 0, it is the linear one."""
     images = ONE.model_copy(update={"input_shape": [28, 28, 1], "input_dtype": "float32", "vocabulary": ""})
     assert build_model(rnn(), images).get_layer("rows").output.shape == (None, 28, 28)
-    series = images.model_copy(update={"input_shape": [6, 1], "target_shape": [1], "target_dtype": "float32", "num_classes": 0})
-    series = series.model_copy(update={"class_names": []})
-    model = build_model(rnn(autoregressive=2), series)
+    model = build_model(rnn(autoregressive=2), SERIES)
     model.get_layer("logits").kernel.assign(np.zeros([8, 1]))
     model.get_layer("autoregressive").kernel.assign([[10.0], [1.0]])
     values = np.float32([[[9], [9], [9], [9], [3], [4]]])
     np.testing.assert_allclose(model(values), [[34.0]])
     for relative in (True, False):  # to see every step less the last is to see no level
-        model = build_model(rnn(relative=relative), series)
+        model = build_model(rnn(relative=relative), SERIES)
         assert np.allclose(model(values), model(values + 100), atol=1e-5) is relative
 
 
 @pytest.mark.parametrize(
     ("spec", "options", "message"),
     [
-        (ONE.model_copy(update={"vocabulary": "", "input_dtype": "float32", "input_shape": [4]}), {}, "expected token ids or a sequence"),
+        (
+            ONE.model_copy(update={"vocabulary": "", "input_dtype": "float32", "input_shape": [4]}),
+            {},
+            "expected token ids, or numbers in sequences",
+        ),
         (ONE, {"output": "many"}, "output: many: expected a target for every step"),
-        (ONE, {"autoregressive": 3}, "autoregressive: expected one output of 3 steps"),
-        (ONE, {"relative": True}, "relative: expected numbers, got token ids"),
+        (ONE, {"autoregressive": 3}, "relative and autoregressive: expected numbers, got token ids"),
+        (ONE, {"relative": True}, "relative and autoregressive: expected numbers, got token ids"),
+        (SERIES, {"autoregressive": 7}, "autoregressive: expected one output, of 7 steps or more"),
+        (SERIES.model_copy(update={"input_shape": [None, 1]}), {}, "expected token ids, or numbers in sequences of one length"),
     ],
 )
 def test_what_rnn_refuses(spec, options, message):
@@ -185,6 +193,27 @@ def test_a_decoder_sees_only_what_came_before(attention):
     assert not np.allclose(first[:, 2], second[:, 2])
 
 
+@each_attention
+def test_dropout_reaches_every_layer_in_training_alone(attention):
+    """Also within the loop of Bahdanau's decoder, from where gradients come back."""
+    model = translator(attention, dropout=0.5)
+    inputs = {"source": SOURCES, "previous": PREVIOUS}
+
+    @tf.function
+    def gradients():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(inputs, training=True)["logits"] ** 2)
+        return loss, [tf.convert_to_tensor(each) for each in tape.gradient(loss, model.trainable_variables)]
+
+    (first, found), (second, _) = gradients(), gradients()
+    assert float(first) != float(second)
+    assert all(np.isfinite(each).all() and np.any(each) for each in found)
+    np.testing.assert_array_equal(model(inputs)["logits"], model(inputs)["logits"])
+    state, x = [tf.ones([4, 8])] * 2, tf.ones([4, 1, 5 + 8 * (attention == "bahdanau")])
+    outputs = [model.decoder.recur(x, state, training=True)[0].numpy() for _ in range(4)]  # two layers, dropout between them
+    assert any(not np.array_equal(outputs[0], other) for other in outputs[1:])
+
+
 def likely(model, sequences) -> np.ndarray:
     """Log probability over length^0.6 of each of some sequences of one length for the first source, by teacher forcing."""
     tokens = np.array(sequences, np.int32)
@@ -197,7 +226,7 @@ def likely(model, sequences) -> np.ndarray:
 @each_attention
 def test_greedy_writing_takes_the_most_likely_token_each_time(attention):
     model = translator(attention, seed=3)
-    written = model.write(SOURCES, start=2, end=3).numpy()
+    written = model.write(SOURCES).numpy()
     previous = np.concatenate([np.full([4, 1], 2), written[:, :-1]], axis=1)
     logits = model({"source": SOURCES, "previous": np.int32(previous)})["logits"].numpy()
     logits[:, :, [0, 2]] = -np.inf  # neither padding nor another start
@@ -210,7 +239,7 @@ def test_a_wide_beam_finds_the_most_likely_sequence_of_all(seed):
     """Ends are made likely, so that the best of all sequences of up to four tokens is the best of all."""
     model = translator("luong_general", seed=seed)
     model.decoder.logits.bias.assign([0, 0, 0, 1.0, 0.5, 0.2, 0])
-    written = model.write(SOURCES[:1], start=2, end=3, beam=200).numpy()[0]
+    written = model.write(SOURCES[:1], beam=200).numpy()[0]
     found = tuple(written[: list(written).index(3) + 1])
     every = [[(*tokens, 3) for tokens in itertools.product((1, 4, 5, 6), repeat=length)] for length in range(4)]
     best, sequence = max((score, sequence) for some in every for score, sequence in zip(likely(model, some), some, strict=True))
@@ -221,9 +250,9 @@ def test_a_wide_beam_finds_the_most_likely_sequence_of_all(seed):
 
 def test_each_source_of_a_batch_is_written_for_itself():
     model = translator(seed=5)
-    together = model.write(SOURCES, start=2, end=3, beam=3).numpy()
+    together = model.write(SOURCES, beam=3).numpy()
     for row, source in enumerate(SOURCES):
-        alone = model.write(source[np.newaxis], start=2, end=3, beam=3).numpy()[0]
+        alone = model.write(source[np.newaxis], beam=3).numpy()[0]
         shorter = min(len(alone), together.shape[1])
         np.testing.assert_array_equal(together[row, :shorter], alone[:shorter])
 

@@ -2,13 +2,16 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import metrics
 import train_config
+import trainer
 from data_config import Spec, Undo
+from eval import Evaluator
 from model import build_task
 from program import ConfigError
 
@@ -92,6 +95,62 @@ def test_labels_need_classes(name):
         build_task({"classification": train_config.Classification, "tagging": train_config.Tagging}[name](name=name), NUMBERS)
 
 
+@pytest.mark.parametrize("update", [{}, {"num_classes": 0, "class_names": []}])
+def test_many_labels_need_a_row_of_them(update):
+    with pytest.raises(ConfigError, match="task: multi_label: expected a row of 0 and 1 as the targets of each example, got int64"):
+        build_task(train_config.MultiLabel(name="multi_label"), LABELS.model_copy(update=update))
+
+
+def test_many_labels_from_a_file_to_a_score(tmp_path):
+    """Each label says whether one of three inputs is above 0: what one linear layer learns."""
+    inputs = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
+    np.savez(tmp_path / "labels.npz", x=inputs, y=np.float32(inputs > 0))
+    (tmp_path / "run.yaml").write_text(
+        "model: {name: mlp, hidden: []}\ntask: {name: multi_label}\ndata: {train: {name: npz, file: labels.npz, targets: numbers}}\n"
+        "optimizer: {name: adam, learning_rate: 0.1}\ntrain: {batch_size: 40, epochs: 20}\ncheckpoint: {every: null}\n"
+    )
+    config = train_config.load_config(tmp_path / "run.yaml", [f"data.dir={tmp_path}"])
+    valid = trainer.train_and_evaluate(config, tmp_path / "run")["valid"]
+    assert valid["accuracy"] > 0.9 and valid["f1"] > 0.9
+
+
+# -------------------------------------------------------------------------------------------------- networks that do not fit
+
+
+def flat(size: int) -> keras.Model:
+    inputs = keras.Input([4])
+    return keras.Model(inputs, keras.layers.Dense(size)(inputs), name="flat")
+
+
+IMAGES = LABELS.model_copy(
+    update={"input_shape": [2, 2, 1], "target_shape": [2, 2, 1], "target_dtype": "float32", "num_classes": 0, "class_names": []}
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "spec", "size", "message"),
+    [
+        (train_config.Classification(name="classification"), LABELS, 4, "expected a network with outputs of shape [3]; flat gives [4]"),
+        (train_config.Tagging(name="tagging"), LABELS.model_copy(update={"target_shape": [None]}), 3, "outputs of shape [None, 3]; flat"),
+        (train_config.Regression(name="regression"), NUMBERS, 3, "expected a network with outputs of shape [2]"),
+        (train_config.Reconstruction(name="reconstruction"), IMAGES, 4, "outputs of shape [2, 2, 1]; flat gives [4]"),
+        (train_config.Seq2seq(name="seq2seq"), TOKENS, 7, "expected a network that takes previous and source; flat takes one tensor"),
+        (train_config.SkipGram(name="skip_gram"), TOKENS, 4, "expected a network that takes candidates and tokens; flat takes one tensor"),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_a_network_that_does_not_fit_is_named_before_training(config, spec, size, message):
+    with pytest.raises(ConfigError) as caught:
+        Evaluator(flat(size), build_task(config, spec))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [[], [1], [2], [2, 1]])
+def test_numbers_may_come_in_a_row_or_in_the_targets_shape(shape):
+    spec = NUMBERS.model_copy(update={"target_shape": shape})
+    Evaluator(flat(math.prod(shape)), build_task(train_config.Regression(name="regression"), spec))
+
+
 # ------------------------------------------------------------------------------------------------------------- numbers
 
 
@@ -150,8 +209,6 @@ def test_signal_to_noise_by_hand():
     np.testing.assert_allclose(task.loss(clean, outputs), [1e-4, 1e-4], rtol=1e-5)
     np.testing.assert_allclose(metrics.psnr(clean + 25.5, clean, peak=255.0), [20.0, 20.0], rtol=1e-5)
     np.testing.assert_allclose(metrics.psnr(clean, clean, 1.0), [100.0, 100.0], rtol=1e-5)
-    with pytest.raises(ConfigError, match="expected outputs of the targets' shape, got"):
-        task.call(identity(np.zeros([2, 3, 3, 1])), {"inputs": clean, "targets": clean}, False)
 
 
 # ----------------------------------------------------------------------------------------------------------- sequences
@@ -210,6 +267,8 @@ def test_skip_gram_by_hand():
     ranked = tf.constant([[[[2.0, 1, 0], [0, 1, 2]], [[1.0, 0, 0], [0, 1, 0]]]])
     found = scores(task, 0, flat | {"scores": ranked}, [[[1.0, 1.0], [1.0, 0.0]]])
     assert found == about(accuracy=2 / 3, neighbours=0.0)  # one token of each kind: the nearest is of the other
+    with pytest.raises(ConfigError, match=r"task\.nearest: expected fewer than the 2 tokens in groups, got 2"):
+        build_task(train_config.SkipGram(name="skip_gram", groups={"low": ["x"], "high": ["y"]}, nearest=2), spec)
     with pytest.raises(ConfigError, match=r"task.groups.low: unknown name 'q'"):
         build_task(train_config.SkipGram(name="skip_gram", groups={"low": ["q"]}), spec)
 

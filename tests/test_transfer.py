@@ -23,11 +23,11 @@ from data_config import Spec
 from data_loader import from_arrays
 from data_loader.source import of_classes
 from eval import read_model
-from model import build_model, build_task, named_variables, read_variables, write_variables
+from model import build_model, build_task
 from optimizer import build_multipliers, build_optimizer, build_schedule
 from program import CheckpointError, ConfigError, DataError, Stopped
 from train_config import Classification, Clock, InitFrom, differences, load_config
-from weights import freeze, load_weights
+from weights import freeze, load_weights, named_variables, read_variables, write_variables
 
 LENET = ["c1/kernel", "c1/bias", "c3/kernel", "c3/bias", "c5/kernel", "c5/bias", "f6/kernel", "f6/bias", "logits/kernel", "logits/bias"]
 
@@ -492,6 +492,13 @@ def test_classes_of_stored_examples():
     stored = data_loader.Source(**{**vars(SEVEN), "stored_bytes": 700, "block_length": 2, "read_in_blocks": lambda number: SEVEN.read})
     source = of_classes(stored, ["c", "a"])
     assert (source.stored_bytes, source.block_length, source.read_in_blocks) == (400, 0, None)
+
+
+def test_classes_of_texts_keep_their_sizes():
+    texts = from_arrays(
+        "texts", {"inputs": np.array([b"aaa", b"b", b"cc", b"dddd"], object), "targets": np.array([0, 1, 0, 2])}, list("xyz")
+    )
+    assert texts.sizes.tolist() == [3, 1, 2, 4] and of_classes(texts, ["x", "z"]).sizes.tolist() == [3, 2, 4]
 
 
 def test_classes_that_cannot_be_had_are_named():
