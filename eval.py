@@ -8,7 +8,7 @@ from pathlib import Path
 
 import program
 import train_config
-from program import CheckpointError
+from program import CheckpointError, ConfigError
 
 COMMAND = program.Command("eval", "python eval.py --ckpt RUN [--split train|valid|test] [key=value ...]")
 COMMAND.string("ckpt", None, "A run directory (its newest checkpoint), or the directory of one step.")
@@ -18,7 +18,7 @@ COMMAND.choice("split", "valid", ["train", "valid", "test"], "Which split of the
 def find_run(ckpt: str | None) -> tuple[Path, Path | None]:
     """A run's directory or one step's -> (run directory, step's directory if one was named)."""
     if ckpt is None:
-        raise program.ConfigError("command line: --ckpt: missing; expected a run directory")
+        raise ConfigError("command line: --ckpt: missing; expected a run directory")
     path = Path(ckpt)
     if (path / "config.yaml").is_file():
         return path, None
@@ -43,63 +43,62 @@ import tensorflow as tf
 
 import checkpoint
 import input_ops
-from model import Task, build_model, build_task
-from weights import named_variables, read_variables
+from distribution import Devices, open_towers
+from metrics import Sums
+from model import Task, build_model, build_task, cast_floats
+from weights import named_variables, read_variables, with_averages
 
 
 class Evaluator:
     """Scores a model on batches; compiled once, whatever the number of batches and whichever set they come from."""
 
-    def __init__(self, model: keras.Model, task: Task, apart: bool = False):
+    def __init__(self, model: keras.Model, task: Task, apart: bool = False, devices: Devices | None = None):
         """`apart`: several sets are to be scored, each for itself as well."""
         task.check_fits(model)
-        self.model, self.task = model, task
-        self.metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=False)}
-        self.apart = {"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=False)} if apart else {}
+        self.model, self.task, self.devices = model, task, devices or Devices(tf.distribute.get_strategy())
+        metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=False)}
+        with self.devices.strategy.scope():
+            self.sums, self.sums_apart = Sums(metrics), Sums(metrics) if apart else None
         self._run = tf.function(self._score, reduce_retracing=True)
 
     def _score(self, iterator, num_batches):
-        for _ in tf.range(num_batches):
-            batch = next(iterator)
-            targets, sample_weight = batch["targets"], batch["sample_weight"]
-            outputs = self.task.call(self.model, batch, training=False)
-            loss = self.task.loss(targets, outputs)
-            update_metrics(self.metrics, loss, targets, outputs, sample_weight)
-            update_metrics(self.apart, loss, targets, outputs, sample_weight)
+        with self.devices.strategy.scope():
+            for _ in tf.range(num_batches):
+                batch = self.devices.deal(next(iterator))
+                found = self.devices.one(self.devices.sum(self.devices.strategy.run(self._contributions, args=(batch,))))
+                self.sums.add(found)
+                if self.sums_apart:
+                    self.sums_apart.add(found)
+
+    def _contributions(self, batch):
+        """One tower's part of a batch."""
+        targets, sample_weight = batch["targets"], batch["sample_weight"]
+        outputs = cast_floats(self.task.call(self.model, batch, training=False), tf.float32)
+        return self.sums.of(self.task.loss(targets, outputs), targets, outputs, sample_weight)
 
     def __call__(self, iterator, num_batches: int) -> dict[str, float]:
         """Means over the items of the next `num_batches` batches, each item weighted by `sample_weight`."""
-        for metric in self.metrics.values():
-            metric.reset_state()
+        self.sums.reset()
         self._run(iterator, tf.constant(num_batches))
-        return _results(self.metrics)
+        return _numbers(self.sums)
 
     def whole(self, sets: list[tuple[str, tf.data.Dataset, int]], mix: input_ops.Mix) -> dict[str, float]:
         """Every example of every set of `mix` once: the means over all of them; of several, `<set>/<metric>` of each as well."""
-        for metric in self.metrics.values():
-            metric.reset_state()
+        self.sums.reset()
         found = {}
         with input_ops.naming_examples(mix, lambda: range(len(mix))):
             for name, batches, num_batches in sets:
-                for metric in self.apart.values():
-                    metric.reset_state()
+                if self.sums_apart:
+                    self.sums_apart.reset()
                 self._run(iter(batches), tf.constant(num_batches))
-                found |= {f"{name}/{key}": value for key, value in _results(self.apart).items()}
-        return _results(self.metrics) | found
+                if self.sums_apart:
+                    found |= {f"{name}/{key}": value for key, value in _numbers(self.sums_apart).items()}
+        return _numbers(self.sums) | found
 
 
-def _results(metrics: dict) -> dict:
+def _numbers(sums: Sums) -> dict:
     """Numbers; lists of a confusion matrix."""
-    return {name: metric.result().numpy().tolist() for name, metric in metrics.items()}
-
-
-def update_metrics(metrics: dict, loss, targets, outputs, sample_weight) -> None:
-    """Adds one batch: `loss` is unreduced, of the shape of `sample_weight`."""
-    for name, metric in metrics.items():
-        if name == "loss":
-            metric.update_state(loss, sample_weight)
-        else:
-            metric.update_state(targets, outputs, sample_weight)
+    return {name: value.numpy().tolist() for name, value in sums.results().items()}
 
 
 def with_newest(run_dir: Path, use: Callable[[Path], object]) -> tuple[Path, object]:
@@ -117,17 +116,25 @@ def with_newest(run_dir: Path, use: Callable[[Path], object]) -> tuple[Path, obj
     raise CheckpointError(f"{directory}: every checkpoint was removed while it was being read")
 
 
-def restore_one(path: Path, variables: dict) -> int:
+def restore_one(path: Path, variables: dict, averaged: bool = False) -> int:
     """Restores one step's directory, nothing missing and nothing left over; returns the step."""
-    checkpoint.restore(path, variables, read_variables, groups=("model",))
+
+    def read(path: Path) -> dict:
+        return with_averages(read_variables(path)) if averaged else read_variables(path)
+
+    checkpoint.restore(path, variables, read, groups=("model",))
     return checkpoint.read_state(path)["step"]
 
 
-def read_model(ckpt: str) -> tuple[Path, dict]:
+def read_model(ckpt: str, averaged: bool = False) -> tuple[Path, dict]:
     """(checkpoint, {path: value} of its network's variables) of a run, its newest, or of one of its steps."""
 
     def read(path: Path) -> dict:
-        return {name.removeprefix("model/"): value for name, value in read_variables(path).items() if name.startswith("model/")}
+        found = read_variables(path)
+        if averaged and not any(name.startswith("ema/") for name in found):
+            raise CheckpointError(f"{path}: expected averaged weights, for init_from.ema, but that run had no train.ema")
+        found = with_averages(found) if averaged else found
+        return {name.removeprefix("model/"): value for name, value in found.items() if name.startswith("model/")}
 
     run_dir, step_dir = find_run(ckpt)
     if step_dir is None:
@@ -137,17 +144,19 @@ def read_model(ckpt: str) -> tuple[Path, dict]:
 
 
 def main(run_dir: Path, step_dir: Path | None, config: train_config.TrainConfig, split: str) -> dict:
+    devices = open_towers(config.distribute, config.train.batch_size)
     mix = input_ops.open_mix(config.data, split, training=False)
     input_ops.check_spec(config.spec, mix)
-    model = build_model(config.model, config.spec)
+    model = build_model(config.model, config.spec, precision=config.train.precision, strategy=devices.strategy)
     variables = named_variables(model=model.variables)
+    averaged = bool(config.train.ema and config.validation.ema)
     if step_dir is None:
-        step_dir, step = with_newest(run_dir, lambda path: restore_one(path, variables))
+        step_dir, step = with_newest(run_dir, lambda path: restore_one(path, variables, averaged))
     else:
         checkpoint.verify(step_dir)
-        step = restore_one(step_dir, variables)
+        step = restore_one(step_dir, variables, averaged)
     sets = input_ops.eval_sets(mix, config.train.batch_size)
-    metrics = Evaluator(model, build_task(config.task, config.spec), apart=len(sets) > 1).whole(sets, mix)
+    metrics = Evaluator(model, build_task(config.task, config.spec), len(sets) > 1, devices).whole(sets, mix)
     return {"checkpoint": str(step_dir), "step": step, "data": mix.name, "split": split, "examples": len(mix), **metrics}
 
 

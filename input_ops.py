@@ -41,6 +41,7 @@ import tensorflow as tf
 
 import data_loader
 from data_config import Spec
+from distribution import GONE
 from order import shuffled, slot_table, slots
 from preprocess_data import BATCH_OPS, READING_ERRORS, apply_ops, cached, first_failure, measured, vocabulary
 from sequence_ops import target_units
@@ -293,15 +294,31 @@ def ids_of_steps(mix: Mix, batch_size: int, seed: int, start: int, stop: int, bl
 
 
 def train_batches(
-    mix: Mix, batch_size: int, seed: int, start: int = 0, stop: int | None = None, batch_ops=(), blocks: int = 0, bucket: int = 0
+    mix: Mix,
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+    stop: int | None = None,
+    batch_ops=(),
+    blocks: int = 0,
+    bucket: int = 0,
+    part: tuple[int, int] = (0, 1),
 ):
-    """A tf.data.Dataset of the shuffled batches of steps [start, stop); endless without `stop`."""
+    """A tf.data.Dataset of the shuffled batches of steps [start, stop); endless without `stop`.
+
+    `part`: (number, parts): only that contiguous part of each batch is read, as one of several processes does.
+    """
     if len(mix) < batch_size:
         raise DataError(f"{mix.name}: expected at least one batch of {batch_size} examples, got {len(mix)}")
-    if batch_ops and batch_size % 2:
-        raise ConfigError(f"data.batch_ops: {batch_ops[0].name}: expected an even train.batch_size, got {batch_size}")
+    if batch_ops and (own := batch_size // part[1]) % 2:
+        each = " for each worker" if part[1] > 1 else ""
+        raise ConfigError(f"data.batch_ops: {batch_ops[0].name}: expected an even train.batch_size{each}, got {own}")
     stop = (1 << 62) // batch_size if stop is None else stop
     ids = ids_of_steps(mix, batch_size, seed, start, stop, blocks, bucket)
+    if part[1] > 1:
+        batch_size //= part[1]
+        own = slice(part[0] * batch_size, (part[0] + 1) * batch_size)
+        ids = ids.map(lambda *columns: tuple(column[own] for column in columns))
 
     def treated(positions, ids, features_of):
         seeds = fold(seed, positions)
@@ -338,22 +355,25 @@ def train_batches(
     return _finish(ids.batch(at_once).map(read, num_parallel_calls=auto).unbatch().map(treat, num_parallel_calls=auto))
 
 
-def eval_sets(mix: Mix, batch_size: int) -> list[tuple[str, tf.data.Dataset, int]]:
-    """[(name, batches, their number)] of each data set: every example once, in order; the last batch padded with weight 0."""
-    return [(part.name, *_eval_batches(part, batch_size, int(offset))) for part, offset in zip(mix.parts, mix.offsets, strict=False)]
+def eval_sets(mix: Mix, batch_size: int, part: tuple[int, int] = (0, 1)) -> list[tuple[str, tf.data.Dataset, int]]:
+    """[(name, batches, their number)] of each data set: every example once, in order; the last batch padded with weight 0.
+
+    `part`: (number, parts): only that contiguous part of each batch, as one of several processes reads it.
+    """
+    return [(each.name, *_eval_batches(each, batch_size, int(offset), *part)) for each, offset in zip(mix.parts, mix.offsets, strict=False)]
 
 
-def _eval_batches(part: Part, batch_size: int, offset: int):
-    length = len(part.source)
+def _eval_batches(part: Part, global_batch: int, offset: int, number: int, parts: int):
+    length, batch_size = len(part.source), global_batch // parts
 
     def batch(step):
-        positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+        positions = step * global_batch + number * batch_size + tf.range(batch_size, dtype=tf.int64)
         weight = tf.cast(positions < length, tf.float32)
         indices = tf.minimum(positions, length - 1)
         features = part.treat(part.source.read(indices), fold(0, positions))
         return _only({key: _in_steps(value, batch_size) for key, value in _batch(features, indices + offset, weight).items()})
 
-    num_batches = math.ceil(length / batch_size)
+    num_batches = math.ceil(length / global_batch)
     return _finish(tf.data.Dataset.range(num_batches).map(batch, num_parallel_calls=tf.data.AUTOTUNE)), num_batches
 
 
@@ -431,6 +451,8 @@ def naming_examples(mix: Mix, ids):
     """Turns an error of the pipeline into a DataError that names the example: the first of `ids()` that fails alone."""
     try:
         yield
+    except GONE:  # another process, not an example
+        raise
     except READING_ERRORS as error:
 
         def features(some):

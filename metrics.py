@@ -29,6 +29,44 @@ def mean_of(values: Callable, name: str, then: Callable = lambda mean: mean) -> 
     return Ratio(lambda targets, outputs, weight: (values(targets, outputs) * weight, weight), name, then)
 
 
+class Sums:
+    """Metrics by name, kept apart from what they add up, so that parts of a batch can be added in any place.
+
+    Every metric here is a sum over items until it is read: what a part of a batch contributes is what its update makes of
+    zeros, and contributions add up over parts, towers, processes and steps. Keras' own would be summed when they are read,
+    and a checkpoint of several towers would not restore them bit for bit.
+    """
+
+    def __init__(self, metrics: dict[str, keras.metrics.Metric]):
+        """Call it in the scope of the strategy; `loss` is updated with the unreduced loss, all others with targets and outputs."""
+        self.metrics = metrics
+        parts = [(f"{name}/{variable.name}", variable.shape) for name, metric in metrics.items() for variable in metric.variables]
+        self.totals = {name: keras.Variable(tf.zeros(shape), trainable=False) for name, shape in parts}
+
+    def of(self, loss, targets, outputs, sample_weight) -> list[tf.Tensor]:
+        """What these items contribute: tensors like `totals`. `loss` is unreduced, of the shape of `sample_weight`."""
+        found = []
+        for name, metric in self.metrics.items():
+            items = (loss, sample_weight) if name == "loss" else (targets, outputs, sample_weight)
+            found += metric.stateless_update_state([tf.zeros(variable.shape) for variable in metric.variables], *items)
+        return found
+
+    def add(self, contributions: list[tf.Tensor]) -> None:
+        for total, contribution in zip(self.totals.values(), contributions, strict=True):
+            total.value.assign_add(tf.cast(contribution, total.dtype))  # at once: workers of parameter servers may meet here
+
+    def results(self) -> dict[str, tf.Tensor]:
+        totals = iter(self.totals.values())
+        return {
+            name: metric.stateless_result([tf.convert_to_tensor(next(totals)) for _ in metric.variables])
+            for name, metric in self.metrics.items()
+        }
+
+    def reset(self) -> None:
+        for total in self.totals.values():
+            total.assign(tf.zeros(total.shape))
+
+
 # ---------------------------------------------------------------------------------------------------------- classes
 
 # Items in one row: targets are class indices [N] or probabilities [N, num_classes]; logits [N, num_classes].
@@ -69,6 +107,7 @@ class F1(keras.metrics.F1Score):
     def __init__(self, num_classes: int, name: str = "f1"):
         super().__init__(name=name, average="macro")
         self._num_classes = num_classes
+        self._build((None, num_classes), (None, num_classes))  # else its variables appear with the first batch
 
     def update_state(self, targets, logits, sample_weight):
         super().update_state(tf.one_hot(labels_of(targets), self._num_classes), logits, sample_weight)

@@ -16,20 +16,37 @@ from data_config import END, PADDING, START, Spec
 from metrics import Ratio, labels_of, mean_of
 from program import ConfigError
 
+_POLICIES = {"bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}  # computed in 16 bits, kept in 32
 
-def build_model(config, spec: Spec, seed: int = 0) -> keras.Model:
+
+def build_model(config, spec: Spec, seed: int = 0, precision: str = "float32", strategy=None) -> keras.Model:
     """The network of `models/<config.name>.py` for data of this spec; its weights and names are the same at every call.
 
     Keras numbers unnamed layers and random generators through the life of a process, and checkpoints go by name: its
-    session is cleared first, so that a second run in one process finds the names of the first.
+    session is cleared first, so that a second run in one process finds the names of the first. With several towers every
+    batch normalisation takes the statistics of all of them: else each would go its own way and one of them be saved.
     """
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    model = _module(config).build(config, spec)
+    strategy, policy = strategy or tf.distribute.get_strategy(), keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(_POLICIES.get(precision, precision))
+        with strategy.scope():
+            model = _module(config).build(config, spec)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    synchronise(model, strategy)
     if model.inputs[0].dtype != spec.input_dtype:
         cure = "; add the operation `scale`" if spec.input_dtype == "uint8" else ""
         raise ConfigError(f"data.ops: expected {model.inputs[0].dtype} inputs for {config.name}, got {spec.input_dtype}{cure}")
     return model
+
+
+def synchronise(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+    """Lets every batch normalisation take its statistics from all towers."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = strategy.num_replicas_in_sync > 1
 
 
 def initialise(model: keras.Model, config, spec: Spec) -> None:
@@ -47,6 +64,11 @@ def _module(config):
 
 def _of_inputs(model: keras.Model, batch: dict, training: bool):
     return model(batch["inputs"], training=training)
+
+
+def cast_floats(tensors, dtype):
+    """A structure of tensors with those of floating type cast."""
+    return tf.nest.map_structure(lambda tensor: tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor, tensors)
 
 
 @dataclass(frozen=True)
@@ -119,7 +141,7 @@ def _label_loss(loss: str, smoothing: float, targets, logits):
     if targets.dtype.is_integer and loss == "cross_entropy" and not smoothing:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
     num_classes = logits.shape[-1]
-    probabilities = tf.one_hot(targets, num_classes) if targets.dtype.is_integer else targets
+    probabilities = tf.one_hot(targets, num_classes, dtype=logits.dtype) if targets.dtype.is_integer else targets
     return LOSSES[loss]((1 - smoothing) * probabilities + smoothing / num_classes, logits)
 
 
@@ -182,7 +204,7 @@ def multi_label(config: train_config.MultiLabel, spec: Spec) -> Task:
     logit = math.log(config.threshold / (1 - config.threshold))
 
     def loss(targets, logits):
-        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(targets, tf.float32), logits), axis=-1)
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(targets, logits.dtype), logits), axis=-1)
 
     def accuracy(targets, logits):
         return tf.reduce_mean(tf.cast((logits > logit) == (targets > 0), tf.float32), axis=-1)
@@ -371,7 +393,7 @@ def skip_gram(config: train_config.SkipGram, spec: Spec) -> Task:
 
     def loss(targets, outputs):
         scores = outputs["scores"]
-        wanted = tf.one_hot(tf.zeros(tf.shape(scores)[:-1], tf.int32), scores.shape[-1])
+        wanted = tf.one_hot(tf.zeros(tf.shape(scores)[:-1], tf.int32), scores.shape[-1], dtype=scores.dtype)
         return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(wanted, scores), axis=-1)
 
     def accuracy(targets, outputs):

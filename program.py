@@ -101,7 +101,7 @@ class Command:
         return "\n".join(lines) + ("\n\n" + more if more else "")
 
 
-def start(command: Command, prepare):
+def start(command: Command, prepare, tensorflow: bool = True):
     """First half of a program: returns `prepare(command)`, or exits with the one line that says what is wrong.
 
     `prepare` must not need TensorFlow. A string that it returns (`--help`) is printed, and the program ends.
@@ -118,7 +118,8 @@ def start(command: Command, prepare):
     if isinstance(prepared, str):
         print(prepared)
         sys.exit(0)
-    _import_tensorflow_quietly()
+    if tensorflow:
+        import_tensorflow()
     return prepared
 
 
@@ -200,7 +201,7 @@ def reason_of(error: Exception, item: str) -> str:
     return f"{item}: {[line.strip() for line in text.splitlines() if line.strip()][-1]}"
 
 
-def _import_tensorflow_quietly() -> None:
+def import_tensorflow() -> None:
     """Imports TensorFlow with its start-up notes (written by C++ straight to descriptor 2) kept for a failure only."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # at 2, oneDNN writes a line for each kernel that it does not take
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -212,6 +213,7 @@ def _import_tensorflow_quietly() -> None:
             import keras
             import tensorflow as tf
 
+            tf.get_logger().setLevel("ERROR")  # its hints on how to call it are not for those who run a program
             tf.config.list_physical_devices()
         except BaseException as error:
             if not isinstance(error, SystemExit):

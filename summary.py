@@ -147,11 +147,11 @@ class _Console(Console):
 class Screen:
     """The live line on a terminal, plain lines elsewhere; the table at the end. All of it on stderr."""
 
-    def __init__(self, total_steps: int, step: int):
-        self._console = _Console(stderr=True)
+    def __init__(self, total_steps: int, step: int, quiet: bool = False):
+        self._console = _Console(stderr=True, quiet=quiet)
         self._total, self._numbers = total_steps, ""
         self._pace = ""
-        self._live = self._console.is_terminal
+        self._live = self._console.is_terminal and not quiet
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(bar_width=20),

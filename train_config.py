@@ -288,6 +288,7 @@ class InitFrom(Section):
     ckpt: str = Field(min_length=1, description="A run (its newest checkpoint), one of its checkpoints, a .weights.h5 or a .npz.")
     map: dict[Regex, str] = Field({}, description="Other names for its variables: {regex: replacement}, one after the other.")
     skip: list[Regex] = Field([], description="Variables of the network (regex on the path) that begin fresh: a new head.")
+    ema: Bool = Field(False, description="Take a run's averaged weights (its train.ema), not the last ones.")
 
     @field_validator("map")
     @classmethod
@@ -303,11 +304,32 @@ class InitFrom(Section):
 # --------------------------------------------------------------------------------------------------------- the loop
 
 
+class Raise(Section):
+    """End the run, naming the step, the variable and the examples."""
+
+    name: Literal["raise"] = "raise"
+
+
+class Skip(Section):
+    """Leave the step out, as if it had not been, and go on with the next batch."""
+
+    name: Literal["skip"]
+    at_most: Int = Field(10, ge=1, description="How many steps of a run; one more ends it.")
+
+
 class Train(Section):
     batch_size: Int = Field(128, ge=1, description="Global batch: examples per step on all devices together.")
     steps: Int | None = Field(None, ge=1, description="Length of the run in steps, or:")
     epochs: Float | None = Field(None, gt=0, description="Length of the run in passes over the training set.")
     seed: Int = Field(0, ge=0, lt=1 << 63, description="Of the weights, the order, the random operations and dropout.")
+    accumulate: Int = Field(1, ge=1, description="Parts of a batch that each tower computes one after the other, to save memory.")
+    precision: Literal["float32", "bfloat16", "float16", "float64"] = Field(
+        "float32",
+        description="Of the network; with 16 bits the weights stay float32. float64: to tell rounding from errors.",
+    )
+    ema: Float | None = Field(None, gt=0, lt=1, description="Decay of a moving average of the weights, such as 0.999; see validate.ema.")
+    jit: Literal["auto", "on", "off"] = Field("auto", description="XLA; auto: on GPUs, but not for LSTM, GRU and sequences of any length.")
+    non_finite: one_of(Raise, Skip, default="raise") = Field(Raise(), description="What a loss or gradient does that is NaN or infinite.")
     log_every: Duration = Field(50, description="How often training metrics are read and logged.")
 
     @model_validator(mode="after")
@@ -326,6 +348,7 @@ class Stepwise(Section):
 class Validate(Section):
     every: Duration | None = Field("1 epoch", description="How often the whole validation set is scored, exactly; null: at the end only.")
     stepwise: Stepwise | None = Field(None, description="A quick look at a few validation batches.")
+    ema: Bool = Field(True, description="Score the averaged weights of train.ema where there are any, not the last ones; eval.py too.")
 
 
 class Best(Section):
@@ -363,7 +386,22 @@ class Summary(Section):
 
 
 class Distribute(Section):
-    strategy: Literal["auto"] = Field("auto", description="One device: the first GPU if there is one, else the CPU.")
+    """How a run is spread; may change from start to start. distribution.py."""
+
+    strategy: Literal["auto", "one", "towers", "workers", "parameter_server"] = Field(
+        "auto", description="auto: as TF_CONFIG says, where it is set; else all GPUs of this machine; else one device."
+    )
+    towers: Int | None = Field(None, ge=1, description="Devices of each machine; null: all there are.")
+    virtual_devices: Int | None = Field(None, ge=2, description="Split the CPU into so many devices, to try towers without a GPU.")
+    wait: Int = Field(300, ge=1, description="Seconds that the processes of TF_CONFIG wait for each other at the start.")
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.strategy == "one" and (self.virtual_devices or (self.towers or 1) > 1):
+            raise ValueError("strategy `one` is one device: expected no `towers` and no `virtual_devices` beside it")
+        if self.strategy in ("workers", "parameter_server") and self.virtual_devices:
+            raise ValueError(f"strategy {self.strategy!r} takes GPUs or one CPU: expected no `virtual_devices` beside it")
+        return self
 
 
 class TrainConfig(Section):
@@ -384,6 +422,25 @@ class TrainConfig(Section):
     summary: Summary = Field(Summary(), description="TensorBoard.")
     distribute: Distribute = Field(Distribute(), description="Devices.")
     spec: Spec | None = Field(None, description="Shapes and classes of the data; written by the run, not by hand.")
+
+    @model_validator(mode="after")
+    def _divisible(self):
+        local = self.distribute.strategy in ("auto", "towers")
+        towers = (self.distribute.towers or self.distribute.virtual_devices or 1) if local else 1
+        if problem := indivisible(self.train, towers):
+            raise ValueError(problem)
+        return self
+
+
+def indivisible(train: Train, towers: int) -> str | None:
+    """What is wrong with a batch that has no equal part for each of so many towers."""
+    parts = towers * train.accumulate
+    if train.batch_size % parts == 0:
+        return None
+    below = train.batch_size // parts * parts
+    nearest = f"{below} or {below + parts}" if below else f"{parts}"
+    of = f"{towers} towers" if train.accumulate == 1 else f"{towers} towers x train.accumulate {train.accumulate}"
+    return f"train.batch_size: expected a multiple of {parts} ({of}), got {train.batch_size}; nearest: {nearest}"
 
 
 # ------------------------------------------------------------------------------------------- durations into steps
@@ -476,10 +533,21 @@ def describe_config(path: str | Path, overrides: list[str] = ()) -> str:
     return "\n".join(f"{text:<{width}}  # {origin}" for text, origin in rows)
 
 
+_HOW = (("train", "accumulate"), ("train", "jit"))  # and all of `distribute`: how a run is computed, not what
+
+
+def computed_otherwise(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """`key: old -> new` of what may change from start to start but changes the rounding."""
+    keys = [("distribute", name) for name in ("strategy", "towers", "virtual_devices")] + list(_HOW)
+    values = [(".".join(key), *(getattr(getattr(config, key[0]), key[1]) for config in (old, new))) for key in keys]
+    return [f"{key}: {typed_yaml.to_text(a)} -> {typed_yaml.to_text(b)}" for key, a, b in values if a != b]
+
+
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """`key: old -> new` of every field that differs, apart from what may change in a run (where its data lies)."""
+    """`key: old -> new` of every field that differs, apart from what may change in a run: where its data lies, how it is computed."""
     before, after = (dict(typed_yaml.flatten(c.model_dump(mode="json", by_alias=True))) for c in (old, new))
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and (key[0], key[-1]) != ("data", "dir")]
+    changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    keys = [key for key in changed if (key[0], key[-1]) != ("data", "dir") and key[0] != "distribute" and key not in _HOW]
     found = [f"{'.'.join(key)}: {typed_yaml.to_text(before.get(key))} -> {typed_yaml.to_text(after.get(key))}" for key in keys]
     regexes = [list(config.optimizer.multipliers) for config in (old, new)]
     if regexes[0] != regexes[1] and sorted(regexes[0]) == sorted(regexes[1]):  # the first that matches counts

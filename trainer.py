@@ -1,15 +1,18 @@
-"""Training: the compiled step and the loop.
+"""Training: what a run is made of, how it goes on, and the loop.
 
 python trainer.py --config configs/lenet.yaml [--run_dir DIR] [--print_config] [--debug fdr|overfit|profile] [key=value ...]
 """
 
+import contextlib
 import signal
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import program
 import train_config
+from cluster import check_cluster, read_cluster
 from program import CheckpointError, ConfigError, NumericsError, Stopped, StopSignals
 
 COMMAND = program.Command("trainer", "python trainer.py --config FILE [--run_dir DIR] [key=value ...]")
@@ -30,7 +33,11 @@ def prepare(command: program.Command):
         return train_config.describe_config(command.config, overrides)
     suffix = f"-{command.debug}" if command.debug else ""
     run_dir = Path(command.run_dir or f"runs/{train_config.run_name(command.config)}{suffix}")
-    return train_config.load_config(command.config, overrides), run_dir
+    config, cluster = train_config.load_config(command.config, overrides), read_cluster()
+    check_cluster(config, cluster)
+    if command.debug and cluster:
+        raise ConfigError("command line: --debug: expected one machine, got a cluster in TF_CONFIG")
+    return config, run_dir
 
 
 if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers at once
@@ -42,124 +49,23 @@ import sys
 import tempfile
 import time
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 import checkpoint
+import distribution
 import input_ops
-from eval import Evaluator, read_model, update_metrics
-from model import Task, build_model, build_task, initialise
+from distribution import Devices, open_devices
+from eval import Evaluator, read_model
+from model import build_model, build_task, initialise
 from optimizer import build_multipliers, build_optimizer, build_schedule
 from preprocess_data import measured
-from stateless import fold
 from summary import MetricsLog, Screen, Stopwatch, TensorBoard, environment
 from train_config import Clock, TrainConfig
-from weights import freeze, load_weights, named_variables, read_variables, write_variables
+from train_step import TrainStep
+from weights import freeze, load_weights, read_variables, write_variables
 
 SECONDS_PER_CALL = 0.5  # of compiled steps between two looks at signals and the screen
-
-# ---------------------------------------------------------------------------------------------------- compiled steps
-
-
-class TrainStep:
-    """The training step, compiled, many steps a call.
-
-    Everything is a sum over items until one division by the batch's total weight; then one clip, one update. A step whose
-    loss or gradient is not finite leaves weights and slots as they were and ends the call.
-    """
-
-    def __init__(self, model: keras.Model, task: Task, optimizer, schedule, seed: int, clip_norm: float | None, multipliers=()):
-        """`multipliers`: (variable, factor of its updates); an optimizer has none, and Adam's updates do not scale with gradients."""
-        self.model, self.task, self.optimizer, self.schedule = model, task, optimizer, schedule
-        self.seed, self.clip_norm, self.multipliers = seed, clip_norm, multipliers
-        self.metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=True)}
-        self.step = keras.Variable(0, trainable=False, dtype="int64", name="step")
-        self.input_wait = tf.Variable(0.0, trainable=False, dtype=tf.float64)  # seconds; a reading, not state
-        self._dropout_states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
-        self.run = tf.function(self._run, reduce_retracing=True)
-        self.inspect = tf.function(self._inspect, reduce_retracing=True)
-        self.read_metrics = tf.function(self._read_metrics)
-
-    def variables(self) -> dict[str, keras.Variable]:
-        """Everything that a step changes, by name."""
-        metrics = [variable for metric in self.metrics.values() for variable in metric.variables]
-        return named_variables(model=self.model.variables, optimizer=self.optimizer.variables, trainer=[self.step], metrics=metrics)
-
-    def _run(self, iterator, num_steps):
-        """Up to `num_steps` steps; returns whether all were finite. The next batch is fetched while a step computes."""
-        done, finite, batch = 0, True, self._first_of(iterator)
-        while done < num_steps and finite:
-            done += 1
-            following = next(iterator) if done < num_steps else batch
-            finite, _, _ = self._one_step(batch)
-            with tf.control_dependencies([finite]):
-                step_end = tf.timestamp()
-            with tf.control_dependencies([step_end, following["id"]]):
-                self.input_wait.assign_add(tf.timestamp() - step_end)
-            batch = following
-        return finite
-
-    def _inspect(self, iterator):
-        """One step, with the batch and the gradients as applied for the summaries; other steps do not pay for it."""
-        batch = self._first_of(iterator)
-        finite, gradients, scale = self._one_step(batch)
-        scale = tf.where(finite, scale, 1.0)  # a norm that is not finite would spread over all variables
-        return finite, batch, [gradient * scale for gradient in gradients]
-
-    def _first_of(self, iterator):
-        """The first batch of a call, which nothing computes beside: all of the time is waiting."""
-        begin = tf.timestamp()
-        with tf.control_dependencies([begin]):
-            batch = next(iterator)
-        with tf.control_dependencies([batch["id"]]):
-            self.input_wait.assign_add(tf.timestamp() - begin)
-        return batch
-
-    def _one_step(self, batch):
-        self._seed_dropout()
-        variables = self.model.trainable_variables
-        targets, sample_weight = batch["targets"], batch["sample_weight"]
-        weight = tf.reduce_sum(sample_weight)
-        with tf.GradientTape() as tape:
-            outputs = self.task.call(self.model, batch, training=True)
-            loss = self.task.loss(targets, outputs)  # the shape of sample_weight
-            # Regularizers count once per step: times the weight that the division below takes out again.
-            total = tf.reduce_sum(loss * sample_weight) + weight * tf.add_n([0.0, *self.model.losses])
-        gradients = tape.gradient(total, variables)
-        missing = [v.path for v, gradient in zip(variables, gradients, strict=True) if gradient is None]
-        if missing:
-            raise ConfigError(f"{self.model.name}: no gradient reaches {', '.join(missing)}; expected every trainable variable in the loss")
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        # Sums become means and are clipped in one multiplication: by 1/weight, and by clip_norm/norm where that is less.
-        norm = tf.linalg.global_norm(gradients)
-        scale = 1.0 / tf.maximum(weight, 1e-12)
-        if self.clip_norm is not None:
-            scale = tf.minimum(scale, self.clip_norm / norm)
-        finite = tf.math.is_finite(norm) & tf.math.is_finite(total)
-        if finite:
-            before = [tf.identity(variable) for variable, _ in self.multipliers]
-            self.optimizer.apply([gradient * scale for gradient in gradients], variables)
-            for (variable, factor), old in zip(self.multipliers, before, strict=True):
-                variable.assign(old + factor * (variable - old))
-            self.step.assign_add(1)
-            update_metrics(self.metrics, loss, targets, outputs, sample_weight)
-        return finite, gradients, scale
-
-    def _read_metrics(self):
-        """The means since the last reading, and the learning rate of the last step; starts them again."""
-        readings = {name: metric.result() for name, metric in self.metrics.items()}
-        for metric in self.metrics.values():
-            metric.reset_state()
-        return readings | {"learning_rate": self.schedule(self.step - 1)}
-
-    def _seed_dropout(self):
-        """Random layers draw from (seed, step, layer): a resumed run draws what the uninterrupted one would have."""
-        for layer, state in enumerate(self._dropout_states):
-            bits = fold(fold(self.seed, self.step), layer)
-            halves = tf.stack([bits & tf.constant(0xFFFFFFFF, tf.uint64), tf.bitwise.right_shift(bits, tf.constant(32, tf.uint64))])
-            state.assign(tf.cast(halves, state.dtype))
-
 
 # ---------------------------------------------------------------------------------------------------------- the run
 
@@ -169,23 +75,28 @@ class Run:
     """Everything that a run is made of, before its first step."""
 
     config: TrainConfig
+    devices: Devices
     mix: input_ops.Mix
     clock: Clock
     total_steps: int
     train_step: TrainStep
     evaluator: Evaluator
-    batches_from: Callable[[int], tf.data.Dataset]  # step -> the training batches from there on, endless
+    batches_from: Callable[[int], tf.data.Dataset]  # step -> this process's part of the training batches from there on, endless
     valid_mix: input_ops.Mix
     valid: list[tuple[str, tf.data.Dataset, int]]  # of each set: batches that hold every example once, and their number
     valid_from: Callable[[int], tf.data.Dataset]  # batch -> shuffled validation batches from there on, endless
 
 
-def build_run(config: TrainConfig, debug: str | None = None) -> Run:
-    data, train = measured(config.data), config.train
+def build_run(config: TrainConfig, debug: str | None = None, devices: Devices | None = None) -> Run:
+    devices = devices or open_devices(config.distribute)
+    data, train, towers, part = measured(config.data), config.train, devices.towers, (devices.worker, devices.workers)
+    if problem := train_config.indivisible(train, towers):
+        raise ConfigError(problem)
     mix = input_ops.open_mix(data, "train", training=True)
 
     def batches_from(step: int):
-        batches = input_ops.train_batches(mix, train.batch_size, train.seed, step, batch_ops=data.batch_ops, **input_ops.order_of(data))
+        order = input_ops.order_of(data)
+        batches = input_ops.train_batches(mix, train.batch_size, train.seed, step, batch_ops=data.batch_ops, part=part, **order)
         return batches.take(1).cache().repeat() if debug == "overfit" else batches
 
     spec = input_ops.spec_of(mix)
@@ -195,25 +106,28 @@ def build_run(config: TrainConfig, debug: str | None = None) -> Run:
     else:
         valid_mix = input_ops.open_mix(data, "valid", training=False)
         input_ops.check_spec(spec, valid_mix)
-        valid = input_ops.eval_sets(valid_mix, train.batch_size)
+        valid = input_ops.eval_sets(valid_mix, train.batch_size, part)
         valid = [(name, batches.take(1), 1) for name, batches, _ in valid] if debug == "fdr" else valid
 
         def valid_from(batch: int):
-            return input_ops.train_batches(valid_mix, min(train.batch_size, len(valid_mix)), train.seed + 1, batch)
+            size = min(train.batch_size, max(len(valid_mix) // towers, 1) * towers)
+            return input_ops.train_batches(valid_mix, size, train.seed + 1, batch, part=part)
 
     clock = Clock(train.batch_size, len(mix))
     total_steps = clock.total_steps(train)
-    model, task = build_model(config.model, spec, train.seed), build_task(config.task, spec)
+    model, task = build_model(config.model, spec, train.seed, train.precision, devices.strategy), build_task(config.task, spec)
     freeze(model, config.freeze)
     schedule = build_schedule(config.optimizer, clock, total_steps)
-    optimizer, multipliers = build_optimizer(config.optimizer, schedule, model), build_multipliers(config.optimizer, model)
-    train_step = TrainStep(model, task, optimizer, schedule, train.seed, config.optimizer.clip_norm, multipliers)
-    evaluator = Evaluator(model, task, apart=len(valid) > 1)
-    numbers = [name for name, metric in evaluator.metrics.items() if metric.result().shape.rank == 0]  # no confusion matrix
+    with devices.strategy.scope():
+        optimizer = build_optimizer(config.optimizer, schedule, model)
+    multipliers = build_multipliers(config.optimizer, model)
+    train_step = TrainStep(model, task, optimizer, schedule, train, config.optimizer.clip_norm, multipliers, devices)
+    evaluator = Evaluator(model, task, len(valid) > 1, devices)
+    numbers = [name for name, value in evaluator.sums.results().items() if value.shape.rank == 0]  # no confusion matrix
     for section in (config.checkpoint.best, config.early_stopping):
         if section and section.metric not in numbers:
             raise ConfigError(f"metric: unknown name {section.metric!r}; expected one of {', '.join(numbers)}")
-    return Run(config, mix, clock, total_steps, train_step, evaluator, batches_from, valid_mix, valid, valid_from)
+    return Run(config, devices, mix, clock, total_steps, train_step, evaluator, batches_from, valid_mix, valid, valid_from)
 
 
 @dataclass
@@ -257,15 +171,16 @@ def train_and_evaluate(
     Raises Stopped after a signal, with everything saved; the same call then goes on.
     """
     watch, begin = Stopwatch(), time.perf_counter()
-    with checkpoint.lock(run_dir):
+    devices = open_devices(config.distribute)  # before anything else of TensorFlow
+    with checkpoint.lock(run_dir) if devices.is_chief else contextlib.nullcontext(), naming_lost_processes(devices):
         with watch("start-up"):
-            run = build_run(config, debug)
+            run = build_run(config, debug, devices)
             progress = resume(run, run_dir, allow_changed_data)
-            step = int(run.train_step.step.numpy())
+            step = int(tf.convert_to_tensor(run.train_step.step))
         if progress.finished:
             program.warn(f"{run_dir}: already at step {step} of {run.total_steps}: nothing to do")
         else:
-            with StopSignals() as signals, Screen(run.total_steps, step) as screen:
+            with StopSignals() as signals, Screen(run.total_steps, step, quiet=not devices.is_chief) as screen:
                 step = loop(run, run_dir, progress, step, on_eval, signals, screen, watch)
             seconds = time.perf_counter() - begin
             watch.seconds["other"] = max(0.0, seconds - sum(watch.seconds.values()))
@@ -275,15 +190,56 @@ def train_and_evaluate(
         return result | {"valid": progress.valid} | ({"best": best} if best else {})
 
 
+@contextmanager
+def naming_lost_processes(devices: Devices):
+    """What TensorFlow raises where another process of the run has gone becomes an exit with 75: start all of them again."""
+    try:
+        yield
+    except distribution.GONE as error:
+        if devices.workers == 1 and devices.coordinator is None:
+            raise
+        reason = str(error).splitlines()[0][:200]
+        message = "another process of this run has gone; start all of them again to go on from the last checkpoint"
+        raise Stopped(f"{message} ({reason}): {shlex.join(sys.argv)}") from error
+
+
 def resume(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
-    """Brings `run` to the newest checkpoint of its directory, or writes the directory's first files."""
+    """Brings `run` to the newest checkpoint of its directory, or writes the directory's first files; all processes alike."""
+    devices = run.devices
+    if devices.workers > 1:
+        check_same(run)
+    progress = restore_or_begin(run, run_dir, allow_changed_data) if devices.is_chief else Progress()
+    if devices.workers > 1:
+        progress = Progress(**json.loads(devices.texts(json.dumps(asdict(progress)))[0]))
+        variables = [variable for name, variable in run.train_step.variables().items()]
+        values = devices.from_chief([variable.numpy() for variable in variables])
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+    return progress
+
+
+def check_same(run: Run) -> None:
+    """Raises ConfigError unless every worker has the configuration and the data of the first."""
+    own = json.dumps({"data": run.mix.fingerprint, "config": run.config.model_dump(mode="json", by_alias=True)})
+    first, *others = [json.loads(text) for text in run.devices.texts(own)]
+    for worker, other in enumerate(others, 1):
+        changed = train_config.differences(*(TrainConfig.model_validate(each["config"]) for each in (first, other)))
+        changed += ["its data are other ones"] * (first["data"] != other["data"])
+        if changed:
+            raise ConfigError(f"worker {worker} differs from worker 0: {'; '.join(changed)}; expected the same configuration and data")
+
+
+def restore_or_begin(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
+    """The newest checkpoint, or random weights and those of `init_from`; writes the directory's first files."""
     directory, config_file = run_dir / "checkpoints", run_dir / "config.yaml"
     if config_file.exists():
-        changed = train_config.differences(train_config.load_config(config_file), run.config)
-        if changed:
+        before = train_config.load_config(config_file)
+        if changed := train_config.differences(before, run.config):
             raise CheckpointError(
                 f"{config_file}: this run began otherwise: {'; '.join(changed)}; expected no change, or another --run_dir"
             )
+        if changed := train_config.computed_otherwise(before, run.config):
+            program.warn(f"{run_dir}: computed otherwise than before: {'; '.join(changed)}: from here on equal but for rounding, dropout")
     elif {path.name for path in run_dir.iterdir()} - {"lock", "config.yaml.part"}:
         raise CheckpointError(f"{run_dir}: expected an empty directory or a run with a config.yaml; choose another --run_dir")
     checkpoint.clean_up(directory)
@@ -303,6 +259,7 @@ def resume(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
         initialise(run.train_step.model, run.config.model, run.config.spec)
         if run.config.init_from:
             load_weights(run.train_step.model, run.config.init_from, read_model)
+        run.train_step.begin_averages()
     if not progress.finished:
         train_config.save_config(run.config, config_file)
         (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
@@ -312,15 +269,18 @@ def resume(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
 def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signals, screen: Screen, watch: Stopwatch) -> int:
     """The training loop, from `step` to the end; returns the last step."""
     config, clock, total, train_step, evaluate = run.config, run.clock, run.total_steps, run.train_step, run.evaluator
+    devices, writes = run.devices, run.devices.is_chief  # the others compute, and keep nothing
     validate, stepwise, summary, log_every = config.validation, config.validation.stepwise, config.summary, config.train.log_every
     stepwise_every = stepwise and stepwise.every
     images_every = summary.images.every if summary.tensorboard and summary.images else None
     histograms_every = summary.histograms.every if summary.tensorboard and summary.histograms else None
     variables, checkpoints = train_step.variables(), run_dir / "checkpoints"
-    metrics_log = MetricsLog(run_dir / "metrics.jsonl", step)
-    tensorboard = TensorBoard(run_dir / "tensorboard", step, summary.tensorboard)
+    metrics_log = MetricsLog(run_dir / "metrics.jsonl", step) if writes else None
+    tensorboard = TensorBoard(run_dir / "tensorboard", step, summary.tensorboard and writes)
 
     def log(split: str, readings: dict[str, float]) -> None:
+        if not writes:
+            return
         with watch("logging"):
             metrics_log.write(step, split, readings)
             scalars = {name: value for name, value in readings.items() if isinstance(value, float)}  # not a confusion matrix
@@ -329,11 +289,12 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
 
     if step:
         screen.line(f"{run_dir}: going on from step {step} of {total}")
-    else:
+    elif writes:
         with watch("logging"):
             table = screen.variables({v.path: v for v in train_step.model.weights})
             tensorboard.texts({"config": (run_dir / "config.yaml").read_text(), "variables": table})
-            tensorboard.graph(train_step.model)
+            if devices.towers == 1 and devices.coordinator is None:  # else its variables are in several places
+                tensorboard.graph(train_step.model)
     for line in run.mix.shares(total * clock.batch_size) if len(run.mix.parts) > 1 else ():
         screen.line(f"data: {line}")
     with watch("validating"):  # a broken evaluation costs seconds here, not an epoch
@@ -352,16 +313,18 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
         call_begin = time.perf_counter()
         with watch("training"), input_ops.naming_examples(run.mix, lambda step=step, ahead=num_steps: upcoming(run, step, ahead)):
             if inspect_at == step + 1:
-                finite, batch, gradients = train_step.inspect(batches)
+                goes_on, batch, gradients = train_step.inspect(batches)
+            elif devices.coordinator:
+                goes_on = train_step.run_on_workers(batches, num_steps)
             else:
-                finite = train_step.run(batches, tf.constant(num_steps))
-            finite = bool(finite)  # waits for the call to end
-        if not finite:
+                goes_on = train_step.run(batches, tf.constant(num_steps))
+            goes_on = bool(goes_on)  # waits for the call to end
+        if not goes_on:
             raise blown_up(run)
         step, calls = step + num_steps, calls + 1
-        stop = signals.number
         progress.finished, is_best = step == total, False
         call_seconds = (time.perf_counter() - call_begin) / num_steps
+        stop, call_seconds = devices.agree(signals.number, call_seconds)
         seconds_per_step += (call_seconds - seconds_per_step) * (0.3 if calls > 2 else 1.0)  # smooth, without the compilation
         screen.progress(step, clock.batch_size / seconds_per_step, (total - step) * seconds_per_step)
 
@@ -378,16 +341,18 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
                 readings = {name: float(value) for name, value in train_step.read_metrics().items()}
             log("train", readings | {"examples_per_second": clock.batch_size / seconds_per_step})
         if clock.is_due(step, stepwise_every):
-            with watch("validating"), input_ops.naming_examples(run.valid_mix, lambda: range(len(run.valid_mix))):
+            naming = input_ops.naming_examples(run.valid_mix, lambda: range(len(run.valid_mix)))
+            with watch("validating"), naming, scored_weights(run):
                 metrics = evaluate(valid_batches, stepwise.batches)
             log("valid_batches", metrics)
         if clock.is_due(step, validate.every) or progress.finished:
-            with watch("validating"):
+            with watch("validating"), scored_weights(run):
                 metrics = evaluate.whole(run.valid, run.valid_mix)
             log("valid", metrics)
             is_best = progress.update(config, step, metrics)
-            progress.finished |= bool(on_eval and on_eval(step, metrics))
-        if clock.is_due(step, config.checkpoint.every) or is_best or progress.finished or stop:
+            if on_eval:
+                progress.finished |= devices.agree(1 if on_eval(step, metrics) else None, 0.0)[0] is not None
+        if writes and (clock.is_due(step, config.checkpoint.every) or is_best or progress.finished or stop):
             with watch("saving"):
                 metrics_log.flush()
                 tensorboard.flush()
@@ -399,10 +364,16 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
             name = signal.Signals(stop).name
             raise Stopped(f"{name}: saved {run_dir} at step {step} of {total}; run the same command again to go on: {shlex.join(sys.argv)}")
 
-    metrics_log.close()
+    if writes:
+        metrics_log.close()
     waited = float(train_step.input_wait.numpy())
     watch.seconds |= {"training": watch.seconds["training"] - waited, "waiting for input": waited}
     return step
+
+
+def scored_weights(run: Run):
+    """Inside `with` the network has the weights that are to be scored."""
+    return run.train_step.averaged() if run.config.validation.ema else contextlib.nullcontext()
 
 
 def upcoming(run: Run, step: int, num_steps: int):
@@ -415,15 +386,17 @@ def upcoming(run: Run, step: int, num_steps: int):
 
 def blown_up(run: Run) -> NumericsError:
     """Repeats the step that was not finite (it changed nothing) to say which variable and which examples."""
-    step = int(run.train_step.step.numpy())
+    step = int(tf.convert_to_tensor(run.train_step.step))
     _, batch, gradients = run.train_step.inspect(iter(run.batches_from(step)))
     named = zip(run.train_step.model.trainable_variables, gradients, strict=True)
     bad = next((v.path for v, gradient in named if not np.isfinite(gradient).all()), "the loss or the gradient's norm")
     ids = ", ".join(map(str, batch["id"].numpy()[:8]))
+    skipped = run.train_step.state.get("skipped")
+    before = f"; {int(tf.convert_to_tensor(skipped))} steps were left out before" if skipped is not None else ""
     first = f"{run.mix.name}: the first is {run.mix.locate(int(batch['id'][0]))}"
     return NumericsError(
         f"step {step + 1}: loss or gradient is NaN or infinite, first in {bad}; examples {ids}, ... of {first}; "
-        "expected finite numbers: check the data, or try a lower optimizer.learning_rate or an optimizer.clip_norm"
+        f"expected finite numbers: check the data, or try a lower optimizer.learning_rate or an optimizer.clip_norm{before}"
     )
 
 
@@ -482,6 +455,9 @@ def debug_profile(config: TrainConfig, run_dir: Path) -> dict:
 
 
 def main(config: TrainConfig, run_dir: Path, debug: str | None, allow_changed_data: bool) -> dict:
+    cluster = read_cluster()
+    if cluster and cluster.has_servers and cluster.job != "chief" and config.distribute.strategy not in ("one", "towers"):
+        return distribution.serve(cluster, config.distribute.wait)
     if debug == "fdr":
         return debug_fdr(config)
     if debug == "overfit":

@@ -45,15 +45,22 @@ def read_variables(directory: Path) -> dict[str, np.ndarray]:
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
+def with_averages(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What was read from a checkpoint, with the averaged weights (`ema/path`) in the place of the last ones (`model/path`)."""
+    averages = {f"model/{name.removeprefix('ema/')}": value for name, value in values.items() if name.startswith("ema/")}
+    return {name: averages.get(name, value) for name, value in values.items() if not name.startswith("ema/")}
+
+
 # ----------------------------------------------------------------------------------------- trained weights to begin with
 
 
-def load_weights(model: keras.Model, config: InitFrom, read_run: Callable[[str], tuple[Path, dict]]) -> None:
+def load_weights(model: keras.Model, config: InitFrom, read_run: Callable[[str, bool], tuple[Path, dict]]) -> None:
     """Gives every variable of `model` its value from a file or, by `read_run`, from a run; says on stderr which and which not.
 
     Each of them is loaded, in its shape, or matches `skip`: else CheckpointError, and nothing has changed.
     """
-    place, found = _read_file(Path(config.ckpt)) if config.ckpt.endswith((".npz", ".weights.h5")) else read_run(config.ckpt)
+    is_file = config.ckpt.endswith((".npz", ".weights.h5"))
+    place, found = _read_file(Path(config.ckpt)) if is_file else read_run(config.ckpt, config.ema)
     found = {name: value for name, value in found.items() if not name.endswith("seed_generator_state")}  # of dropout: set at each step
     variables = {variable.path: variable for variable in model.weights}
     paths = _numbered(model) if config.ckpt.endswith(".weights.h5") else {}

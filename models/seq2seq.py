@@ -55,7 +55,7 @@ class Translator(keras.Model):
 
         def step(at, token, state, scores, lengths, ended, written, parents):
             logits, _, state = self.decoder(token[:, tf.newaxis], memory, source, state, training=False)
-            logs = tf.nn.log_softmax(logits[:, 0])  # (B * beam, V)
+            logs = tf.nn.log_softmax(tf.cast(logits[:, 0], tf.float32))  # (B * beam, V)
             size = logs.shape[-1]
             forbidden = tf.reduce_max(tf.one_hot([PADDING, START], size), axis=0) * _NEVER
             stay = tf.where(tf.range(size) == PADDING, 0.0, _NEVER)  # a sequence that has ended is only padded
@@ -173,14 +173,14 @@ class Decoder(layers.Layer):
     def attend(self, x, memory, keys, mask):
         """Queries [B, T, units] -> what each found in the memory [B, T, M] and where it looked [B, T, S]."""
         if self.kind == "none":
-            return None, tf.zeros([tf.shape(x)[0], tf.shape(x)[1], tf.shape(mask)[1]])
+            return None, tf.zeros([tf.shape(x)[0], tf.shape(x)[1], tf.shape(mask)[1]], x.dtype)
         query = x if self.kind == "luong_dot" else self.query(x)
         return self.attention([query, memory, keys], mask=[None, mask], return_attention_scores=True)
 
     def attend_and_recur(self, x, memory, keys, mask, state, training):
         """Step by step, since what a step finds goes into its own recurrence."""
         steps = tf.shape(x)[1]
-        outputs = [tf.TensorArray(tf.float32, size=steps) for _ in range(3)]
+        outputs = [tf.TensorArray(x.dtype, size=steps) for _ in range(3)]
 
         def step(at, state, outputs):
             context, weights = self.attend(state[0][:, tf.newaxis], memory, keys, mask)  # (B, 1, M), (B, 1, S)

@@ -8,12 +8,13 @@ import pytest
 from conftest import ROOT
 
 LEVELS = {
-    0: ["program", "typed_yaml", "model_config", "data_config", "train_config"],
-    1: ["stateless", "order", "records", "data_loader", "checkpoint", "summary"],
+    0: ["program", "typed_yaml", "cluster", "model_config", "data_config", "train_config"],
+    1: ["stateless", "order", "records", "data_loader", "checkpoint", "summary", "distribution"],
     2: ["image_ops", "sequence_ops", "preprocess_data", "models", "metrics"],
     3: ["input_ops", "model", "optimizer", "weights"],
-    4: ["eval"],
+    4: ["eval", "train_step"],
     5: ["trainer"],
+    6: ["launch"],
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 DATA_SIDE, MODEL_SIDE = (

@@ -12,10 +12,12 @@ import typed_yaml
 from checkpoint import restore
 from data_config import Spec
 from data_loader import DATASETS
+from eval import Evaluator
 from model import TASKS, build_model, build_task
 from optimizer import build_optimizer, build_schedule
 from preprocess_data import OPS
-from train_config import Adam, Classification, Clock
+from train_config import Adam, Classification, Clock, Train
+from train_step import TrainStep
 from weights import named_variables, read_variables, write_variables
 
 SMALL = {  # what makes a network that is large or needs more than 28 pixels quick to test
@@ -74,7 +76,11 @@ EXAMPLES = {  # what a network is tried on that does not take images and give lo
     "skipgram": (
         WORDS.model_copy(update={"target_shape": [None, 2, 3]}),
         train_config.SkipGram(name="skip_gram"),
-        {"inputs": IDS, "targets": np.stack([[IDS, IDS - 1, IDS - 2]] * 2).transpose(2, 3, 0, 1), "sample_weight": np.ones([32, 6, 2])},
+        {
+            "inputs": IDS,
+            "targets": np.stack([[IDS, IDS - 1, IDS - 2]] * 2).transpose(2, 3, 0, 1),
+            "sample_weight": np.ones([32, 6, 2], np.float32),
+        },
     ),
 }  # fmt: skip
 
@@ -147,6 +153,29 @@ def test_variables_are_saved_and_restored_by_unique_names(config, tmp_path):
     restore(tmp_path, variables, read_variables, groups=("model", "optimizer"))
     for name, variable in variables.items():
         np.testing.assert_array_equal(variable, expected[name], err_msg=name)
+
+
+QUICK = {"lenet", "mlp", "rnn", "seq2seq", "skipgram", "autoencoder"}
+OF_16 = [*CONFIGS, *(config for config in OTHERS if config.name == "seq2seq")]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(each, marks=[pytest.mark.slow] * (each.name not in QUICK), id=f"{each.name}{n}") for n, each in enumerate(OF_16)],
+)
+def test_every_network_trains_and_is_scored_in_other_precisions(config, precision):
+    spec, task, batch = example_of(config)
+    model, settings = build_model(config, spec, precision=precision), Adam(name="adam", learning_rate=1e-4)
+    schedule = build_schedule(settings, Clock(32, 32), 2)
+    step = TrainStep(model, task, build_optimizer(settings, schedule, model), schedule, Train(steps=2, precision=precision))
+    batches = tf.data.Dataset.from_tensors(batch | {"id": tf.range(32, dtype=tf.int64)}).repeat()
+    assert step.run(iter(batches), tf.constant(2))
+    kept = {"bfloat16": "float32"}.get(precision, precision)
+    assert {variable.dtype for variable in model.trainable_variables} == {kept}
+    assert model.compute_dtype == precision
+    scores = Evaluator(model, task)(iter(batches), 1)
+    assert all(np.isfinite(value).all() for value in scores.values())
 
 
 def test_lenet_has_the_papers_layers():

@@ -14,8 +14,8 @@ from eval import Evaluator
 from model import build_model, build_task, initialise
 from optimizer import build_optimizer, build_schedule
 from program import ConfigError, DataError
-from train_config import Adam, Clock
-from trainer import TrainStep
+from train_config import Adam, Clock, Train
+from train_step import TrainStep
 from weights import named_variables, read_variables, write_variables
 
 IDS = np.random.default_rng(0).integers(2, 12, [16, 7], np.int32) * (np.arange(7) < np.arange(16)[:, np.newaxis] % 6 + 2)
@@ -54,7 +54,7 @@ def test_every_recurrent_network_trains_saves_restores_and_evaluates(config, tmp
     batches = tf.data.Dataset.from_tensors(batch).repeat()
     model, settings = build_model(config, spec), Adam(name="adam", learning_rate=0.03)
     schedule = build_schedule(settings, Clock(16, 16), 40)
-    step = TrainStep(model, task, build_optimizer(settings, schedule, model), schedule, seed=0, clip_norm=1.0)
+    step = TrainStep(model, task, build_optimizer(settings, schedule, model), schedule, Train(steps=1), clip_norm=1.0)
     evaluate = Evaluator(model, task)
     before = evaluate(iter(batches), 1)
     assert bool(step.run(iter(batches), tf.constant(40)))

@@ -19,7 +19,8 @@ from data_loader import from_arrays
 from model import build_task
 from optimizer import build_optimizer, build_schedule
 from program import CheckpointError, ConfigError, NumericsError
-from train_config import Classification, Clock, TrainConfig, load_config
+from train_config import Classification, Clock, Train, TrainConfig, load_config
+from train_step import TrainStep
 
 SHORT = ["train.epochs=null", "validate={every: null}", "checkpoint={every: null}", "summary={tensorboard: false}"]
 FAKE = ["data.train=fake", "data.valid=fake", "data.train_ops=[]"]  # its patterns are not to be shifted
@@ -89,7 +90,7 @@ def linear_step(clip_norm=None, l2=0.0, **options):
     config = train_config.Sgd(name="sgd", learning_rate=1.0, **options)
     schedule = build_schedule(config, Clock(4, 4), 10)
     task = build_task(Classification(name="classification"), SPEC)
-    return trainer.TrainStep(model, task, build_optimizer(config, schedule, model), schedule, 0, clip_norm), layer
+    return TrainStep(model, task, build_optimizer(config, schedule, model), schedule, Train(steps=1), clip_norm), layer
 
 
 def one_step(step, inputs, targets, weights):

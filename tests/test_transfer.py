@@ -27,6 +27,7 @@ from model import build_model, build_task
 from optimizer import build_multipliers, build_optimizer, build_schedule
 from program import CheckpointError, ConfigError, DataError, Stopped
 from train_config import Classification, Clock, InitFrom, differences, load_config
+from train_step import TrainStep
 from weights import freeze, load_weights, named_variables, read_variables, write_variables
 
 LENET = ["c1/kernel", "c1/bias", "c3/kernel", "c3/bias", "c5/kernel", "c5/bias", "f6/kernel", "f6/bias", "logits/kernel", "logits/bias"]
@@ -315,10 +316,10 @@ def small(seed: int = 0) -> keras.Model:
 SPEC = Spec(input_shape=[3], input_dtype="float32", target_shape=[], target_dtype="int64", num_classes=3, class_names=list("abc"))
 
 
-def train_steps(model, config, number: int = 1) -> trainer.TrainStep:
+def train_steps(model, config, number: int = 1) -> TrainStep:
     schedule, task = build_schedule(config, Clock(4, 4), 10), build_task(Classification(name="classification"), SPEC)
     optimizer = build_optimizer(config, schedule, model)
-    step = trainer.TrainStep(model, task, optimizer, schedule, 0, None, build_multipliers(config, model))
+    step = TrainStep(model, task, optimizer, schedule, train_config.Train(steps=1), None, build_multipliers(config, model))
     inputs = np.random.default_rng(5).normal(size=[4, 3]).astype(np.float32) + 3
     batch = {"inputs": inputs, "targets": np.array([0, 1, 2, 0]), "sample_weight": np.ones(4, np.float32), "id": np.arange(4)}
     assert step.run(iter(tf.data.Dataset.from_tensors(batch).repeat()), tf.constant(number))

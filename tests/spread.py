@@ -1,0 +1,119 @@
+"""Twenty steps of a small run, spread over devices in one of many ways; tests/test_distribution.py compares what comes out.
+
+As a program, one of several processes: TF_CONFIG=... python tests/spread.py OUT.npz NETWORK PRECISION
+"""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import input_ops
+import model_config
+import train_config
+from data_config import Spec
+from data_loader import from_arrays
+from distribution import open_devices
+from model import build_model, build_task, synchronise
+from models import blocks
+from optimizer import build_optimizer, build_schedule
+from train_config import Clock, Distribute, Train
+from train_step import TrainStep
+
+STEPS, BATCH, EXAMPLES = 20, 16, 48
+RANDOM = np.random.default_rng(7)
+IMAGES = RANDOM.random([EXAMPLES, 28, 28, 1], np.float32)
+LABELS = RANDOM.integers(0, 4, EXAMPLES)
+LENGTHS = RANDOM.integers(1, 9, EXAMPLES)
+TOKENS = np.where(np.arange(8) < LENGTHS[:, np.newaxis], RANDOM.integers(4, 12, [EXAMPLES, 8]), 0).astype(np.int32)
+SHAPE = {"input_dtype": "float32", "target_shape": [], "target_dtype": "int64", "num_classes": 4, "class_names": list("abcd")}
+OF_IMAGES = Spec(input_shape=[28, 28, 1], **SHAPE)
+VOCABULARY = "\n".join(["<pad>", "<unknown>", "<start>", "<end>", *"abcdefgh"])
+OF_TOKENS = Spec(input_shape=[8], vocabulary=VOCABULARY, **SHAPE | {"input_dtype": "int32", "target_shape": [8]})
+
+
+def lenet(train, strategy, dropout=0.0):
+    return build_model(model_config.Lenet(name="lenet", dropout=dropout, l2=1e-3), OF_IMAGES, 3, train.precision, strategy)
+
+
+def batch_norm(train, strategy):
+    """Two convolutions, each with batch normalisation."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(3)
+    keras.config.set_dtype_policy(train.precision)
+    with strategy.scope():
+        images = keras.Input([28, 28, 1])
+        x = blocks.conv_bn(images, 4, strides=4, name="one")
+        x = blocks.conv_bn(x, 4, strides=4, name="two")
+        x = keras.layers.Dense(4, kernel_regularizer=keras.regularizers.L2(1e-3), name="logits")(keras.layers.Flatten()(x))
+        model = keras.Model(images, x, name="batch_norm")
+    keras.config.set_dtype_policy("float32")
+    synchronise(model, strategy)
+    return model
+
+
+def masked(train, strategy):
+    """A recurrent network over sequences of 1 to 8 tokens, one label for each."""
+    options = {"cell": "gru", "units": 8, "output": "many", "embedding": {"name": "learned", "size": 6}}
+    return build_model(model_config.Rnn(name="rnn", **options), OF_TOKENS, 3, train.precision, strategy)
+
+
+def dropout(train, strategy):
+    return lenet(train, strategy, dropout=0.5)
+
+
+NETWORKS = {network.__name__: network for network in (lenet, batch_norm, masked, dropout)}
+
+
+def batches_of(network: str, devices):
+    """This process's part of each batch; of every four examples of the first half one counts, of the others all."""
+    if network == "masked":
+        arrays = {"inputs": TOKENS, "targets": (TOKENS + np.roll(TOKENS, 1, 1)) % 4, "sample_weight": (TOKENS > 0).astype(np.float32)}
+    else:
+        arrays = {"inputs": IMAGES, "targets": LABELS}
+    mix = input_ops.Mix.of(from_arrays("spread", arrays, list("abcd")), [])
+
+    def weighted(batch):
+        counts = tf.cast((batch["id"] >= EXAMPLES // 2) | (batch["id"] % 4 == 0), tf.float32)
+        weight = batch["sample_weight"]
+        return batch | {"sample_weight": weight * tf.reshape(counts, [-1] + [1] * (weight.shape.rank - 1))}
+
+    return input_ops.train_batches(mix, BATCH, seed=5, part=(devices.worker, devices.workers)).map(weighted)
+
+
+def build_step(network: str, devices, cls=TrainStep, **options) -> TrainStep:
+    train = Train(steps=STEPS, batch_size=BATCH, **options)
+    model = NETWORKS[network](train, devices.strategy)
+    task = train_config.Tagging(name="tagging") if network == "masked" else train_config.Classification(name="classification")
+    settings = train_config.Adam(name="adam", learning_rate=2e-3)
+    schedule = build_schedule(settings, Clock(BATCH, EXAMPLES), STEPS)
+    with devices.strategy.scope():
+        optimizer = build_optimizer(settings, schedule, model)
+    spec = OF_TOKENS if network == "masked" else OF_IMAGES
+    return cls(model, build_task(task, spec), optimizer, schedule, train, clip_norm=0.5, devices=devices)
+
+
+def outcome(network: str, devices, cls=TrainStep, **options) -> dict[str, np.ndarray]:
+    """{variable: value} after all steps; `ids` [steps, examples] that this process has seen; `reading/...`."""
+    step = build_step(network, devices, cls, **options)
+    batches = batches_of(network, devices)
+    assert step.run(iter(batches), tf.constant(STEPS))
+    found = {name: tf.convert_to_tensor(variable).numpy() for name, variable in step.variables().items() if "seed" not in name}
+    found["ids"] = np.array([batch["id"].numpy() for batch in batches.take(STEPS)])
+    return found | {f"reading/{name}": value.numpy() for name, value in step.read_metrics().items()}
+
+
+if __name__ == "__main__":
+    out, *what = sys.argv[1:]
+    devices = open_devices(Distribute(strategy="workers", wait=100))
+    results = {}
+    for each in what:
+        network, precision = each.split("-")
+        results |= {f"{each}/{name}": value for name, value in outcome(network, devices, precision=precision).items()}
+    np.savez(out, **results)
