@@ -277,13 +277,13 @@ def pids(parent: int) -> list[int]:
 
 def test_two_towers_that_are_killed_go_on_to_the_same_bytes(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish(trainer_words(whole, *TWO_TOWERS))
+    in_process(whole, *on_towers(2), "model.dropout=0.4")
     process = start(trainer_words(killed, *TWO_TOWERS))
     wait_for_step(process, killed, 60)
     process.kill()
     process.communicate()
     assert max(checkpoint.steps_in(killed / "checkpoints")) < 160, "the run was over before the kill"
-    finish(trainer_words(killed, *TWO_TOWERS))
+    in_process(killed, *on_towers(2), "model.dropout=0.4")
     assert ending(killed) == ending(whole)
 
 
@@ -343,15 +343,15 @@ SERVERS = ("--workers", "2", "--ps", "1", "--chief")
 
 
 def test_parameter_servers_survive_the_loss_and_return_of_a_worker(tmp_path):
-    process = start(launcher_words(tmp_path / "run", "train.steps=400", tasks=SERVERS))
+    process = start(launcher_words(tmp_path / "run", "train.steps=240", tasks=SERVERS))
     wait_for_step(process, tmp_path / "run", 60)
     os.kill(pids(process.pid)[3], signal.SIGKILL)  # chief, ps, worker, worker
     stdout, stderr = process.communicate(timeout=200)
     assert process.returncode == 0, stderr[-3000:]
     assert "launch: worker 1 ended with -9: started again" in stderr
     result = json.loads(stdout.splitlines()[-1])
-    assert result["step"] == 400 and result["valid"]["accuracy"] > 0.8
-    assert checkpoint.read_state(checkpoint.newest(tmp_path / "run/checkpoints"))["step"] == 400
+    assert result["step"] == 240 and result["valid"]["accuracy"] > 0.5
+    assert checkpoint.read_state(checkpoint.newest(tmp_path / "run/checkpoints"))["step"] == 240
 
 
 @pytest.mark.slow
