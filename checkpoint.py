@@ -24,7 +24,7 @@ from pathlib import Path
 from program import BusyError, CheckpointError, ResourceError, warn
 
 _STEP = re.compile(r"step-(\d{10,})")
-_DISK = {errno.ENOSPC: "disk full", errno.EDQUOT: "disk quota exceeded", errno.EFBIG: "file size limit", errno.EIO: "disk error"}
+DISK = {errno.ENOSPC: "disk full", errno.EDQUOT: "disk quota exceeded", errno.EFBIG: "file size limit", errno.EIO: "disk error"}
 
 
 # ------------------------------------------------------------------------------------------------------- committing
@@ -34,16 +34,17 @@ def path_of(directory: Path, step: int) -> Path:
     return directory / f"step-{step:010d}"
 
 
-def commit(directory: Path, step: int, write: Callable[[Path], None], state: dict) -> Path:
+def commit(directory: Path, step: int, write: Callable[[Path], None], state: dict, size: int) -> Path:
     """Saves one checkpoint: `write(path)` puts the variables' files into a new directory, `state` becomes state.json.
 
-    When this returns, the checkpoint survives a loss of power. Whenever it does not, the others are as they were; an
-    OSError of the disk becomes ResourceError.
+    `size`: about how many bytes that is, for the message of a full disk. The parent of `directory` must exist: where it
+    was deleted, nothing is put in its place. When this returns, the checkpoint survives a loss of power. Whenever it does
+    not, the others are as they were; an OSError of the disk becomes ResourceError.
     """
     final = path_of(directory, step)
     temporary = directory / f".writing-{final.name}"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(exist_ok=True)
         temporary.mkdir()
         write(temporary)
         (temporary / "state.json").write_text(json.dumps(state, indent=1))
@@ -57,13 +58,14 @@ def commit(directory: Path, step: int, write: Callable[[Path], None], state: dic
         os.rename(temporary, final)
         flush(directory)
     except BaseException as error:
-        written = sum(file.stat().st_size for file in temporary.glob("*"))
-        free = shutil.disk_usage(directory).free if directory.exists() else 0
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in _DISK:
+        if isinstance(error, FileNotFoundError) and not directory.parent.exists():
+            raise ResourceError(f"{directory.parent}: expected the run's directory, which somebody has deleted") from error
+        if isinstance(error, OSError) and error.errno in DISK:
             raise ResourceError(
-                f"{final}: {_DISK[error.errno]} while saving a checkpoint ({written:,} bytes written, {free:,} bytes free); "
-                "the earlier ones are intact; make room on the disk and run the same command again"
+                f"{final}: {DISK[error.errno]} while saving a checkpoint (about {size:,} bytes needed, "
+                f"{shutil.disk_usage(directory.parent).free:,} bytes free); the earlier ones are intact; "
+                "make room on the disk and run the same command again"
             ) from error
         raise
     return final
@@ -84,12 +86,18 @@ def flush(path: Path) -> None:
 
 
 def keep_only(directory: Path, steps: set[int]) -> None:
-    """Removes every other checkpoint, each renamed first so that nobody meets half of one under its own name."""
+    """Removes every other checkpoint."""
     for step, path in steps_in(directory).items():
         if step not in steps:
-            doomed = directory / f".removing-{path.name}"
-            os.rename(path, doomed)
-            shutil.rmtree(doomed)
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Removes a checkpoint, renamed first so that nobody meets half of one under its own name; none is no error."""
+    doomed = path.with_name(f".removing-{path.name}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, doomed)
+        shutil.rmtree(doomed)
 
 
 def clean_up(directory: Path) -> None:
@@ -115,6 +123,8 @@ def verify(path: Path) -> None:
     try:
         manifest = json.loads((path / "MANIFEST.json").read_bytes())
         for name, expected in manifest["files"].items():
+            if os.path.basename(name) != name or (path / name).is_symlink():
+                raise CheckpointError(f"{path / 'MANIFEST.json'}: {name}: expected a file of this directory")
             size = (path / name).stat().st_size
             if size != expected["bytes"]:
                 raise CheckpointError(f"{path / name}: expected {expected['bytes']:,} bytes, got {size:,}")
@@ -153,6 +163,34 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
         reason = f"; the newest: {damage[0][1]}" if damage else ""
         raise CheckpointError(f"{directory}: every checkpoint is damaged{reason}; move them away to start again")
     return None
+
+
+def run_of(path: str | Path) -> Path:
+    """The same path, if a run lives there; CheckpointError, saying what is there, if none does."""
+    path = Path(path)
+    if not (path / "config.yaml").is_file():
+        there = ", ".join(sorted(child.name for child in path.iterdir())[:10]) if path.is_dir() else "no such directory"
+        raise CheckpointError(
+            f"{path}: expected a run directory with a config.yaml, or one of its checkpoints; found: {there or 'nothing'}"
+        )
+    return path
+
+
+def verify_all(run_dir: Path) -> dict:
+    """The steps of a run's checkpoints, every byte of which was read. Raises CheckpointError that names the damaged ones."""
+    directory = run_dir / "checkpoints"
+    steps, damage = steps_in(directory), []
+    for path in steps.values():
+        try:
+            verify(path)
+        except CheckpointError as error:
+            damage.append(str(error))
+    damage += [f"{path}: was damaged and set aside" for path in sorted(directory.glob("step-*.bad"))]
+    if damage:
+        raise CheckpointError(f"{run_dir}: {'; '.join(damage)}")
+    if not steps:
+        raise CheckpointError(f"{directory}: no checkpoint yet; expected at least one")
+    return {"run_dir": str(run_dir), "verified": list(steps)}
 
 
 def read_state(path: Path) -> dict:

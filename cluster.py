@@ -89,6 +89,8 @@ def check_cluster(config: TrainConfig, cluster: Cluster | None) -> None:
     if cluster and strategy not in ("one", "towers"):
         if distribute.virtual_devices:
             raise ConfigError("distribute.virtual_devices: expected none with the processes of TF_CONFIG: each takes its GPUs or its CPU")
+        if cluster.has_servers and config.train.non_finite.name == "rollback":
+            raise ConfigError("train.non_finite: rollback: expected raise or skip with parameter servers, whose steps have no order")
         workers = 1 if cluster.has_servers else len(cluster.jobs["worker"])
         if problem := indivisible(config.train, workers * (distribute.towers or 1)):
             raise ConfigError(problem)

@@ -3,9 +3,11 @@
 python eval.py --ckpt RUN [--split valid] [key=value ...]
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import checkpoint
 import program
 import train_config
 from program import CheckpointError, ConfigError
@@ -20,12 +22,9 @@ def find_run(ckpt: str | None) -> tuple[Path, Path | None]:
     if ckpt is None:
         raise ConfigError("command line: --ckpt: missing; expected a run directory")
     path = Path(ckpt)
-    if (path / "config.yaml").is_file():
-        return path, None
     if (path / "MANIFEST.json").is_file() and (path.parent.parent / "config.yaml").is_file():
         return path.parent.parent, path
-    there = ", ".join(sorted(child.name for child in path.iterdir())[:10]) if path.is_dir() else "no such directory"
-    raise CheckpointError(f"{path}: expected a run directory with a config.yaml, or one of its checkpoints; found: {there or 'nothing'}")
+    return checkpoint.run_of(path), None
 
 
 def prepare(command: program.Command):
@@ -41,12 +40,14 @@ if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers a
 import keras
 import tensorflow as tf
 
-import checkpoint
 import input_ops
 from distribution import Devices, open_towers
 from metrics import Sums
 from model import Task, build_model, build_task, cast_floats
 from weights import named_variables, read_variables, with_averages
+
+
+_SECONDS_PER_CALL = 0.5
 
 
 class Evaluator:
@@ -82,6 +83,15 @@ class Evaluator:
         self._run(iterator, tf.constant(num_batches))
         return _numbers(self.sums)
 
+    def _run_in_calls(self, iterator, num_batches: int) -> None:
+        """In calls of about half a second: while one runs, Python answers no signal."""
+        done, most = 0, 1  # the first call compiles
+        while done < num_batches:
+            begin, number = time.perf_counter(), min(most, num_batches - done)
+            self._run(iterator, tf.constant(number))
+            done += number
+            most = max(1, int(number * _SECONDS_PER_CALL / (time.perf_counter() - begin)))
+
     def whole(self, sets: list[tuple[str, tf.data.Dataset, int]], mix: input_ops.Mix) -> dict[str, float]:
         """Every example of every set of `mix` once: the means over all of them; of several, `<set>/<metric>` of each as well."""
         self.sums.reset()
@@ -90,7 +100,7 @@ class Evaluator:
             for name, batches, num_batches in sets:
                 if self.sums_apart:
                     self.sums_apart.reset()
-                self._run(iter(batches), tf.constant(num_batches))
+                self._run_in_calls(iter(batches), num_batches)
                 if self.sums_apart:
                     found |= {f"{name}/{key}": value for key, value in _numbers(self.sums_apart).items()}
         return _numbers(self.sums) | found

@@ -15,11 +15,13 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, steps: int, schedule: keras.optimizers.schedules.LearningRateSchedule, peak: float):
         self.steps, self.schedule, self.peak = steps, schedule, peak
+        self.factor: tf.Variable | float = 1.0  # lowered by rollbacks
 
     def __call__(self, step):
         step = tf.cast(step, tf.float32)
         warm = self.peak * (step + 1.0) / max(self.steps, 1)
-        return tf.where(step < self.steps, warm, tf.cast(self.schedule(tf.maximum(step - self.steps, 0.0)), tf.float32))
+        rate = tf.where(step < self.steps, warm, tf.cast(self.schedule(tf.maximum(step - self.steps, 0.0)), tf.float32))
+        return rate * self.factor
 
     def get_config(self):
         return {"steps": self.steps, "schedule": self.schedule, "peak": self.peak}

@@ -157,6 +157,20 @@ def warn(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
+def write_whole(path, text: str) -> None:
+    """Replaces a file: whoever is killed in mid-write, and whatever the disk does, leaves the old one or the new one."""
+    part = f"{path}.part"
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
 def _exit_unsaved(number, _frame):
     sys.exit(128 + number)
 

@@ -8,7 +8,7 @@ setup(
     description="A modular TensorFlow training codebase to fork: one training code, N models.",
     python_requires=">=3.11,<3.14",
     py_modules=[
-        "checkpoint", "cluster", "data_config", "distribution", "eval", "image_ops", "input_ops", "launch", "metrics", "model",
+        "blackbox", "checkpoint", "cluster", "data_config", "distribution", "eval", "image_ops", "input_ops", "launch", "metrics", "model",
         "model_config", "optimizer", "order", "preprocess_data", "program", "records", "sequence_ops", "stateless", "summary",
         "train_config", "train_step", "trainer", "typed_yaml", "weights",
     ],

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 import textwrap
@@ -21,7 +22,7 @@ from rich.table import Table
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from program import warn
+from program import warn, write_whole
 
 
 class MetricsLog:
@@ -37,20 +38,25 @@ class MetricsLog:
                         kept.append(line + "\n")
                 except ValueError:  # the torn last line of a killed process
                     break
-        part = path.with_name(path.name + ".part")
-        part.write_text("".join(kept))
-        os.replace(part, path)
-        self._file = open(path, "a", buffering=1)  # noqa: SIM115  line by line, so that others can follow
+        write_whole(path, "".join(kept))
+        self._path, self._descriptor = path, os.open(path, os.O_WRONLY | os.O_APPEND)
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
-        self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        """At once and unbuffered, so that others can follow, and a full disk shows here. Raises OSError with the path."""
+        line = (json.dumps({"step": step, "split": split, **values}) + "\n").encode()
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
     def flush(self) -> None:
         """To the disk itself: a checkpoint must not outlive the readings that came before it."""
-        os.fsync(self._file.fileno())
+        os.fsync(self._descriptor)
 
     def close(self) -> None:
-        self._file.close()
+        os.close(self._descriptor)
 
 
 class TensorBoard:
@@ -238,8 +244,14 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
 
 
-def environment() -> dict:
-    """What a reader needs to run the same again: command, versions, code, machine."""
+_PACKAGES = ("tensorflow", "keras", "numpy", "pydantic", "tensorboard")
+_VARIABLES = re.compile(r"(TF|XLA|OMP|ONEDNN|DNNL|MKL|OPENBLAS|CUDA|NCCL|KERAS)_")  # of the process, that libraries compute by
+# Of environment.json: what changes how numbers are rounded, or which.
+_COMPUTES = ("python", "versions", "git", "machine", "cpu", "cpus", "threads", "devices", "variables")
+
+
+def environment(data: str) -> dict:
+    """What a reader needs to run the same again: command, versions, code, machine, `data`: the fingerprint of the training set."""
 
     def git(*words):
         try:
@@ -252,12 +264,41 @@ def environment() -> dict:
         "argv": sys.argv,
         "directory": os.getcwd(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy", "pydantic", "tensorboard")},
+        "versions": {name: version(name) for name in _PACKAGES},
         "git": {"commit": git("rev-parse", "HEAD"), "diff": git("diff", "HEAD")},
         "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu": _cpu(),
         "cpus": len(os.sched_getaffinity(0)),
+        "threads": {
+            "inside": tf.config.threading.get_intra_op_parallelism_threads(),
+            "between": tf.config.threading.get_inter_op_parallelism_threads(),
+        },  # 0: as many as there are CPUs
+        "variables": {name: value for name, value in sorted(os.environ.items()) if _VARIABLES.match(name) and name != "TF_CONFIG"},
+        "data": data,
         "devices": [tf.config.experimental.get_device_details(d).get("device_name", d.name) for d in tf.config.list_physical_devices()],
     }
+
+
+def _cpu() -> dict:
+    """Model and instruction sets of the first CPU, as Linux tells them; nothing elsewhere."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            first = file.read().partition("\n\n")[0]
+    except OSError:
+        return {}
+    found = dict(re.findall(r"(?m)^([^\t:]+?)\s*: ?(.*)$", first))
+    return {"model": found.get("model name"), "flags": found.get("flags", found.get("Features"))}
+
+
+def other_environment(before: dict, now: dict) -> list[str]:
+    """`what: before -> now` of everything that may round numbers otherwise."""
+    rows = {key: (before.get(key), now.get(key)) for key in _COMPUTES}
+    for key in ("versions", "git", "cpu", "threads", "variables"):
+        old, new = (each if isinstance(each, dict) else {} for each in rows.pop(key))
+        rows |= {f"{key}.{name}": (old.get(name), new.get(name)) for name in sorted({*old, *new})}
+    shown = [(key, *(str(value)[:40] for value in pair)) for key, pair in rows.items() if pair[0] != pair[1]]
+    return [f"{key}: {old} -> {new}" if old != new and key != "cpu.flags" else f"{key} differ" for key, old, new in shown]
 
 
 # ---------------------------------------------------------------------------------------------------- contact sheet

@@ -5,7 +5,6 @@ Durations count steps (`200`) or passes over the training set (`"3 epochs"`).
 """
 
 import math
-import os
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +16,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, Va
 import typed_yaml
 from data_config import BatchOpConfig, Dataset, DatasetConfig, OpConfig, Spec
 from model_config import ModelConfig
-from program import ConfigError
+from program import ConfigError, write_whole
 from typed_yaml import Bool, Float, Int, Regex, Section, one_of
 
 
@@ -317,6 +316,17 @@ class Skip(Section):
     at_most: Int = Field(10, ge=1, description="How many steps of a run; one more ends it.")
 
 
+class Rollback(Section):
+    """Go back to the last checkpoint, leave out the batches since then, and go on at a lower learning rate.
+
+    Chowdhery et al., PaLM, 2022, section 5.1, without the lower rate.
+    """
+
+    name: Literal["rollback"]
+    at_most: Int = Field(3, ge=1, description="How many times in a run; once more ends it.")
+    factor: Float = Field(0.5, gt=0, le=1, description="Of the learning rate, from each time on.")
+
+
 class Train(Section):
     batch_size: Int = Field(128, ge=1, description="Global batch: examples per step on all devices together.")
     steps: Int | None = Field(None, ge=1, description="Length of the run in steps, or:")
@@ -329,7 +339,9 @@ class Train(Section):
     )
     ema: Float | None = Field(None, gt=0, lt=1, description="Decay of a moving average of the weights, such as 0.999; see validate.ema.")
     jit: Literal["auto", "on", "off"] = Field("auto", description="XLA; auto: on GPUs, but not for LSTM, GRU and sequences of any length.")
-    non_finite: one_of(Raise, Skip, default="raise") = Field(Raise(), description="What a loss or gradient does that is NaN or infinite.")
+    non_finite: one_of(Raise, Skip, Rollback, default="raise") = Field(
+        Raise(), description="What a loss or gradient does that is NaN or infinite."
+    )
     log_every: Duration = Field(50, description="How often training metrics are read and logged.")
 
     @model_validator(mode="after")
@@ -509,12 +521,7 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> TrainConfig:
 
 def save_config(config: TrainConfig, path: str | Path) -> None:
     """Writes every field, defaults included, so that the file means the same after a default has changed."""
-    part = Path(f"{path}.part")  # a process killed in mid-write must not leave half a configuration
-    with open(part, "w", encoding="utf-8") as file:
-        file.write(typed_yaml.to_yaml(config.model_dump(mode="json", by_alias=True)))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    write_whole(path, typed_yaml.to_yaml(config.model_dump(mode="json", by_alias=True)))
 
 
 def describe_config(path: str | Path, overrides: list[str] = ()) -> str:

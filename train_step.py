@@ -12,11 +12,12 @@ import tensorflow as tf
 
 from distribution import Devices, slice_of
 from metrics import Sums
-from model import Task, cast_floats
+from model import Task, build_model, build_task, cast_floats
+from optimizer import build_multipliers, build_optimizer, build_schedule
 from program import ConfigError
 from stateless import fold
-from train_config import Train
-from weights import named_variables
+from train_config import Clock, Train, TrainConfig
+from weights import freeze, named_variables
 
 _LOSS_SCALE = 2.0**10  # of float16 at first; doubled after so many finite steps, halved after one that is not
 _STEPS_TO_GROW = 2000
@@ -36,6 +37,7 @@ class TrainStep:
         self._statistics = [v for v in model.non_trainable_variables if not v.path.endswith("seed_generator_state")]
         with self.devices.strategy.scope():
             self.metrics = Sums({"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=True)})
+            schedule.factor = self.rate_factor = tf.Variable(1.0, trainable=False)  # follows from how often a run was rolled back
             self.step = keras.Variable(0, trainable=False, dtype="int64", name="step")
             self.state = {"step": self.step}
             if train.non_finite.name == "skip":
@@ -68,7 +70,7 @@ class TrainStep:
             while done < num_steps and goes_on:
                 done += 1
                 following = self.devices.deal(next(iterator)) if done < num_steps else batch
-                goes_on, _, _ = self._one_step(batch)
+                goes_on, *_ = self._one_step(batch)
                 with tf.control_dependencies([goes_on]):
                     step_end = tf.timestamp()
                 with tf.control_dependencies([step_end, *self.devices.one([following["id"]])]):
@@ -90,12 +92,25 @@ class TrainStep:
         return self._one_step(batch)[0]
 
     def _inspect(self, iterator):
-        """One step, with the batch and the gradients as applied for the summaries; other steps do not pay for it."""
+        """One step: whether to go on, whether it was finite, the batch, the gradients as applied. Other steps do not pay for these."""
         with self.devices.strategy.scope():
             batch = self._first_of(iterator)
-            goes_on, gradients, scale = self._one_step(self.devices.deal(batch))
-            scale = tf.where(tf.math.is_finite(scale), scale, 1.0)  # a norm that is not finite would spread over all variables
-            return goes_on, batch, [gradient * scale for gradient in self.devices.one(gradients)]
+            goes_on, finite, gradients, scale = self._one_step(self.devices.deal(batch))
+            return goes_on, finite, batch, [gradient * scale for gradient in self.devices.one(gradients)]
+
+    def forward(self, batch) -> tf.Tensor:
+        """The unreduced loss of a batch, uncompiled and changing nothing, so that each layer can be looked at: every tower has all of it."""
+
+        def whole(batch):
+            self._seed_dropout(0)
+            return self.task.loss(batch["targets"], self.task.call(self.model, batch, training=True))
+
+        before = [tf.identity(variable) for variable in self._statistics]
+        with self.devices.strategy.scope():
+            (loss,) = self.devices.one([self.devices.strategy.run(whole, args=(cast_floats(batch, self.float_type),))])
+        for variable, value in zip(self._statistics, before, strict=True):
+            variable.assign(value)
+        return loss
 
     def _first_of(self, iterator):
         """The first batch of a call, which nothing computes beside: all of the time is waiting."""
@@ -110,13 +125,14 @@ class TrainStep:
         """The means since the last reading, and the learning rate of the last step; starts them again."""
         with self.devices.strategy.scope():
             readings = self.metrics.results() | {"learning_rate": self.schedule(self.step - 1)}
+            readings |= {name: tf.cast(self.state[name], tf.float32) for name in ("skipped", "loss_scale") if name in self.state}
             self.metrics.reset()
             return readings
 
     # ------------------------------------------------------------------------------------------------------- one step
 
     def _one_step(self, batch):
-        """(whether to go on, gradient sums on each tower, what they are multiplied with) of a batch that is dealt to the towers."""
+        """(whether to go on, whether it was finite, gradient sums on each tower, their factor) of a batch that is dealt to the towers."""
         before = [tf.identity(variable) for variable in self._statistics]
         sums = self.devices.sum(self._sums_over_parts(batch))
         number = len(self.model.trainable_variables)
@@ -125,7 +141,7 @@ class TrainStep:
         norm = tf.linalg.global_norm(self.devices.one(gradients))
         scale = 1.0 / tf.maximum(weight, 1e-12)
         if self.clip_norm is not None:
-            scale = tf.minimum(scale, self.clip_norm / norm)
+            scale = tf.where(tf.math.is_finite(norm), tf.minimum(scale, self.clip_norm / norm), scale)
         finite = tf.math.is_finite(norm) & tf.math.is_finite(total)
         if finite:
             self._update(gradients, scale)
@@ -133,7 +149,7 @@ class TrainStep:
         else:
             for variable, value in zip(self._statistics, before, strict=True):
                 variable.assign(value)
-        return self._goes_on(finite), gradients, scale
+        return self._goes_on(finite), finite, gradients, scale
 
     def _sums_over_parts(self, batch) -> list:
         """Each tower's sums over its share of the batch, taken in `train.accumulate` parts, one after the other."""
@@ -223,6 +239,11 @@ class TrainStep:
             self.optimizer.iterations.assign_add(tf.cast(goes_on & ~finite, self.optimizer.iterations.dtype))
         return goes_on
 
+    def skip_to(self, step: int) -> None:
+        """Counts up to `step` without computing."""
+        self.optimizer.iterations.assign(step)
+        self.step.assign(step)
+
     # ------------------------------------------------------------------------------------------------------- averages
 
     def begin_averages(self) -> None:
@@ -241,6 +262,19 @@ class TrainStep:
         finally:
             for (_, variable), value in zip(self.averages.values(), kept, strict=True):
                 variable.assign(value)
+
+
+def build_train_step(config: TrainConfig, examples: int, devices: Devices) -> TrainStep:
+    """The step of a resolved configuration (with its spec), for a training set of so many examples."""
+    clock = Clock(config.train.batch_size, examples)
+    model = build_model(config.model, config.spec, config.train.seed, config.train.precision, devices.strategy)
+    task = build_task(config.task, config.spec)
+    freeze(model, config.freeze)
+    schedule = build_schedule(config.optimizer, clock, clock.total_steps(config.train))
+    with devices.strategy.scope():
+        optimizer = build_optimizer(config.optimizer, schedule, model)
+    multipliers = build_multipliers(config.optimizer, model)
+    return TrainStep(model, task, optimizer, schedule, config.train, config.optimizer.clip_norm, multipliers, devices)
 
 
 def _is_compiled(model: keras.Model, jit: str) -> bool:

@@ -1,31 +1,43 @@
 """Training: what a run is made of, how it goes on, and the loop.
 
 python trainer.py --config configs/lenet.yaml [--run_dir DIR] [--print_config] [--debug fdr|overfit|profile] [key=value ...]
+python trainer.py --verify RUN                              every checkpoint of a run, byte by byte
+python trainer.py --replay RUN/blowup/STEP [key=value ...]  a step that was not finite, once more
 """
 
 import contextlib
+import json
 import signal
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import checkpoint
 import program
 import train_config
 from cluster import check_cluster, read_cluster
-from program import CheckpointError, ConfigError, NumericsError, Stopped, StopSignals
+from program import CheckpointError, ConfigError, NumericsError, ResourceError, Stopped, StopSignals
 
 COMMAND = program.Command("trainer", "python trainer.py --config FILE [--run_dir DIR] [key=value ...]")
 COMMAND.string("config", None, "The run's YAML file; see configs/.")
 COMMAND.string("run_dir", None, "Where the run lives; runs/<config name> if absent.")
 COMMAND.boolean("print_config", False, "Print every field, its value and where the value came from.")
 COMMAND.boolean("allow_changed_data", False, "Go on although the training data are not those with which the run began.")
+COMMAND.string("verify", None, "Check every checkpoint of this run directory.")
+COMMAND.string("replay", None, "Repeat the step that was not finite: RUN/blowup/step-...; ends with 5 if it is so again.")
 COMMAND.choice("debug", None, ["fdr", "overfit", "profile"], "One batch of everything; learn one batch; where the time goes.")
 
 
 def prepare(command: program.Command):
     if command.flags.help:
         return command.help_text(train_config.fields_help())
+    if command.verify is not None:
+        return json.dumps(checkpoint.verify_all(checkpoint.run_of(command.verify)))
+    if command.replay is not None:
+        kept = Path(command.replay)
+        run_dir = checkpoint.run_of(kept.parent.parent)
+        return train_config.load_config(run_dir / "config.yaml", command.overrides), kept
     if command.config is None:
         raise ConfigError("command line: --config: missing; expected a file such as configs/lenet.yaml")
     overrides = train_config.DEBUG.get(command.debug, []) + command.overrides
@@ -43,27 +55,24 @@ def prepare(command: program.Command):
 if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers at once
     CONFIG, RUN_DIR = program.start(COMMAND, prepare)
 
-import json
 import shlex
 import sys
 import tempfile
 import time
 
-import numpy as np
 import tensorflow as tf
 
-import checkpoint
+import blackbox
 import distribution
 import input_ops
 from distribution import Devices, open_devices
 from eval import Evaluator, read_model
-from model import build_model, build_task, initialise
-from optimizer import build_multipliers, build_optimizer, build_schedule
+from model import initialise
 from preprocess_data import measured
-from summary import MetricsLog, Screen, Stopwatch, TensorBoard, environment
+from summary import MetricsLog, Screen, Stopwatch, TensorBoard, environment, other_environment
 from train_config import Clock, TrainConfig
-from train_step import TrainStep
-from weights import freeze, load_weights, read_variables, write_variables
+from train_step import TrainStep, build_train_step
+from weights import load_weights, read_variables, size_of, write_variables
 
 SECONDS_PER_CALL = 0.5  # of compiled steps between two looks at signals and the screen
 
@@ -81,7 +90,7 @@ class Run:
     total_steps: int
     train_step: TrainStep
     evaluator: Evaluator
-    batches_from: Callable[[int], tf.data.Dataset]  # step -> this process's part of the training batches from there on, endless
+    batches_from: Callable[..., tf.data.Dataset]  # step -> this process's part of the training batches from there on, endless
     valid_mix: input_ops.Mix
     valid: list[tuple[str, tf.data.Dataset, int]]  # of each set: batches that hold every example once, and their number
     valid_from: Callable[[int], tf.data.Dataset]  # batch -> shuffled validation batches from there on, endless
@@ -94,7 +103,7 @@ def build_run(config: TrainConfig, debug: str | None = None, devices: Devices | 
         raise ConfigError(problem)
     mix = input_ops.open_mix(data, "train", training=True)
 
-    def batches_from(step: int):
+    def batches_from(step: int, part: tuple[int, int] = part):
         order = input_ops.order_of(data)
         batches = input_ops.train_batches(mix, train.batch_size, train.seed, step, batch_ops=data.batch_ops, part=part, **order)
         return batches.take(1).cache().repeat() if debug == "overfit" else batches
@@ -114,20 +123,13 @@ def build_run(config: TrainConfig, debug: str | None = None, devices: Devices | 
             return input_ops.train_batches(valid_mix, size, train.seed + 1, batch, part=part)
 
     clock = Clock(train.batch_size, len(mix))
-    total_steps = clock.total_steps(train)
-    model, task = build_model(config.model, spec, train.seed, train.precision, devices.strategy), build_task(config.task, spec)
-    freeze(model, config.freeze)
-    schedule = build_schedule(config.optimizer, clock, total_steps)
-    with devices.strategy.scope():
-        optimizer = build_optimizer(config.optimizer, schedule, model)
-    multipliers = build_multipliers(config.optimizer, model)
-    train_step = TrainStep(model, task, optimizer, schedule, train, config.optimizer.clip_norm, multipliers, devices)
-    evaluator = Evaluator(model, task, len(valid) > 1, devices)
+    train_step = build_train_step(config, len(mix), devices)
+    evaluator = Evaluator(train_step.model, train_step.task, len(valid) > 1, devices)
     numbers = [name for name, value in evaluator.sums.results().items() if value.shape.rank == 0]  # no confusion matrix
     for section in (config.checkpoint.best, config.early_stopping):
         if section and section.metric not in numbers:
             raise ConfigError(f"metric: unknown name {section.metric!r}; expected one of {', '.join(numbers)}")
-    return Run(config, devices, mix, clock, total_steps, train_step, evaluator, batches_from, valid_mix, valid, valid_from)
+    return Run(config, devices, mix, clock, clock.total_steps(train), train_step, evaluator, batches_from, valid_mix, valid, valid_from)
 
 
 @dataclass
@@ -138,6 +140,7 @@ class Progress:
     early_best: float | None = None
     stale: int = 0  # full validations since early_best
     finished: bool = False
+    rollbacks: int = 0
     valid: dict[str, float] = field(default_factory=dict)  # the last full validation
 
     def update(self, config: TrainConfig, step: int, metrics: dict[str, float]) -> bool:
@@ -172,7 +175,7 @@ def train_and_evaluate(
     """
     watch, begin = Stopwatch(), time.perf_counter()
     devices = open_devices(config.distribute)  # before anything else of TensorFlow
-    with checkpoint.lock(run_dir) if devices.is_chief else contextlib.nullcontext(), naming_lost_processes(devices):
+    with checkpoint.lock(run_dir) if devices.is_chief else contextlib.nullcontext(), naming_failures(config, devices):
         with watch("start-up"):
             run = build_run(config, debug, devices)
             progress = resume(run, run_dir, allow_changed_data)
@@ -191,10 +194,17 @@ def train_and_evaluate(
 
 
 @contextmanager
-def naming_lost_processes(devices: Devices):
-    """What TensorFlow raises where another process of the run has gone becomes an exit with 75: start all of them again."""
+def naming_failures(config: TrainConfig, devices: Devices):
+    """What TensorFlow raises where memory ends, or where another process of the run has gone: exit with 75, start all of them again."""
     try:
         yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        parts = config.train.batch_size // (devices.towers * config.train.accumulate)
+        reason = (str(error).splitlines() or ["no more for Python"])[0][:200]
+        cure = "try a smaller train.batch_size or a larger train.accumulate"
+        raise ResourceError(
+            f"out of memory, with {parts} examples at a time on each of {devices.towers} towers; {cure} ({reason})"
+        ) from error
     except distribution.GONE as error:
         if devices.workers == 1 and devices.coordinator is None:
             raise
@@ -211,11 +221,29 @@ def resume(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
     progress = restore_or_begin(run, run_dir, allow_changed_data) if devices.is_chief else Progress()
     if devices.workers > 1:
         progress = Progress(**json.loads(devices.texts(json.dumps(asdict(progress)))[0]))
-        variables = [variable for name, variable in run.train_step.variables().items()]
-        values = devices.from_chief([variable.numpy() for variable in variables])
+    take_from_chief(run)
+    lower_rate(run, progress)
+    return progress
+
+
+def take_from_chief(run: Run) -> None:
+    """Gives every worker the variables of the first."""
+    if run.devices.workers > 1:
+        variables = list(run.train_step.variables().values())
+        values = run.devices.from_chief([variable.numpy() for variable in variables])
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-    return progress
+
+
+def lower_rate(run: Run, progress: Progress) -> None:
+    if progress.rollbacks:
+        run.train_step.rate_factor.assign(run.config.train.non_finite.factor**progress.rollbacks)
+
+
+def restore(run: Run, path: Path) -> None:
+    """Gives every variable of the step its value from a checkpoint."""
+    variables = run.train_step.variables()
+    checkpoint.restore(path, variables, read_variables, groups=tuple({name.split("/")[0] for name in variables}))
 
 
 def check_same(run: Run) -> None:
@@ -240,7 +268,7 @@ def restore_or_begin(run: Run, run_dir: Path, allow_changed_data: bool) -> Progr
             )
         if changed := train_config.computed_otherwise(before, run.config):
             program.warn(f"{run_dir}: computed otherwise than before: {'; '.join(changed)}: from here on equal but for rounding, dropout")
-    elif {path.name for path in run_dir.iterdir()} - {"lock", "config.yaml.part"}:
+    elif {path.name for path in run_dir.iterdir()} - {"lock", "config.yaml.part", "environment.json.part"}:
         raise CheckpointError(f"{run_dir}: expected an empty directory or a run with a config.yaml; choose another --run_dir")
     checkpoint.clean_up(directory)
     newest = checkpoint.newest(directory, quarantine=True)
@@ -252,8 +280,7 @@ def restore_or_begin(run: Run, run_dir: Path, allow_changed_data: bool) -> Progr
             if not allow_changed_data:
                 raise CheckpointError(f"{message}; expected the same, --allow_changed_data, or another --run_dir")
             program.warn(f"warning: {message}: from here on this is not the run that it would have been")
-        variables = run.train_step.variables()
-        checkpoint.restore(newest, variables, read_variables, groups=tuple({name.split("/")[0] for name in variables}))
+        restore(run, newest)
         progress = Progress(**state["progress"])
     else:  # weights from files at the beginning only: afterwards the run has a checkpoint of its own
         initialise(run.train_step.model, run.config.model, run.config.spec)
@@ -262,8 +289,20 @@ def restore_or_begin(run: Run, run_dir: Path, allow_changed_data: bool) -> Progr
         run.train_step.begin_averages()
     if not progress.finished:
         train_config.save_config(run.config, config_file)
-        (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
+        write_environment(run, run_dir / "environment.json", going_on=newest is not None)
     return progress
+
+
+def write_environment(run: Run, file: Path, going_on: bool) -> None:
+    """Keeps where and with what this run is computed; says so if that is not as it was."""
+    now = environment(run.mix.fingerprint)
+    try:
+        before = json.loads(file.read_text())
+    except (OSError, ValueError):  # none yet, or somebody else's
+        before = now
+    if going_on and (changed := other_environment(before, now)):
+        program.warn(f"{file}: another environment than before: {'; '.join(changed)}: from here on equal only up to rounding")
+    program.write_whole(file, json.dumps(now, indent=1))
 
 
 def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signals, screen: Screen, watch: Stopwatch) -> int:
@@ -275,6 +314,7 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
     images_every = summary.images.every if summary.tensorboard and summary.images else None
     histograms_every = summary.histograms.every if summary.tensorboard and summary.histograms else None
     variables, checkpoints = train_step.variables(), run_dir / "checkpoints"
+    size = size_of(variables.values())
     metrics_log = MetricsLog(run_dir / "metrics.jsonl", step) if writes else None
     tensorboard = TensorBoard(run_dir / "tensorboard", step, summary.tensorboard and writes)
 
@@ -286,6 +326,15 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
             scalars = {name: value for name, value in readings.items() if isinstance(value, float)}  # not a confusion matrix
             tensorboard.scalars(step, split, scalars)
             screen.readings(step, split, scalars)
+
+    def save() -> None:
+        with watch("saving"):
+            metrics_log.flush()
+            tensorboard.flush()
+            state = {"step": step, "data": run.mix.fingerprint, "progress": asdict(progress)}
+            checkpoint.commit(checkpoints, step, lambda path: write_variables(path, variables), state, size)
+            last = list(checkpoint.steps_in(checkpoints))[-config.checkpoint.keep :]
+            checkpoint.keep_only(checkpoints, {*last, *(at for _, at in progress.best)})
 
     if step:
         screen.line(f"{run_dir}: going on from step {step} of {total}")
@@ -299,6 +348,8 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
         screen.line(f"data: {line}")
     with watch("validating"):  # a broken evaluation costs seconds here, not an epoch
         evaluate.whole([(name, valid, min(2, number)) for name, valid, number in run.valid], run.valid_mix)
+    if writes and not step and config.train.non_finite.name == "rollback":
+        save()  # the first place to go back to
     batches = iter(run.batches_from(step))
     if stepwise:
         valid_batches = iter(run.valid_from(clock.times_due(step, stepwise_every) * stepwise.batches))
@@ -313,14 +364,15 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
         call_begin = time.perf_counter()
         with watch("training"), input_ops.naming_examples(run.mix, lambda step=step, ahead=num_steps: upcoming(run, step, ahead)):
             if inspect_at == step + 1:
-                goes_on, batch, gradients = train_step.inspect(batches)
+                goes_on, _, batch, gradients = train_step.inspect(batches)
             elif devices.coordinator:
                 goes_on = train_step.run_on_workers(batches, num_steps)
             else:
                 goes_on = train_step.run(batches, tf.constant(num_steps))
             goes_on = bool(goes_on)  # waits for the call to end
-        if not goes_on:
-            raise blown_up(run)
+        if rolled_back := not goes_on:
+            num_steps = roll_back(run, run_dir, progress) - step  # raises NumericsError where that is not asked for
+            batches = iter(run.batches_from(step + num_steps))
         step, calls = step + num_steps, calls + 1
         progress.finished, is_best = step == total, False
         call_seconds = (time.perf_counter() - call_begin) / num_steps
@@ -328,15 +380,15 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
         seconds_per_step += (call_seconds - seconds_per_step) * (0.3 if calls > 2 else 1.0)  # smooth, without the compilation
         screen.progress(step, clock.batch_size / seconds_per_step, (total - step) * seconds_per_step)
 
-        if clock.is_due(step, histograms_every):
+        if clock.is_due(step, histograms_every) and not rolled_back:
             with watch("logging"):
                 weights = {f"weights/{v.path}": v for v in train_step.model.trainable_variables}
                 named = zip(train_step.model.trainable_variables, gradients, strict=True)
                 tensorboard.histograms(step, weights | {f"gradients/{v.path}": gradient for v, gradient in named})
-        if clock.is_due(step, images_every):
+        if clock.is_due(step, images_every) and not rolled_back:
             with watch("logging"):
                 tensorboard.images(step, batch["inputs"], summary.images.count)
-        if clock.is_due(step, log_every) or progress.finished:
+        if (clock.is_due(step, log_every) or progress.finished) and not rolled_back:
             with watch("logging"):
                 readings = {name: float(value) for name, value in train_step.read_metrics().items()}
             log("train", readings | {"examples_per_second": clock.batch_size / seconds_per_step})
@@ -352,14 +404,8 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
             is_best = progress.update(config, step, metrics)
             if on_eval:
                 progress.finished |= devices.agree(1 if on_eval(step, metrics) else None, 0.0)[0] is not None
-        if writes and (clock.is_due(step, config.checkpoint.every) or is_best or progress.finished or stop):
-            with watch("saving"):
-                metrics_log.flush()
-                tensorboard.flush()
-                state = {"step": step, "data": run.mix.fingerprint, "progress": asdict(progress)}
-                checkpoint.commit(checkpoints, step, lambda path: write_variables(path, variables), state)
-                last = list(checkpoint.steps_in(checkpoints))[-config.checkpoint.keep :]
-                checkpoint.keep_only(checkpoints, {*last, *(at for _, at in progress.best)})
+        if writes and (clock.is_due(step, config.checkpoint.every) or is_best or rolled_back or progress.finished or stop):
+            save()
         if stop and not progress.finished:
             name = signal.Signals(stop).name
             raise Stopped(f"{name}: saved {run_dir} at step {step} of {total}; run the same command again to go on: {shlex.join(sys.argv)}")
@@ -384,19 +430,55 @@ def upcoming(run: Run, step: int, num_steps: int):
         yield from ids.numpy()
 
 
-def blown_up(run: Run) -> NumericsError:
-    """Repeats the step that was not finite (it changed nothing) to say which variable and which examples."""
-    step = int(tf.convert_to_tensor(run.train_step.step))
-    _, batch, gradients = run.train_step.inspect(iter(run.batches_from(step)))
-    named = zip(run.train_step.model.trainable_variables, gradients, strict=True)
-    bad = next((v.path for v, gradient in named if not np.isfinite(gradient).all()), "the loss or the gradient's norm")
-    ids = ", ".join(map(str, batch["id"].numpy()[:8]))
-    skipped = run.train_step.state.get("skipped")
-    before = f"; {int(tf.convert_to_tensor(skipped))} steps were left out before" if skipped is not None else ""
-    first = f"{run.mix.name}: the first is {run.mix.locate(int(batch['id'][0]))}"
+def roll_back(run: Run, run_dir: Path, progress: Progress) -> int:
+    """After a step that was not finite: goes back to the last checkpoint, and on to the step after that one.
+
+    Returns that step. Raises NumericsError where train.non_finite does not ask for it (any more). All processes alike.
+    """
+    failure, step = blown_up(run, run_dir, progress), int(tf.convert_to_tensor(run.train_step.step)) + 1
+    policy = run.config.train.non_finite
+    if policy.name != "rollback" or progress.rollbacks == policy.at_most:
+        raise failure
+    if run.devices.is_chief:
+        path = checkpoint.newest(run_dir / "checkpoints", quarantine=True)
+        program.warn(f"warning: {failure}")
+        restore(run, path)
+    take_from_chief(run)
+    back = int(tf.convert_to_tensor(run.train_step.step))
+    progress.rollbacks += 1
+    lower_rate(run, progress)
+    run.train_step.skip_to(step)
+    if run.devices.is_chief:
+        rate = f"the learning rate times {policy.factor**progress.rollbacks:g}"
+        program.warn(f"warning: rollback {progress.rollbacks} of {policy.at_most}: weights of step {back}, on from step {step}, {rate}")
+    return step
+
+
+def blown_up(run: Run, run_dir: Path, progress: Progress) -> NumericsError:
+    """Repeats the step that was not finite (it changed nothing), and keeps it: which examples, which layer or variable."""
+    train_step, step = run.train_step, int(tf.convert_to_tensor(run.train_step.step))
+    _, _, _, gradients = train_step.inspect(iter(run.batches_from(step)))
+    batch = next(iter(run.batches_from(step, part=(0, 1))))
+    finding = blackbox.find(train_step, batch, gradients)
+    ids = batch["id"].numpy().tolist()
+    names = {"examples": len(run.mix), "data": run.mix.name, "places": [run.mix.locate(number) for number in ids]}
+    more = names | {"rate_factor": float(train_step.rate_factor.numpy()), "learning_rate": float(train_step.schedule(step))}
+    kept = ""
+    if run.devices.is_chief:
+        try:
+            kept = blackbox.record(run_dir, step + 1, train_step, batch, gradients, finding, more)
+            kept = f"; kept: python trainer.py --replay {kept}"
+        except (OSError, ResourceError) as error:  # the numbers are what went wrong
+            program.warn(f"warning: the step could not be kept: {error}")
+    before = ""
+    if skipped := int(tf.convert_to_tensor(train_step.state.get("skipped", 0))):
+        before = f"; {skipped} steps were left out before"
+    elif progress.rollbacks:
+        before = f"; after {progress.rollbacks} rollbacks"
     return NumericsError(
-        f"step {step + 1}: loss or gradient is NaN or infinite, first in {bad}; examples {ids}, ... of {first}; "
-        f"expected finite numbers: check the data, or try a lower optimizer.learning_rate or an optimizer.clip_norm{before}"
+        f"step {step + 1}: loss or gradient is NaN or infinite, first in {finding}; "
+        f"examples {', '.join(map(str, ids[:8]))}{', ...' if len(ids) > 8 else ''} of {run.mix.name}: the first is {names['places'][0]}; "
+        f"expected finite numbers: check the data, or try a lower optimizer.learning_rate or an optimizer.clip_norm{before}{kept}"
     )
 
 
@@ -454,7 +536,7 @@ def debug_profile(config: TrainConfig, run_dir: Path) -> dict:
     return {"run_dir": str(run_dir), "ms_per_step": times}
 
 
-def main(config: TrainConfig, run_dir: Path, debug: str | None, allow_changed_data: bool) -> dict:
+def main(config: TrainConfig, run_dir: Path, debug: str | None = None, allow_changed_data: bool = False) -> dict:
     cluster = read_cluster()
     if cluster and cluster.has_servers and cluster.job != "chief" and config.distribute.strategy not in ("one", "towers"):
         return distribution.serve(cluster, config.distribute.wait)
@@ -468,4 +550,6 @@ def main(config: TrainConfig, run_dir: Path, debug: str | None, allow_changed_da
 
 
 if __name__ == "__main__":
+    if COMMAND.replay:
+        program.run(COMMAND, lambda: blackbox.replay(RUN_DIR, CONFIG))
     program.run(COMMAND, lambda: main(CONFIG, RUN_DIR, COMMAND.debug, COMMAND.allow_changed_data))

@@ -5,6 +5,8 @@ A .weights.h5 is what Keras' model.save_weights(file) writes. It numbers the var
 """
 
 import difflib
+import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import checkpoint
 from program import CheckpointError, ConfigError, warn
 from train_config import InitFrom
 
@@ -37,7 +40,18 @@ def write_variables(directory: Path, variables: dict[str, keras.Variable]) -> No
     """Writes `variables.index` and `variables.data-*`, readable by tf.train.load_checkpoint."""
     names = sorted(variables)
     tensors = [tf.convert_to_tensor(variables[name]) for name in names]
-    tf.raw_ops.SaveV2(prefix=str(directory / "variables"), tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
+    try:
+        tf.raw_ops.SaveV2(prefix=str(directory / "variables"), tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
+    except tf.errors.OpError as error:  # a full disk is to TensorFlow what a full GPU is: ResourceExhaustedError
+        number = next((number for number in checkpoint.DISK if os.strerror(number) in str(error)), None)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(directory)) from error
+
+
+def size_of(variables: Iterable[keras.Variable]) -> int:
+    """Bytes of their values."""
+    return sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables)
 
 
 def read_variables(directory: Path) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ def write(path):
 
 
 def commit(directory, *steps):
-    return [checkpoint.commit(directory, step, write, {"step": step}) for step in steps]
+    return [checkpoint.commit(directory, step, write, {"step": step}, size=len(WEIGHTS)) for step in steps]
 
 
 def names(directory) -> list[str]:
@@ -114,10 +114,10 @@ def test_a_save_that_fails_leaves_what_was(tmp_path, raised, expected, words):
         raise raised
 
     with pytest.raises(expected) as caught:
-        checkpoint.commit(tmp_path, 20, fail, {})
+        checkpoint.commit(tmp_path, 20, fail, {}, size=20_480)
     assert words in str(caught.value)
     if expected is ResourceError:
-        assert "10,240 bytes written" in str(caught.value)
+        assert "about 20,480 bytes needed" in str(caught.value) and f"{shutil.disk_usage(tmp_path).free // 1000**3:,}," in str(caught.value)
         assert "room on the disk" in str(caught.value)
     assert names(tmp_path) == [older.name]
     assert checkpoint.newest(tmp_path) == older
@@ -324,7 +324,7 @@ def write(path):
     (path / "weights.bin").write_bytes(b"half")
     print("ready", flush=True)
     sys.stdin.readline()
-checkpoint.commit(pathlib.Path(sys.argv[1]), 20, write, {})
+checkpoint.commit(pathlib.Path(sys.argv[1]), 20, write, {}, 0)
 """
 
 

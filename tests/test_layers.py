@@ -13,8 +13,9 @@ LEVELS = {
     2: ["image_ops", "sequence_ops", "preprocess_data", "models", "metrics"],
     3: ["input_ops", "model", "optimizer", "weights"],
     4: ["eval", "train_step"],
-    5: ["trainer"],
-    6: ["launch"],
+    5: ["blackbox"],
+    6: ["trainer"],
+    7: ["launch"],
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
 DATA_SIDE, MODEL_SIDE = (
