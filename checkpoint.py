@@ -142,23 +142,25 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
     Damaged newer ones are named in a warning with the steps lost and, with `quarantine`, renamed `*.bad`. Where all are
     damaged, CheckpointError: never a silent start from scratch.
     """
-    steps = steps_in(directory)
-    damage = []
-    for step in sorted(steps, reverse=True):
-        path = steps[step]
-        try:
-            verify(path)
-        except CheckpointError as error:
-            if not path.exists():  # removed by a trainer while we looked: not damage
+    removed = True
+    while removed:  # by a trainer, while we looked: there is a newer one by now
+        steps, damage, removed = steps_in(directory), [], False
+        for step in sorted(steps, reverse=True):
+            path = steps[step]
+            try:
+                verify(path)
+            except CheckpointError as error:
+                if not path.exists():
+                    removed = True
+                    continue
+                if quarantine:
+                    shutil.rmtree(path.with_name(path.name + ".bad"), ignore_errors=True)
+                    os.rename(path, path.with_name(path.name + ".bad"))
+                damage.append((step, error))
                 continue
-            if quarantine:
-                shutil.rmtree(path.with_name(path.name + ".bad"), ignore_errors=True)
-                os.rename(path, path.with_name(path.name + ".bad"))
-            damage.append((step, error))
-            continue
-        for bad, error in damage:
-            warn(f"warning: {error}; going on from step {step}, {bad - step} steps before")
-        return path
+            for bad, error in damage:
+                warn(f"warning: {error}; going on from step {step}, {bad - step} steps before")
+            return path
     if damage or list(directory.glob("step-*.bad")):
         reason = f"; the newest: {damage[0][1]}" if damage else ""
         raise CheckpointError(f"{directory}: every checkpoint is damaged{reason}; move them away to start again")

@@ -46,7 +46,6 @@ from metrics import Sums
 from model import Task, build_model, build_task, cast_floats
 from weights import named_variables, read_variables, with_averages
 
-
 _SECONDS_PER_CALL = 0.5
 
 

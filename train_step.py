@@ -99,7 +99,7 @@ class TrainStep:
             return goes_on, finite, batch, [gradient * scale for gradient in self.devices.one(gradients)]
 
     def forward(self, batch) -> tf.Tensor:
-        """The unreduced loss of a batch, uncompiled and changing nothing, so that each layer can be looked at: every tower has all of it."""
+        """The unreduced loss of a batch, uncompiled and changing nothing, so that each layer can be looked at; each tower has all of it."""
 
         def whole(batch):
             self._seed_dropout(0)

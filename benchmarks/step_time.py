@@ -1,4 +1,4 @@
-"""Steady time of one training step of LeNet-5: ours, in the real loop, against the bare step and Keras `fit`.
+"""Steady time of one training step of LeNet-5: ours, in the real loop, against the bare step and Keras `fit`; and of saving.
 
     python benchmarks/step_time.py [rounds]        about 6 minutes
 
@@ -39,7 +39,7 @@ class QuietScreen(Screen):
 
 
 def ours(batch_size: int, directory: str, *overrides: str):
-    """The trainer's own loop with its pipeline, metrics, metrics.jsonl, TensorBoard and screen: training + input + logging."""
+    """The trainer's own loop with its pipeline, metrics, metrics.jsonl, TensorBoard and screen: training + input + logging (+ saving)."""
     off = [f"{key}=null" for key in ("validate.every", "validate.stepwise", "checkpoint.every", "checkpoint.best")]
     off += ["summary.images=null", "summary.histograms=null"]
     config = load_config(ROOT / "configs/lenet.yaml", [f"train.batch_size={batch_size}", *off, *overrides])
@@ -52,7 +52,8 @@ def ours(batch_size: int, directory: str, *overrides: str):
         watch = Stopwatch()
         with StopSignals() as signals, QuietScreen(run.total_steps, begin) as screen:
             trainer.loop(run, run_dir, trainer.Progress(), begin, None, signals, screen, watch)
-        return sum(watch.seconds[name] for name in ("training", "waiting for input", "logging")) / STEPS[batch_size]
+        parts = ("training", "waiting for input", "logging", *(["saving"] if config.checkpoint.every else []))
+        return sum(watch.seconds[name] for name in parts) / STEPS[batch_size]
 
     return run, measure
 
@@ -109,14 +110,17 @@ def keras_fit(run, batch_size: int, steps_per_execution: int):
 
 def main(rounds: int) -> None:
     print(f"LeNet-5, Adam, clipping, dropout; medians of {rounds} rounds; {os.cpu_count()} CPUs")
-    print(f"{'ms per step':<44} {'median':>8} {'min':>8} {'max':>8} {'x limit':>8}")
+    print(f"{'ms per step':<54} {'median':>8} {'min':>8} {'max':>8} {'x limit':>8}")
     for batch_size in (128, 32):
-        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+        # Beside the project and not in /tmp, which may be memory: a checkpoint is flushed to the disk.
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two, tempfile.TemporaryDirectory(dir=ROOT) as three:
             run, measure_ours = ours(batch_size, one)
             _, measure_plain = ours(batch_size, two, "data.train_ops=[]")
+            _, measure_saving = ours(batch_size, three, "checkpoint.every=100")
             rows = {
                 "limit: bare step, constant batch": limit(run, STEPS[batch_size]),
                 "ours: configs/lenet.yaml, random shifts": measure_ours,
+                "ours: the same, a checkpoint each 100 steps": measure_saving,
                 "ours: without the shifts": measure_plain,
                 "Keras fit: without shifts": keras_fit(run, batch_size, 1),
                 "Keras fit, steps_per_execution=50": keras_fit(run, batch_size, CALL),
@@ -128,10 +132,13 @@ def main(rounds: int) -> None:
                     if number:  # the first round compiles
                         times[name].append(seconds * 1e3)
             base = times["limit: bare step, constant batch"]
+            pairs = zip(times["ours: the same, a checkpoint each 100 steps"], times["ours: configs/lenet.yaml, random shifts"], strict=True)
+            cost = statistics.median(saving / without for saving, without in pairs) - 1
             for name, values in times.items():
                 ratio = statistics.median(value / limit_ for value, limit_ in zip(values, base, strict=True))
                 middle = statistics.median(values)
-                print(f"batch {batch_size:<4} {name:<39} {middle:8.2f} {min(values):8.2f} {max(values):8.2f} {ratio:8.2f}", flush=True)
+                print(f"batch {batch_size:<4} {name:<43} {middle:8.2f} {min(values):8.2f} {max(values):8.2f} {ratio:8.2f}", flush=True)
+            print(f"batch {batch_size:<4} a checkpoint each 100 steps costs {cost:.1%}", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -82,7 +83,17 @@ def test_damage_is_found_and_the_file_named(tmp_path, damage, file):
 
 @pytest.mark.parametrize(
     "content",
-    [None, b"", b'{"step": 1, "fi', b"[]", b"null", b"\xff\xfe", b'{"files": {"state.json": 14}}', b'{"files": {"state.json": {}}}'],
+    [
+        b'{"files": {"../step-0000000001/state.json": {"bytes": 14, "sha256": ""}}}',
+        None,
+        b"",
+        b'{"step": 1, "fi',
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b'{"files": {"state.json": 14}}',
+        b'{"files": {"state.json": {}}}',
+    ],
 )
 def test_a_manifest_that_is_none_is_named(tmp_path, content):
     (path,) = commit(tmp_path, 1)
@@ -123,19 +134,35 @@ def test_a_save_that_fails_leaves_what_was(tmp_path, raised, expected, words):
     assert checkpoint.newest(tmp_path) == older
 
 
-@pytest.mark.parametrize("call", range(4))
-def test_a_disk_that_fails_in_any_flush_before_the_rename(tmp_path, monkeypatch, call):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO], ids=errno.errorcode.get)
+@pytest.mark.parametrize(("function", "call"), [("mkdir", 1), *(("fsync", call) for call in range(5)), ("rename", 0)])
+def test_a_disk_that_fails_at_any_place(tmp_path, monkeypatch, function, call, number):
     (older,) = commit(tmp_path, 10)
-    calls = iter(range(100))
+    calls, real = iter(range(100)), getattr(os, function)
 
-    def fsync(_):
+    def failing(*words, **more):
         if next(calls) == call:
-            raise OSError(errno.EIO, "I/O")
+            raise OSError(number, os.strerror(number))
+        return real(*words, **more)
 
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(ResourceError, match="step-0000000020: disk error"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ResourceError, match=r"step-0000000020: (disk full|disk quota|file size|disk error)"),
+    ):
+        patch.setattr(os, function, failing)
         commit(tmp_path, 20)
-    assert names(tmp_path) == [older.name]
+    renamed = (function, call) == ("fsync", 4)  # of the directory: only a loss of power can take the new one away
+    assert names(tmp_path) == [older.name] + ["step-0000000020"] * renamed
+    for path in checkpoint.steps_in(tmp_path).values():
+        checkpoint.verify(path)
+    commit(tmp_path, 30)
+
+
+def test_a_deleted_run_directory_is_not_made_anew(tmp_path):
+    commit(tmp_path / "checkpoints", 10)
+    with pytest.raises(ResourceError, match=r"run: expected the run.s directory, which somebody has deleted"):
+        commit(tmp_path / "run/checkpoints", 20)
+    assert names(tmp_path) == ["checkpoints"]
 
 
 # ---------------------------------------------------------------------------------------------------------------- newest
@@ -167,6 +194,33 @@ def test_all_damaged_is_an_error_also_the_second_time(tmp_path):
         checkpoint.newest(tmp_path, quarantine=True)
     with pytest.raises(CheckpointError, match="every checkpoint is damaged"):  # never a silent start from scratch
         checkpoint.newest(tmp_path, quarantine=True)
+
+
+def test_a_link_is_no_file_of_a_checkpoint(tmp_path):
+    (path,) = commit(tmp_path, 1)
+    (tmp_path / "elsewhere").write_bytes(WEIGHTS)
+    (path / "weights.bin").unlink()
+    (path / "weights.bin").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match=r"MANIFEST.json: weights.bin: expected a file of this directory"):
+        checkpoint.verify(path)
+
+
+def test_all_of_a_run_are_verified_and_every_damaged_one_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"expected a run directory with a config.yaml, .*; found: nothing"):
+        checkpoint.run_of(tmp_path)
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(CheckpointError, match="no checkpoint yet"):
+        checkpoint.verify_all(checkpoint.run_of(str(tmp_path)))
+    paths = commit(tmp_path / "checkpoints", 10, 20, 30, 40)
+    assert checkpoint.verify_all(tmp_path) == {"run_dir": str(tmp_path), "verified": [10, 20, 30, 40]}
+    truncate(paths[0] / "weights.bin")
+    (paths[2] / "state.json").unlink()
+    os.rename(paths[3], f"{paths[3]}.bad")
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.verify_all(tmp_path)
+    for part in ("step-0000000010/weights.bin: expected 10,240 bytes", "step-0000000030/state.json: no such file", "40.bad: was damaged"):
+        assert part in str(caught.value)
+    assert "step-0000000020" not in str(caught.value)
 
 
 def test_the_same_step_may_be_damaged_twice(tmp_path):
@@ -375,3 +429,71 @@ def test_a_process_killed_while_it_saves(tmp_path):
     checkpoint.clean_up(tmp_path)
     commit(tmp_path, 20)
     assert names(tmp_path) == [older.name, "step-0000000020"]
+
+
+# ------------------------------------------------------------------------------------------------------------- crashes
+
+CRASH = """
+import os, signal
+directory, point = pathlib.Path(sys.argv[1]), sys.argv[2]
+
+def reach(place):
+    print(place, flush=True)
+    if place == point:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def watched(function, name_of):
+    def call(*words, **more):
+        name = name_of(*words)
+        reach(f"before {function.__name__} {name}")
+        function(*words, **more)
+        reach(f"after {function.__name__} {name}")
+    return call
+
+for function in (os.mkdir, os.rename, os.unlink, os.rmdir):
+    setattr(os, function.__name__, watched(function, lambda path, *_: os.path.basename(path)))
+os.fsync = watched(os.fsync, lambda number: os.path.basename(os.readlink(f"/proc/self/fd/{number}")))
+
+def write(path):
+    with open(path / "weights.bin", "wb") as file:
+        file.write(bytes(5000))
+        file.flush()
+        reach("after half of weights.bin")
+        file.write(bytes(5000))
+
+checkpoint.commit(directory, 30, write, {"step": 30}, 10_000)
+checkpoint.keep_only(directory, {20, 30})
+"""
+NEW, OLD = ".writing-step-0000000030", "step-0000000010"
+CALLS = [
+    f"mkdir {NEW}", "fsync state.json", "fsync weights.bin", "fsync MANIFEST.json", f"fsync {NEW}", f"rename {NEW}", "fsync checkpoints",
+    f"rename {OLD}", "unlink weights.bin", "unlink state.json", "unlink MANIFEST.json", f"rmdir .removing-{OLD}",
+]  # fmt: skip
+POINTS = [f"{when} {call}" for call in CALLS for when in ("before", "after")]
+POINTS.insert(2, "after half of weights.bin")
+
+
+def crashed(directory, point):
+    commit(directory, 10, 20)
+    command = [sys.executable, "-c", "import checkpoint, pathlib, sys\n" + CRASH, directory, point]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_the_named_points_are_all_there_are(tmp_path):
+    done = crashed(tmp_path / "checkpoints", "none")
+    assert done.returncode == 0 and sorted(set(done.stdout.splitlines()) - {"before mkdir checkpoints"}) == sorted(POINTS)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_any_point_the_old_or_the_new_one_is_there(point, tmp_path, capsys):
+    directory = tmp_path / "checkpoints"
+    assert crashed(directory, point).returncode == -signal.SIGKILL
+    for path in checkpoint.steps_in(directory).values():  # nothing half has a checkpoint's name
+        checkpoint.verify(path)
+    renamed = POINTS.index(point) >= POINTS.index(f"after rename {NEW}")
+    assert checkpoint.newest(directory, quarantine=True).name == ("step-0000000030" if renamed else "step-0000000020")
+    checkpoint.clean_up(directory)
+    commit(directory, *([] if renamed else [30]), 40)
+    checkpoint.keep_only(directory, {30, 40})
+    assert names(directory) == ["step-0000000030", "step-0000000040"]
+    assert "damaged" not in capsys.readouterr().err
