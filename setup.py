@@ -25,7 +25,7 @@ setup(
         "rich",
     ],
     extras_require={
-        "test": ["pytest", "pytest-timeout", "pytest-xdist", "ruff"],
+        "test": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
         "tfds": ["tensorflow-datasets", "array_record", "importlib_resources"],
     },
 )  # fmt: skip

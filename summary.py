@@ -79,14 +79,14 @@ class TensorBoard:
     @contextmanager
     def writing(self, split: str):
         """`with tensorboard.writing("train"):` around tf.summary calls; yields whether there is anything to write to."""
+        with self._failing_softly():
+            if self._enabled and split not in self._writers:
+                self._writers[split] = tf.summary.create_file_writer(str(self._directory / split))
         if not self._enabled:
             yield False
             return
-        with self._failing_softly():
-            if split not in self._writers:
-                self._writers[split] = tf.summary.create_file_writer(str(self._directory / split))
-            with self._writers[split].as_default():
-                yield True
+        with self._failing_softly(), self._writers[split].as_default():
+            yield True
 
     @contextmanager
     def _failing_softly(self):

@@ -298,8 +298,10 @@ def write_environment(run: Run, file: Path, going_on: bool) -> None:
     now = environment(run.mix.fingerprint)
     try:
         before = json.loads(file.read_text())
-    except (OSError, ValueError):  # none yet, or somebody else's
+    except (OSError, ValueError):
         before = now
+    if not isinstance(before, dict):  # somebody else's
+        before = {}
     if going_on and (changed := other_environment(before, now)):
         program.warn(f"{file}: another environment than before: {'; '.join(changed)}: from here on equal only up to rounding")
     program.write_whole(file, json.dumps(now, indent=1))

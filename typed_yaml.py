@@ -54,8 +54,8 @@ Bool = Annotated[bool, Field(strict=True)]  # plain `bool` takes 1, "yes" and "o
 def _regex(value: str) -> str:
     try:
         re.compile(value)
-    except re.error as error:
-        raise ValueError(f"expected a regular expression, got {value!r}: {error}") from None
+    except (re.error, ValueError, OverflowError, RecursionError) as error:  # the last ones: numbers and nesting beyond all measure
+        raise ValueError(f"expected a regular expression, got {show(value)}: {error}") from None
     return value
 
 
@@ -65,17 +65,22 @@ Regex = Annotated[str, AfterValidator(_regex)]
 # ---------------------------------------------------------------------------------------------------------- reading
 
 
+def _mistake(message: str) -> ConfigError:
+    """Of one line, also where a key or a file name in it has line breaks, or what cannot be shown."""
+    return ConfigError("".join(character if character.isprintable() else ascii(character)[1:-1] for character in message))
+
+
 def parse(text: str, file: str) -> tuple[Any, dict[tuple, int]]:
     """YAML text -> (plain data, line of each key path). Raises ConfigError naming file, line and column."""
     if len(text) > MAX_BYTES:
-        raise ConfigError(f"{file}: expected a configuration of at most {MAX_BYTES:,} bytes, got {len(text):,}")
+        raise _mistake(f"{file}: expected a configuration of at most {MAX_BYTES:,} bytes, got {len(text):,}")
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise ConfigError(f"{file}:{mark.line + 1}:{mark.column + 1}: YAML syntax: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{file}: YAML syntax: {str(error).splitlines()[0]}") from error
+        raise _mistake(f"{file}:{mark.line + 1}:{mark.column + 1}: YAML syntax: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # the last two: PyYAML at "\UFFFFFFFF"
+        raise _mistake(f"{file}: YAML syntax: {str(error).splitlines()[0]}") from error
     lines: dict[tuple, int] = {}
     return (None if node is None else _Builder(file, lines).build(node, ())), lines
 
@@ -83,7 +88,12 @@ def parse(text: str, file: str) -> tuple[Any, dict[tuple, int]]:
 class _Loader(yaml.SafeLoader):
     """Refuses every tag, the standard ones too: `!!str 5` would otherwise be read as the number."""
 
+    composed = 0  # keys and values
+
     def compose_node(self, parent, index):
+        self.composed += 1
+        if self.composed > 2 * MAX_NODES:  # a megabyte of them would take PyYAML ten seconds
+            raise yaml.composer.ComposerError(None, None, f"more than {MAX_NODES:,} values", self.peek_event().start_mark)
         tag = getattr(self.peek_event(), "tag", None)
         if tag is not None:
             raise yaml.composer.ComposerError(None, None, f"tag {tag!r} is not allowed; expected plain YAML", self.peek_event().start_mark)
@@ -96,7 +106,7 @@ class _Builder:
 
     def fail(self, node, what: str):
         mark = node.start_mark
-        raise ConfigError(f"{self.file}:{mark.line + 1}:{mark.column + 1}: {what}")
+        raise _mistake(f"{self.file}:{mark.line + 1}:{mark.column + 1}: {what}")
 
     def build(self, node, path: tuple):
         self.nodes += 1
@@ -107,14 +117,21 @@ class _Builder:
             return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
             return self.build_mapping(node, path)
-        return _scalar(node.value) if node.style is None else node.value
+        return _scalar(self.text(node)) if node.style is None else self.text(node)
+
+    def text(self, node) -> str:
+        try:
+            node.value.encode()
+        except UnicodeEncodeError:  # "\ud800", which no file can hold
+            self.fail(node, "expected whole Unicode characters, got half a surrogate pair")
+        return node.value
 
     def build_mapping(self, node, path: tuple) -> dict:
         result, first_lines = {}, {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "<<":
+            if not isinstance(key_node, yaml.ScalarNode) or (key_node.value, key_node.style) == ("<<", None):
                 self.fail(key_node, "expected a plain key")
-            key = key_node.value
+            key = self.text(key_node)
             if key in result:
                 self.fail(key_node, f"duplicate key {key!r}, first on line {first_lines[key]}")
             result[key] = self.build(value_node, (*path, key))
@@ -122,7 +139,7 @@ class _Builder:
         return result
 
 
-_INT = re.compile(r"[-+]?[0-9]+")
+_INT = re.compile(r"[-+]?[0-9]{1,39}")  # longer ones are floats
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _WORDS |= {word.capitalize(): value for word, value in _WORDS.items() if word.isalpha()}
@@ -132,7 +149,7 @@ def _scalar(text: str):
     """The YAML 1.2 core schema without octal, hexadecimal, infinity and NaN."""
     if text in _WORDS:
         return _WORDS[text]
-    if _INT.fullmatch(text) and len(text) < 40:
+    if _INT.fullmatch(text):
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
 
@@ -142,18 +159,18 @@ def read_file(path: str | Path) -> tuple[dict, dict[tuple, int]]:
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: expected a configuration of at most {MAX_BYTES:,} bytes, got {path.stat().st_size:,}")
+            raise _mistake(f"{path}: expected a configuration of at most {MAX_BYTES:,} bytes, got {path.stat().st_size:,}")
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         beside = sorted(str(p) for folder in {path.parent, Path("configs")} for p in folder.glob("*.yaml"))
-        raise ConfigError(f"{path}: no such file{_hint(str(path), beside, 'there is')}") from None
+        raise _mistake(f"{path}: no such file{_hint(str(path), beside, 'there is')}") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#x} at {error.start}") from error
+        raise _mistake(f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#x} at {error.start}") from error
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        raise _mistake(f"{path}: {error.strerror}") from error
     data, lines = parse(text, str(path))
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected sections such as `model:`, got {show(data)}")
+        raise _mistake(f"{path}: expected sections such as `model:`, got {show(data)}")
     return data, lines
 
 
@@ -162,29 +179,25 @@ def apply_overrides(data: dict, overrides: list[str]) -> set[tuple]:
     paths = set()
     for word in overrides:
         key, _, text = word.partition("=")
+        if any("\ud800" <= character <= "\udfff" for character in key):  # what Python makes of bytes that are no UTF-8
+            raise _mistake(f"command line: {key}: expected a key in UTF-8")
         value, _ = parse(text, f"command line: {key}")
-        path = tuple(int(part) if part.isdigit() else part for part in key.split("."))
-        target = data
-        for depth, part in enumerate(path):
-            if isinstance(target, list) and isinstance(part, int) and part < len(target):
-                pass
+        target, path, parts = data, (), key.split(".")
+        for depth, part in enumerate(parts, 1):
+            if isinstance(target, list) and part in map(str, range(len(target))):
+                part = int(part)
             elif not isinstance(target, dict):
-                raise ConfigError(f"command line: {key}: {'.'.join(map(str, path[:depth]))} is {show(target)}, not a section")
-            if depth == len(path) - 1:
+                raise _mistake(f"command line: {key}: {'.'.join(map(str, path))} is {show(target)}, not a section")
+            path = (*path, part)
+            if depth == len(parts):
                 target[part] = value
-            elif isinstance(target, dict) and target.get(part) is None:
-                target = target.setdefault(part, {}) if part not in target else _replace(target, part)
-            else:
-                if isinstance(target[part], str):  # a bare name stands for {name: name}
-                    target[part] = {"name": target[part]}
-                target = target[part]
+                break
+            section = target.get(part) if isinstance(target, dict) else target[part]
+            if section is None or isinstance(section, str):
+                target[part] = section = {} if section is None else {"name": section}  # a bare name stands for {name: name}
+            target = section
         paths.add(path)
     return paths
-
-
-def _replace(target: dict, part):
-    target[part] = {}
-    return target[part]
 
 
 # ---------------------------------------------------------------------------------------------------------- checking
@@ -208,7 +221,7 @@ def validate(model: type[Section], data: dict, file: str, lines: dict[tuple, int
         where, line = file, f" (line {number})" if number else ""
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     key = ".".join(map(str, path))
-    raise ConfigError(f"{where}: {key + ': ' if key else ''}{_what(model, detail, path)}{line}{more}")
+    raise _mistake(f"{where}: {key + ': ' if key else ''}{_what(model, detail, path)}{line}{more}")
 
 
 def _path_in(data, loc: tuple, missing: bool) -> tuple:
@@ -339,8 +352,8 @@ def to_yaml(data) -> str:
 
 def to_text(value) -> str:
     """One value on one line of YAML, which `parse` reads back as the same value."""
-    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=1 << 16, sort_keys=False, allow_unicode=True)
-    return text.strip().removesuffix("...").strip()
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=1 << 30, sort_keys=False, allow_unicode=True)
+    return text.strip("\n").removesuffix("...").strip("\n")
 
 
 def field_lines(model: type[Section], prefix: str = "", shown_at: dict | None = None) -> list[str]:

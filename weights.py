@@ -21,7 +21,7 @@ from program import CheckpointError, ConfigError, warn
 from train_config import InitFrom
 
 _MOST_NAMES = 10  # in a line
-_MOST_PACKED = 2000  # times that an array may be larger than what is stored of it: zip and HDF5 reach about 1,000
+_MOST_PACKED = 2000  # times that arrays may be larger than what is stored of them: NumPy's zip and HDF5 reach about 1,000
 
 
 def named_variables(**groups: Iterable) -> dict[str, keras.Variable]:
@@ -160,6 +160,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         if not hasattr(archive, "files"):
             raise CheckpointError(f"{path}: expected an archive (.npz), got a single array")
+        unpacked = sum(member.file_size for member in archive.zip.infolist())
+        if unpacked > _MOST_PACKED * path.stat().st_size:
+            raise CheckpointError(f"{path}: expected at most {_MOST_PACKED:,} times its size when unpacked, got {unpacked:,} bytes")
         found = {name: archive[name] for name in archive.files}
     for name, array in found.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":

@@ -13,6 +13,7 @@ from data_loader.source import BUNDLED, SPLITS, Source, chosen, divide, from_arr
 from program import DataError
 
 _MOST_CLASSES = 1_000_000
+_MOST_PACKED = 2000  # times that an archive may be larger when unpacked: NumPy's own compression reaches about 1,000
 
 
 def npz(config: data_config.Npz, split: str, directory: Path | None) -> Source:
@@ -66,6 +67,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             if not hasattr(archive, "files"):
                 raise DataError(f"{path}: expected an archive (.npz), got a single array")
+            unpacked = sum(member.file_size for member in archive.zip.infolist())
+            if unpacked > _MOST_PACKED * path.stat().st_size:
+                raise DataError(f"{path}: expected at most {_MOST_PACKED:,} times its size when unpacked, got {unpacked:,} bytes")
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None

@@ -75,7 +75,8 @@ def tagging(config: data_config.Tagging, split: str, directory: Path | None) -> 
             tokens, tags, first = [], [], line + 1
             continue
         cells = content.split("\t") if "\t" in content else content.split()
-        if not -len(cells) <= config.tag_column < len(cells) or config.token_column >= len(cells):
+        there = -len(cells) <= config.tag_column < len(cells) and config.token_column < len(cells)
+        if not there or config.tag_column % len(cells) == config.token_column:  # a token is not its own tag
             raise DataError(
                 f"{path}:{line}: expected a token in column {config.token_column}, a tag in {config.tag_column}, got {len(cells)} columns"
             )

@@ -1,0 +1,542 @@
+"""The catalogue of faults, one row each: a program, what is wrong, the exit code, the one line. Programs run as files, in this process.
+
+What needs a process of its own (signals, kills, workers, a real full disk) is in test_process.py, test_distribution.py and
+test_checkpoint.py; every kind of damage to every format in test_data_faults.py; downloads there too.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import runpy
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_files as files
+import tensorflow as tf
+from conftest import ROOT
+
+import checkpoint
+import train_step
+import trainer
+from program import Stopped
+from train_config import load_config
+from weights import read_variables, write_variables
+
+CONFIG = """\
+model:      {name: mlp, hidden: [8], dropout: 0.1}
+task:       {name: classification}
+data:       {train: fake, valid: fake, ops: [scale]}
+optimizer:  {name: sgd, learning_rate: 0.02}
+train:      {batch_size: 8, steps: 6}
+checkpoint: {every: 2}
+summary:    {tensorboard: false}
+"""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture
+def run_program(capfd, monkeypatch):
+    """run_program("trainer.py", word, ...) -> (exit code, stdout, lines of stderr), of the program's own file, from start to exit."""
+
+    def run(name, *words):
+        before = [signal.getsignal(number) for number in SIGNALS]
+        monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
+        capfd.readouterr()
+        try:
+            with pytest.raises(SystemExit) as caught:
+                runpy.run_path(str(ROOT / name), run_name="__main__")
+        finally:
+            for number, handler in zip(SIGNALS, before, strict=True):
+                signal.signal(number, handler)
+        stdout, stderr = capfd.readouterr()
+        return caught.value.code, stdout, stderr.splitlines()
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def in_a_directory_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text(CONFIG)
+
+
+def everything(folder="."):
+    """{path: (size, time of the last change)} of all files, but for locks, which name their last holder."""
+    found = {}
+    for directory, _, names in os.walk(folder):
+        found |= {(directory, name): os.stat(f"{directory}/{name}")[6:9:2] for name in names if name != "lock"} | {directory: None}
+    return found
+
+
+def with_config(old, new):
+    text = CONFIG.replace(old, new)
+    assert text != CONFIG
+    return lambda: Path("run.yaml").write_text(text)
+
+
+TRAIN = ("trainer.py", "--config", "run.yaml")
+TWO = "distribute={strategy: towers, towers: 2, virtual_devices: 2}"
+BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\n"  # each line eight times the one before
+BOMB += "".join(f"{n}: &{n} [{', '.join([f'*{m}'] * 8)}]\n" for m, n in zip("abcdef", "bcdefg", strict=True))
+CONFIGURATION = {
+    "missing file": (None, [*TRAIN[:2], "run.yml.yaml"], "run.yml.yaml: no such file; there is run.yaml"),
+    "YAML syntax": (with_config("[8]", "[8"), TRAIN, "run.yaml:1:49: YAML syntax: "),
+    "unknown key": (with_config("batch_size", "bacth_size"), TRAIN, "run.yaml: train.bacth_size: unknown key, did you mean 'batch_size'?"),
+    "unknown key, deep": (None, [*TRAIN, "optimizer.schedule={name: cosine, fnal: 1}"], "unknown key, did you mean 'final'?"),
+    "wrong section": (with_config("steps: 6", "steps: 6, dropout: 1"), TRAIN, "unknown key here; did you mean 'model.dropout'?"),
+    "duplicate key": (with_config("summary:", "train:"), TRAIN, "run.yaml:7:1: duplicate key 'train', first on line 5"),
+    "3.7 for an integer": (None, [*TRAIN, "train.batch_size=3.7"], "train.batch_size: expected a valid integer, got"),
+    "text for a number": (None, [*TRAIN, "optimizer.learning_rate=fast"], "optimizer.learning_rate: expected a valid number"),
+    "batch of 0": (None, [*TRAIN, "train.batch_size=0"], "train.batch_size: expected greater than or equal to 1, got 0"),
+    "rate below 0": (None, [*TRAIN, "optimizer.learning_rate=-1"], "optimizer.learning_rate: expected greater than 0, got -1"),
+    "dropout of 1.5": (None, [*TRAIN, "model.dropout=1.5"], "model.dropout: expected less than 1, got 1.5"),
+    "unknown network": (None, [*TRAIN, "model.name=lnet"], "model.name: unknown name 'lnet', did you mean 'lenet'?"),
+    "unknown data set": (None, [*TRAIN, "data.train=mnits"], "data.train: unknown name 'mnits', did you mean 'mnist'?"),
+    "unknown optimizer": (None, [*TRAIN, "optimizer.name=lion"], "optimizer.name: unknown name 'lion'; expected one of adagrad, adam, "),
+    "unknown operation": (None, [*TRAIN, "data.ops=[scael]"], "data.ops.0: unknown name 'scael', did you mean 'scale'?"),
+    "not divisible": (None, [*TRAIN, "train.batch_size=9", TWO], "expected a multiple of 2 (2 towers), got 9; nearest: 8 or 10"),
+    "misspelt override": (None, [*TRAIN, "trian.steps=3"], "command line: trian: unknown key, did you mean 'train'?"),
+    "Python tag": (with_config("[8]", "!!python/object/apply:os.mkdir [hacked]"), TRAIN, "is not allowed; expected plain YAML"),
+    "two exclusive fields": (None, [*TRAIN, "train.epochs=3"], "expected exactly one of `steps` and `epochs`"),
+    "rate of a mix below 0": (None, [*TRAIN, "data.train={fake: -0.5}"], "data.train.fake: expected greater than 0, got -0.5"),
+    "empty mix": (None, [*TRAIN, "data.train={}"], "data.train: "),
+    "over 1 MB": (with_config("summary:", "#" * (1 << 20) + "\nsummary:"), TRAIN, "expected a configuration of at most 1,048,576 bytes"),
+    "alias bomb": (
+        with_config("model:", BOMB + "model:"), TRAIN, "more than 20,000 values or 50 levels once aliases are expanded",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", CONFIGURATION)
+def test_configuration(fault, run_program):
+    prepare, words, message = CONFIGURATION[fault]
+    if prepare:
+        prepare()
+    before = everything()
+    code, stdout, stderr = run_program(*words)
+    assert (code, stdout, len(stderr)) == (2, "", 1), stderr
+    assert stderr[0].startswith("trainer: error: ") and message in stderr[0]
+    assert everything() == before
+
+
+@pytest.mark.parametrize("override", ["optimizer.learning_rate=1e-3", 'optimizer.learning_rate="1e-3"', "train.batch_size='8'"])
+def test_what_loses_nothing_is_taken(override, run_program):
+    code, stdout, _ = run_program(*TRAIN, override, "--print_config")
+    assert code == 0 and f"{override.split('=')[0]}: " in stdout
+
+
+# ----------------------------------------------------------------------------------------------------------------- data
+
+IMAGES = "data={train: image_folder, valid: null, dir: set, ops: [{name: decode_image, channels: 1}, {name: resize, size: [8, 8]}, scale]}"
+RECORDS = "data={train: records, valid: {name: records, dir: set2}, dir: set}"
+CSV = "data={train: {name: csv, file: t.csv, target: y, valid: 0.3, test: 0}, valid: null, dir: set}"
+SHARD, INDEX = "set/train-00001-of-00002.tfrecord", "set/train.index"
+
+
+def folder(**more):
+    """A sound image folder of two classes; `more`: {file of class a: its bytes}."""
+    for label in "ab":
+        os.makedirs(f"set/train/{label}")
+        for number in range(8):
+            Path(f"set/train/{label}/{number}.png").write_bytes(files.png())
+    shutil.copytree("set/train", "set/valid")
+    for name, data in more.items():
+        Path(f"set/train/a/{name}").write_bytes(data)
+
+
+def prepared(examples=None, **options):
+    for name in ("set", "set2"):
+        files.write_records(Path(name), (examples if name == "set" and examples else files.number_records(64)), per_shard=32, **options)
+    manifest = json.loads(Path("set2/manifest.json").read_text())
+    Path("set2/manifest.json").write_text(json.dumps(manifest | {"splits": {"valid": manifest["splits"]["train"]}}))
+
+
+def flip(path, at):
+    data = bytearray(Path(path).read_bytes())
+    data[at] ^= 4
+    Path(path).write_bytes(data)
+
+
+def table(text):
+    os.makedirs("set")
+    Path("set/t.csv").write_bytes(b"a,y\n" + b"1,u\n2,v\n" * 40 + text)
+
+
+def bad_record(**features):
+    return [*files.number_records(63), files.example(**features)]
+
+
+def broken(place):
+    def prepare():
+        prepared()
+        place()
+
+    return prepare
+
+
+DATA = {
+    "directory missing": (None, RECORDS, "set/manifest.json: no such file; expected what `python preprocess_data.py --out set` writes"),
+    "directory empty": (lambda: os.makedirs("set"), IMAGES, "set: expected one directory of images per class, got none"),
+    "shard missing": (broken(lambda: os.unlink(SHARD)), RECORDS, f"{SHARD}: no such file"),
+    "shard truncated": (broken(lambda: os.truncate(SHARD, 900)), RECORDS, f"{SHARD}: expected 1,"),
+    "bit flip": (broken(lambda: flip(SHARD, 100)), RECORDS, f"{SHARD}: record "),
+    "index flipped": (broken(lambda: flip(INDEX, 3)), RECORDS, f"{INDEX}: damaged: its SHA-256"),
+    "feature missing": (lambda: prepared(bad_record(targets=1)), RECORDS, "record 31 at byte"),
+    "another dtype": (lambda: prepared(bad_record(inputs=[1, 2], targets=1)), RECORDS, "record 31 at byte"),
+    "another shape": (lambda: prepared(bad_record(inputs=[1.0, 2.0, 3.0], targets=1)), RECORDS, "record 31 at byte"),
+    "label out of range": (lambda: prepared(bad_record(inputs=[1.0, 2.0], targets=7)), RECORDS, "expected a class from 0 to 2, got 7"),
+    "NaN in inputs": (lambda: prepared(bad_record(inputs=[1.0, np.nan], targets=1)), RECORDS, "inputs: expected finite numbers, got nan"),
+    "corrupt image": (lambda: folder(**{"3.png": files.png()[:-40]}), IMAGES, "set/train/a/3.png: "),
+    "zero bytes": (lambda: folder(**{"3.png": b""}), IMAGES, "set/train/a/3.png: "),
+    "16 bits": (lambda: folder(**{"3.png": files.png(dtype=np.uint16)}), IMAGES, "set/train/a/3.png: "),
+    "image bomb": (lambda: folder(**{"3.png": files.claims(files.png(), 50_000, 50_000)}), IMAGES,
+        "set/train/a/3.png: expected 1 to 50,000,000 pixels (max_pixels), got 50000x50000"),
+    "smaller than a batch": (lambda: table(b""), CSV.replace("0.3", "0.95"), "expected at least one batch of 8 examples"),
+    "too many to be skipped": (
+        lambda: folder(**{"3.png": b"none"}),
+        IMAGES.replace("train: image_folder", "train: {name: image_folder, damaged: skip}"),
+        "got 1 of 16",
+    ),
+    "interrupted preparation": (lambda: os.makedirs("set.part"), RECORDS, "set: not finished: set.part is there; run the command"),
+    "ragged row": (lambda: table(b"1\n"), CSV, "set/t.csv:82: expected 2 cells, as in the first line, got 1"),
+    "text in a number column": (lambda: table(b"one,u\n"), CSV, "set/t.csv:82: a: expected a finite number, got 'one'"),
+    "invalid UTF-8": (lambda: table(b"1,caf\xe9\n"), CSV, "set/t.csv:82: expected UTF-8 text, got byte 0xe9"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", DATA)
+def test_data(fault, run_program):
+    prepare, override, message = DATA[fault]
+    if prepare:
+        prepare()
+    before = everything()
+    code, stdout, stderr = run_program(*TRAIN, override, "--run_dir", "run")
+    assert (code, stdout) == (3, ""), stderr
+    assert stderr[-1].startswith("trainer: error: ") and message in stderr[-1] and "Traceback" not in "".join(stderr)
+    shutil.rmtree("run", ignore_errors=True)  # config.yaml and the like, of those that are found while training
+    assert {place for place in everything() if place not in before} == set()
+
+
+def test_sound_data_of_these_rows_train(run_program):
+    folder()
+    assert run_program(*TRAIN, IMAGES, "--run_dir", "images")[0] == 0
+    shutil.rmtree("set")
+    prepared()
+    assert run_program(*TRAIN, RECORDS, "--run_dir", "records")[0] == 0
+    shutil.rmtree("set")
+    table(b"")
+    assert run_program(*TRAIN, CSV, "--run_dir", "csv")[0] == 0
+
+
+# ---------------------------------------------------------------------------------------------------------- checkpoints
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A finished run of 6 steps, and one that was stopped at step 4: by a signal after the validation at step 2."""
+    directory = tmp_path_factory.mktemp("runs")
+    (directory / "run.yaml").write_text(CONFIG)
+    config = load_config(directory / "run.yaml", ["validate={every: 2}"])
+    trainer.train_and_evaluate(config, directory / "finished")
+    with pytest.raises(Stopped):
+        trainer.train_and_evaluate(
+            config, directory / "stopped", on_eval=lambda step, _: os.kill(os.getpid(), signal.SIGTERM) if step == 2 else None
+        )
+    return directory
+
+
+@pytest.fixture
+def run_dirs(runs, tmp_path):
+    for name in ("finished", "stopped"):
+        shutil.copytree(runs / name, tmp_path / name)  # elsewhere than it was: that works
+    return tmp_path
+
+
+GO_ON = (*TRAIN, "validate={every: 2}", "--run_dir", "stopped")
+STEP_4, STEP_2 = "stopped/checkpoints/step-0000000004", "stopped/checkpoints/step-0000000002"
+DATA_FILE = "variables.data-00000-of-00001"
+
+
+def last_manifest(run_dir):
+    return (checkpoint.newest(run_dir / "checkpoints") / "MANIFEST.json").read_text()
+
+
+def test_a_run_that_was_copied_elsewhere_goes_on_to_the_same_bytes(run_dirs, run_program):
+    code, stdout, _ = run_program(*GO_ON)
+    assert code == 0 and json.loads(stdout)["step"] == 6
+    assert last_manifest(run_dirs / "stopped") == last_manifest(run_dirs / "finished")
+
+
+def test_a_finished_run_says_so(run_dirs, run_program):
+    before = everything("finished")
+    code, stdout, stderr = run_program(*TRAIN, "validate={every: 2}", "--run_dir", "finished")
+    assert code == 0 and json.loads(stdout)["step"] == 6
+    assert stderr == ["finished: already at step 6 of 6: nothing to do"]
+    assert everything("finished") == before
+
+
+@pytest.mark.parametrize("damage", [lambda path: flip(path, 50), lambda path: os.truncate(path, 60), os.unlink], ids=["bit", "cut", "gone"])
+def test_the_newest_is_damaged(damage, run_dirs, run_program):
+    damage(f"{STEP_4}/{DATA_FILE}")
+    code, stdout, stderr = run_program(*GO_ON)
+    assert code == 0 and json.loads(stdout)["step"] == 6
+    assert stderr[0].startswith(f"warning: {STEP_4}/{DATA_FILE}: ") and stderr[0].endswith("going on from step 2, 2 steps before")
+    assert os.path.isdir(f"{STEP_4}.bad")
+    assert last_manifest(run_dirs / "stopped") == last_manifest(run_dirs / "finished")
+    code, stdout, stderr = run_program("trainer.py", "--verify", "stopped")
+    assert (code, stdout) == (4, "") and stderr == [f"trainer: error: stopped: {STEP_4}.bad: was damaged and set aside"]
+
+
+def other_variables(names):
+    """The last checkpoint of the stopped run, well-formed, with other variables."""
+    path = Path(STEP_4)
+    values, state = read_variables(path), checkpoint.read_state(path)
+    values = {names.get(name, name): tf.Variable(value) for name, value in values.items() if names.get(name, name)}
+    shutil.rmtree(path)
+    checkpoint.commit(path.parent, 4, lambda new: write_variables(new, values), state, 0)
+
+
+def all_damaged():
+    for path in (STEP_4, STEP_2):
+        flip(f"{path}/state.json", 5)
+
+
+RUN_OF_THE_PROGRAM = {
+    "none where one is required": (lambda: shutil.rmtree("stopped/checkpoints"), ("eval.py", "--ckpt", "stopped"), "no checkpoint yet"),
+    "all corrupt": (all_damaged, GO_ON, "stopped/checkpoints: every checkpoint is damaged; the newest: stopped"),
+    "variable missing": (lambda: other_variables({"model/logits/bias": ""}), GO_ON, "model/logits/bias: missing in the checkpoint"),
+    "variable extra": (
+        lambda: other_variables({"model/logits/bias": "model/logits/b"}), ("eval.py", "--ckpt", "stopped"),
+        "model/logits/bias: missing in the checkpoint; model/logits/b: in the checkpoint only",
+    ),
+    "another shape": (None, ("eval.py", "--ckpt", "finished", "model.hidden=[9]"),
+        "model/logits/kernel: expected float32[9, 10], got float32[8, 10]"),
+    "changed configuration": (None, (*GO_ON, "train.seed=3"), "stopped/config.yaml: this run began otherwise: train.seed: 0 -> 3"),
+    "no run": (lambda: os.makedirs("else/where"), ("eval.py", "--ckpt", "else"),
+        "else: expected a run directory with a config.yaml, or one of its checkpoints; found: where"),
+    "a directory of somebody else": (None, (*TRAIN, "--run_dir", "."), "expected an empty directory or a run with a config.yaml"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", RUN_OF_THE_PROGRAM)
+def test_checkpoints(fault, run_dirs, run_program):
+    prepare, words, message = RUN_OF_THE_PROGRAM[fault]
+    if prepare:
+        prepare()
+    before = everything()
+    code, stdout, stderr = run_program(*words)
+    assert (code, stdout, len(stderr)) == (4, "", 1), stderr
+    assert stderr[0].startswith(f"{words[0][:-3]}: error: ") and message in stderr[0]
+    quarantined = fault == "all corrupt"
+    assert quarantined or everything() == before
+
+
+def test_leftovers_of_a_killed_save_are_removed(run_dirs, run_program):
+    os.makedirs("stopped/checkpoints/.writing-step-0000000006")
+    code, _, stderr = run_program(*GO_ON)
+    assert code == 0 and stderr[0] == "stopped/checkpoints/.writing-step-0000000006: left behind by a killed process; removed"
+
+
+def test_another_environment_is_one_line(run_dirs, run_program):
+    file = run_dirs / "stopped/environment.json"
+    before = json.loads(file.read_text())
+    assert {"argv", "versions", "git", "cpu", "cpus", "threads", "devices", "data", "variables"} <= before.keys()
+    assert before["cpu"]["flags"] and before["versions"]["tensorflow"] == tf.__version__
+    changed = before | {"cpus": 64, "versions": before["versions"] | {"tensorflow": "2.20.0"}, "argv": ["other"]}
+    changed["cpu"] = before["cpu"] | {"flags": before["cpu"]["flags"] + " avx9"}
+    file.write_text(json.dumps(changed))
+    code, _, stderr = run_program(*GO_ON)
+    (line,) = [line for line in stderr if "environment" in line]
+    assert code == 0 and line == (
+        f"stopped/environment.json: another environment than before: cpus: 64 -> {before['cpus']}; "
+        f"versions.tensorflow: 2.20.0 -> {tf.__version__}; cpu.flags differ: from here on equal only up to rounding"
+    )
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_half_an_environment_is_no_obstacle(content, run_dirs, run_program):
+    (run_dirs / "stopped/environment.json").write_text(content)
+    assert run_program(*GO_ON)[0] == 0
+
+
+# ---------------------------------------------------------------------------------------------- disk, permissions, clock
+
+
+@contextlib.contextmanager
+def mounted(place, *options):
+    """A file system in memory at `place`; skips where this process may not mount one."""
+    os.makedirs(place, exist_ok=True)
+    if os.system(f"mount -t tmpfs {' '.join(options)} tmpfs {place} 2> /dev/null"):
+        pytest.skip("cannot mount a file system here")
+    try:
+        yield
+    finally:
+        os.system(f"umount -l {place}")
+
+
+def test_a_disk_that_is_really_full(run_program):
+    """It has room for two checkpoints and a half of 0.3 MB."""
+    with mounted("small", "-o", "size=1000k"):
+        words = (*TRAIN, "model.hidden=[64]", "optimizer={name: adam}", "checkpoint={every: 2, keep: 9}", "--run_dir", "small/run")
+        code, stdout, stderr = run_program(*words, "train.steps=40")
+        assert (code, stdout) == (6, ""), stderr
+        assert "disk full while saving a checkpoint (about 6" in stderr[-1] and "bytes free" in stderr[-1], stderr[-1]
+        assert "memory" not in stderr[-1] and "GPU" not in stderr[-1]
+        saved = checkpoint.steps_in(Path("small/run/checkpoints"))
+        assert saved and not list(Path("small/run/checkpoints").glob(".*"))
+        code, stdout, stderr = run_program("trainer.py", "--verify", "small/run")
+        assert code == 0 and json.loads(stdout)["verified"] == list(saved)
+        os.system("mount -o remount,size=100m small")
+        code, stdout, stderr = run_program(*words, "train.steps=40")
+        assert code == 0 and f"going on from step {max(saved)}" in "".join(stderr)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO], ids=errno.errorcode.get)
+def test_a_disk_that_fails_while_readings_are_written(number, run_program, monkeypatch):
+    write = os.write
+
+    def failing(descriptor, data):
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("metrics.jsonl"):
+            raise OSError(number, os.strerror(number))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", failing)
+    code, stdout, stderr = run_program(*TRAIN, "--run_dir", "run")
+    assert (code, stdout, stderr[-1]) == (6, "", f"trainer: error: run/metrics.jsonl: {os.strerror(number)}")
+
+
+def test_a_read_only_run_directory_is_refused_before_the_network_is_built(run_program, monkeypatch):
+    with mounted("sealed", "-o", "ro"):
+        monkeypatch.setattr(trainer, "build_run", None)
+        code, stdout, stderr = run_program(*TRAIN, "--run_dir", "sealed/run")
+        assert (code, stdout) == (6, "")
+        assert stderr == ["trainer: error: sealed/run: cannot write here: Read-only file system; choose another with --run_dir"]
+
+
+def test_read_only_data_work(run_program):
+    folder()
+    with mounted("sealed"):
+        shutil.copytree("set", "sealed/set")
+        os.system("mount -o remount,ro sealed")
+        assert run_program(*TRAIN, IMAGES.replace("dir: set", "dir: sealed/set"), "--run_dir", "run")[0] == 0
+
+
+def test_a_run_directory_deleted_while_running(tmp_path, monkeypatch, run_program):
+    commit = checkpoint.commit
+
+    def deleted(directory, step, *more):
+        if step == 4:
+            shutil.rmtree(directory.parent)
+        return commit(directory, step, *more)
+
+    monkeypatch.setattr(checkpoint, "commit", deleted)
+    code, stdout, stderr = run_program(*TRAIN, "--run_dir", "run")
+    assert (code, stdout) == (6, "") and stderr[-1] == "trainer: error: run: expected the run's directory, which somebody has deleted"
+    assert not os.path.exists("run")
+
+
+def test_tensorboard_that_cannot_be_written_is_one_warning(run_program):
+    os.makedirs("run")
+    Path("run/config.yaml.part").touch()
+    run_program(*TRAIN, "--run_dir", "run", "summary.tensorboard=true", "train.steps=3")
+    shutil.rmtree("run/tensorboard")
+    Path("run/tensorboard").touch()
+    shutil.rmtree("run/checkpoints")
+    code, _, stderr = run_program(*TRAIN, "--run_dir", "run", "summary.tensorboard=true", "train.steps=3")
+    assert code == 0 and len([line for line in stderr if "cannot write TensorBoard files, going on without" in line]) == 1
+
+
+def test_nothing_depends_on_the_time_of_day(run_program, monkeypatch, run_dirs):
+    """The clock goes back an hour with each look at it."""
+    hours = iter(range(10**9, 0, -3600))
+    monkeypatch.setattr(time, "time", lambda: next(hours))
+    assert run_program(*GO_ON)[0] == 0
+    assert last_manifest(run_dirs / "stopped") == last_manifest(run_dirs / "finished")
+
+
+# --------------------------------------------------------------------------------------------- numbers, memory, devices
+
+
+@pytest.mark.parametrize("error", [tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore"), MemoryError()])
+def test_out_of_memory_names_the_batch_of_each_tower(error, run_program, monkeypatch):
+    build = train_step.build_train_step
+
+    def exhausted(*_):
+        raise error
+
+    def build_exhausted(*words):
+        step = build(*words)
+        step.run = exhausted
+        return step
+
+    monkeypatch.setattr(train_step, "build_train_step", build_exhausted)
+    code, stdout, stderr = run_program(*TRAIN, "--run_dir", "run", "train.accumulate=2")
+    message = "trainer: error: out of memory, with 4 examples at a time on each of 1 towers; try a smaller train.batch_size or"
+    assert (code, stdout) == (6, "") and stderr[-1].startswith(message), stderr
+
+
+def test_more_devices_than_there_are(run_program):
+    code, stdout, stderr = run_program(*TRAIN, "--run_dir", "run", "distribute={strategy: towers, towers: 4}")
+    assert (code, stdout, len(stderr)) == (6, "", 1) and "expected at most 1" in stderr[0] and not os.path.exists("run")
+
+
+def test_malformed_cluster(run_program, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{")
+    code, stdout, stderr = run_program(*TRAIN)
+    assert (code, stdout) == (2, "") and stderr == [
+        "trainer: error: TF_CONFIG: expected JSON, got '{': Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
+    ]
+
+
+# ------------------------------------------------------------------------------------------------- one fault, many programs
+
+PREVIEW = ("input_ops.py", "--config", "run.yaml", "--preview", "sheet.png")
+PREPARE = ("preprocess_data.py", "--source", "image_folder", "--dir", "set", "--out", "out")
+EVALUATE = ("eval.py", "--ckpt", "finished")
+LAUNCH = ("launch.py", "--workers", "2")
+EVERY = (TRAIN, PREVIEW, PREPARE, EVALUATE, LAUNCH)
+
+
+def damaged_after_training():
+    folder()
+    trainer.train_and_evaluate(load_config("run.yaml", [IMAGES]), Path("images"))
+    Path("set/valid/a/3.png").write_bytes(b"none")
+
+
+ALIKE = {
+    "unknown flag": (2, None, [(*words, "--dbug") for words in EVERY], "command line: Unknown command line flag 'dbug'"),
+    "flag out of range": (2, None, [(*LAUNCH[:2], "0"), (*PREVIEW, "--count", "0"), (*PREPARE, "--workers", "-1")],
+        "command line: flag --"),
+    "no key=value": (2, None, [(*words, "fast") for words in EVERY], "command line: fast: expected key=value, got 'fast' (see --help)"),
+    "flag missing": (2, None, [TRAIN[:1], PREVIEW[:1], PREPARE[:1], EVALUATE[:1]], ": missing; expected a"),
+    "misspelt override": (2, None, [(*words, "train.bacth_size=3") for words in (TRAIN, PREVIEW, EVALUATE)],
+        "command line: train.bacth_size: unknown key, did you mean 'batch_size'?"),
+    "no such configuration": (2, lambda: os.unlink("run.yaml"), [TRAIN, PREVIEW], "run.yaml: no such file"),
+    "no data": (3, None, [(*TRAIN, IMAGES), (*PREVIEW, IMAGES), PREPARE, (*EVALUATE, IMAGES)],
+        "set: no such directory; expected one directory of images per class"),
+    "damaged image": (
+        3, damaged_after_training, [(*TRAIN, IMAGES), (*PREVIEW, IMAGES, "--split", "valid"), ("eval.py", "--ckpt", "images"), PREPARE],
+        "set/valid/a/3.png: expected JPEG, PNG, BMP or GIF, got a file that begins with 6e6f6e65",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", ALIKE)
+def test_a_fault_reads_alike_in_every_program(fault, run_dirs, run_program):
+    expected, prepare, commands, message = ALIKE[fault]
+    if prepare:
+        prepare()
+    seen = set()
+    for name, *words in commands:
+        code, stdout, stderr = run_program(name, *words)
+        assert (code, stdout) == (expected, ""), (name, stderr)
+        begin = f"{name[:-3]}: error: "
+        assert stderr[-1].startswith(begin) and message in stderr[-1], stderr[-1]
+        seen.add(stderr[-1].removeprefix(begin))
+    assert len(seen) == 1 or fault in ("flag missing", "flag out of range", "damaged image")  # others' names; preparation counts
