@@ -11,6 +11,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import h5py
 import keras
 from keras import layers
 
@@ -20,6 +21,7 @@ from models import blocks
 from program import CheckpointError, ConfigError, ResourceError
 
 SMALLEST = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}  # pixels; all others: 32
+_MOST_PACKED = 2000  # times that an array may be larger than what is stored of it: compression reaches about 1,000
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours, between 0 and 1
 
 
@@ -82,11 +84,21 @@ def _read_file(backbone: keras.Model, path: Path, name: str) -> None:
     if not path.is_file():
         raise CheckpointError(f"model.weights: {path}: no such file")
     try:
+        with h5py.File(path, "r") as file:
+            file.visititems(_check_array)  # Keras looks at shapes only when it has unpacked everything
         with warnings.catch_warnings(action="error", category=UserWarning):  # Keras only warns of layers that a file does not have
             backbone.load_weights(path)
     except (ValueError, KeyError, OSError, UserWarning) as error:  # not HDF5, links out of the file, other layers, other shapes
         reason = str(error).strip('"').splitlines()[0]
         raise CheckpointError(f"model.weights: {path}: expected the weights of a {name} without its top: {reason}") from error
+
+
+def _check_array(name: str, found: h5py.Group | h5py.Dataset) -> None:
+    if isinstance(found, h5py.Dataset):
+        if found.external or found.is_virtual:
+            raise ValueError(f"{name}: expected data in this file, got an array in another")
+        if found.nbytes > _MOST_PACKED * found.id.get_storage_size():
+            raise ValueError(f"{name}: expected {found.nbytes:,} bytes, got {found.id.get_storage_size():,}")
 
 
 def _imagenet(config: Pretrained, shape) -> keras.Model:

@@ -460,6 +460,29 @@ def test_nothing_depends_on_the_time_of_day(run_program, monkeypatch, run_dirs):
     assert last_manifest(run_dirs / "stopped") == last_manifest(run_dirs / "finished")
 
 
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_signal_during_a_save_lets_it_complete_then_saves_and_ends(number, run_dirs, run_program, monkeypatch):
+    commit = checkpoint.commit
+
+    def signalled(directory, step, write, *more):
+        def write_and_get_it(path):
+            write(path)
+            if step == 2:
+                os.kill(os.getpid(), number)
+
+        return commit(directory, step, write_and_get_it, *more)
+
+    monkeypatch.setattr(checkpoint, "commit", signalled)
+    words = (*TRAIN, "validate={every: 2}", "--run_dir", "run")
+    code, stdout, stderr = run_program(*words)
+    assert (code, stdout) == (75, "")
+    assert stderr[-1].startswith(f"trainer: stopped: {number.name}: saved run at step 4 of 6; run the same command again to go on: ")
+    assert stderr[-1].endswith("trainer.py --config run.yaml 'validate={every: 2}' --run_dir run")
+    assert list(checkpoint.steps_in(Path("run/checkpoints"))) == [2, 4]
+    assert run_program(*words)[0] == 0
+    assert last_manifest(Path("run")) == last_manifest(Path("finished"))
+
+
 # --------------------------------------------------------------------------------------------- numbers, memory, devices
 
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT
 
 import checkpoint
+from eval import with_newest
 
 TRAINER = [sys.executable, str(ROOT / "trainer.py"), "--config", str(ROOT / "configs/softmax.yaml")]
 SHORT = ["train.epochs=null", "early_stopping=null", "checkpoint.best=null", "train.steps=60"]
@@ -78,3 +79,52 @@ def test_a_read_only_place_is_refused(program, tmp_path):
     tmp_path.chmod(0o500)
     done = program(*TRAINER[1:], *SHORT, "--run_dir", tmp_path / "run")
     assert done.returncode == 6 and "cannot write here" in done.stderr
+
+
+RACE = """
+import checkpoint, itertools, os, pathlib, sys
+os.fsync = lambda _: None  # the race is for names
+directory = pathlib.Path(sys.argv[1])
+for step in itertools.count(1):
+    checkpoint.commit(directory, step, lambda path: (path / "weights.bin").write_bytes(str(step).encode() * 5000), {"step": step}, 0)
+    checkpoint.keep_only(directory, {step})
+"""
+
+
+def test_readers_and_removals_race_without_an_error(tmp_path, capsys):
+    """The newest checkpoint, of which there is only ever one, replaced as fast as that goes, is read until 200 of them were seen."""
+
+    def read(path):
+        state = checkpoint.read_state(path)
+        assert (path / "weights.bin").read_bytes() == str(state["step"]).encode() * 5000
+        return state["step"]
+
+    process = subprocess.Popen([sys.executable, "-c", RACE, str(tmp_path / "checkpoints")], cwd=ROOT)
+    try:
+        while not checkpoint.steps_in(tmp_path / "checkpoints"):
+            time.sleep(0.01)
+        seen = []
+        while len(set(seen)) < 200:
+            seen.append(with_newest(tmp_path, read)[1])
+    finally:
+        process.kill()
+        process.wait()
+    assert seen == sorted(seen)
+    assert capsys.readouterr().err == ""
+    checkpoint.clean_up(tmp_path / "checkpoints")
+    assert checkpoint.newest(tmp_path / "checkpoints", quarantine=True)
+
+
+def test_a_second_signal_ends_it_at_once_and_loses_no_checkpoint(tmp_path):
+    run_dir = tmp_path / "run"
+    words = [*TRAINER, "--run_dir", str(run_dir), "train.epochs=100000", "early_stopping=null", "checkpoint.every=20"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while len(checkpoint.steps_in(run_dir / "checkpoints")) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode in (130, 143) and "Traceback" not in stderr
+    for path in checkpoint.steps_in(run_dir / "checkpoints").values():
+        checkpoint.verify(path)

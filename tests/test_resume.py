@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import soak
 from conftest import ROOT
 
 import checkpoint
@@ -129,3 +130,8 @@ def test_the_comparison_notices_what_is_left_out(uninterrupted, tmp_path, monkey
     data = "variables.data-00000-of-00001"
     assert files[data]["sha256"] != uninterrupted[0][data]["sha256"]
     assert readings != uninterrupted[2]
+
+
+def test_a_run_killed_at_random_instants_ends_with_the_same_bytes(tmp_path):
+    """Batch normalisation, a mix, averages and all the rest; tests/soak.py does it thirty times."""
+    assert soak.soak(tmp_path, kills=2, seed=1)["identical"] == 1

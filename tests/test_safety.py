@@ -24,6 +24,7 @@ from keras import layers
 
 import data_loader
 from data_loader.images import read_idx
+from models import pretrained
 from program import CheckpointError, DataError, Failure
 from train_config import InitFrom
 from typed_yaml import read_file
@@ -288,6 +289,25 @@ def test_weights_are_not_read_from_another_file(tmp_path):
         for key in ("layers", "_layer_checkpoint_dependencies", "vars"):
             file[key] = h5py.ExternalLink(str(tmp_path / "other.h5"), f"/{key}")
     assert "expected data in this file, got ExternalLink" in refused(by_weights, path)
+
+
+def test_weights_of_a_backbone_are_looked_at_before_keras_unpacks_them(tmp_path):
+    """Keras compares shapes when it has unpacked everything: 4 TiB here, of which nothing is stored."""
+    path, secret = tmp_path / "data" / "a.weights.h5", tmp_path / "secret"
+    path.parent.mkdir()
+    secret.write_bytes(bytes(4))
+    small().save_weights(path)
+    hostile = {
+        "expected 4,398,046,511,104 bytes, got 0": {"shape": [1 << 40], "chunks": (1 << 20,), "compression": "gzip"},
+        "expected data in this file, got an array in another": {"shape": [1], "external": [(str(secret), 0, 4)]},
+    }
+    for message, options in hostile.items():
+        with h5py.File(path, "a") as file:
+            del file["layers/dense/vars/0"]
+            file.create_dataset("layers/dense/vars/0", dtype="f4", **options)
+        with pytest.raises(CheckpointError) as caught:
+            pretrained._read_file(small(), path, "small")
+        assert str(caught.value).startswith(f"model.weights: {path}: ") and str(caught.value).endswith(message)
 
 
 LONG = 1 << 20
