@@ -19,7 +19,7 @@ from distribution import open_towers
 from program import CheckpointError, NumericsError
 from train_config import TrainConfig
 from train_step import TrainStep, build_train_step
-from weights import read_variables, size_of, write_variables
+from weights import named_variables, read_variables, size_of, write_variables
 
 
 class Finding(NamedTuple):
@@ -125,8 +125,8 @@ def replay(directory: Path, config: TrainConfig) -> dict:
     report = checkpoint.read_state(directory)
     devices = open_towers(config.distribute, config.train.batch_size)
     train_step = build_train_step(config, report["examples"], devices)
-    variables = train_step.variables()
-    checkpoint.restore(directory, variables, read_variables, groups=tuple({name.split("/")[0] for name in variables}))
+    checkpoint.restore(directory, named_variables(model=train_step.model.variables), read_variables, groups=("model",))
+    train_step.skip_to(report["step"] - 1)  # of which dropout is; the optimizer may be another one
     train_step.rate_factor.assign(report["rate_factor"])
     try:
         with np.load(directory / "batch.npz", allow_pickle=False) as file:

@@ -119,7 +119,7 @@ def start(command: Command, prepare, tensorflow: bool = True):
         print(prepared)
         sys.exit(0)
     if tensorflow:
-        import_tensorflow()
+        _guarded(command, import_tensorflow)
     return prepared
 
 
@@ -167,6 +167,8 @@ def write_whole(path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
         error.filename = str(path)
         raise
 

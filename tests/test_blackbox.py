@@ -147,6 +147,9 @@ def test_a_kept_step_is_repeated_and_its_cure_tried(blown_up, program):
     assert cured.returncode == 0, cured.stderr
     found = json.loads(cured.stdout)
     assert found["step"] == 2 and found["finite"] is True and np.isfinite(found["loss"])
+    others = ["model.l2=0", "optimizer={name: adam}", "train.precision=bfloat16", "train.ema=0.9", "train.non_finite={name: skip}"]
+    config = load_config(blown_up[0] / "config.yaml", others)
+    assert blackbox.replay(kept, config)["loss"] == pytest.approx(found["loss"], rel=0.01)
 
 
 def test_a_kept_step_that_is_damaged_or_not_there(blown_up, tmp_path, program):
