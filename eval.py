@@ -83,8 +83,11 @@ class Evaluator:
         return _numbers(self.sums)
 
     def _run_in_calls(self, iterator, num_batches: int) -> None:
-        """In calls of about half a second: while one runs, Python answers no signal."""
-        done, most = 0, 1  # the first call compiles
+        """In calls of about half a second: while one runs, Python answers no signal.
+
+        Several processes make one call, since those that exchange something must make the same ones, and time passes otherwise for each.
+        """
+        done, most = 0, 1 if self.devices.workers == 1 else num_batches  # the first call compiles
         while done < num_batches:
             begin, number = time.perf_counter(), min(most, num_batches - done)
             self._run(iterator, tf.constant(number))
@@ -125,6 +128,17 @@ def with_newest(run_dir: Path, use: Callable[[Path], object]) -> tuple[Path, obj
     raise CheckpointError(f"{directory}: every checkpoint was removed while it was being read")
 
 
+def with_step(path: Path, use: Callable[[Path], object]):
+    """What `use` makes of one checkpoint, verified, of a run that may be removing it."""
+    checkpoint.verify(path)
+    try:
+        return use(path)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        if path.exists():
+            raise
+        raise CheckpointError(f"{path}: was removed while it was being read") from error
+
+
 def restore_one(path: Path, variables: dict, averaged: bool = False) -> int:
     """Restores one step's directory, nothing missing and nothing left over; returns the step."""
 
@@ -148,8 +162,7 @@ def read_model(ckpt: str, averaged: bool = False) -> tuple[Path, dict]:
     run_dir, step_dir = find_run(ckpt)
     if step_dir is None:
         return with_newest(run_dir, read)
-    checkpoint.verify(step_dir)
-    return step_dir, read(step_dir)
+    return step_dir, with_step(step_dir, read)
 
 
 def main(run_dir: Path, step_dir: Path | None, config: train_config.TrainConfig, split: str) -> dict:
@@ -162,8 +175,7 @@ def main(run_dir: Path, step_dir: Path | None, config: train_config.TrainConfig,
     if step_dir is None:
         step_dir, step = with_newest(run_dir, lambda path: restore_one(path, variables, averaged))
     else:
-        checkpoint.verify(step_dir)
-        step = restore_one(step_dir, variables, averaged)
+        step = with_step(step_dir, lambda path: restore_one(path, variables, averaged))
     sets = input_ops.eval_sets(mix, config.train.batch_size)
     metrics = Evaluator(model, build_task(config.task, config.spec), len(sets) > 1, devices).whole(sets, mix)
     return {"checkpoint": str(step_dir), "step": step, "data": mix.name, "split": split, "examples": len(mix), **metrics}

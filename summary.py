@@ -245,7 +245,8 @@ class Stopwatch:
 
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "pydantic", "tensorboard")
-_VARIABLES = re.compile(r"(TF|XLA|OMP|ONEDNN|DNNL|MKL|OPENBLAS|CUDA|NCCL|KERAS)_")  # of the process, that libraries compute by
+# Of the process, that libraries compute by; not what they print, nor where the others are.
+_VARIABLES = re.compile(r"(?!TF_CPP_|TF_CONFIG)(TF|XLA|OMP|ONEDNN|DNNL|MKL|OPENBLAS|CUDA|NCCL|KERAS)_")
 # Of environment.json: what changes how numbers are rounded, or which.
 _COMPUTES = ("python", "versions", "git", "machine", "cpu", "cpus", "threads", "devices", "variables")
 
@@ -274,7 +275,7 @@ def environment(data: str) -> dict:
             "inside": tf.config.threading.get_intra_op_parallelism_threads(),
             "between": tf.config.threading.get_inter_op_parallelism_threads(),
         },  # 0: as many as there are CPUs
-        "variables": {name: value for name, value in sorted(os.environ.items()) if _VARIABLES.match(name) and name != "TF_CONFIG"},
+        "variables": {name: value for name, value in sorted(os.environ.items()) if _VARIABLES.match(name)},
         "data": data,
         "devices": [tf.config.experimental.get_device_details(d).get("device_name", d.name) for d in tf.config.list_physical_devices()],
     }

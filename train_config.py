@@ -521,7 +521,9 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> TrainConfig:
 
 def save_config(config: TrainConfig, path: str | Path) -> None:
     """Writes every field, defaults included, so that the file means the same after a default has changed."""
-    write_whole(path, typed_yaml.to_yaml(config.model_dump(mode="json", by_alias=True)))
+    text = typed_yaml.to_yaml(config.model_dump(mode="json", by_alias=True))
+    typed_yaml.parse(text, str(path))  # refused now where it could not be read again: more classes than a configuration holds
+    write_whole(path, text)
 
 
 def describe_config(path: str | Path, overrides: list[str] = ()) -> str:

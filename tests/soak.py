@@ -32,8 +32,8 @@ WORDS = [
 ]  # fmt: skip
 
 
-def start(run_dir: Path) -> subprocess.Popen:
-    command = [sys.executable, "trainer.py", "--config", "configs/lenet.yaml", "--run_dir", str(run_dir), *WORDS]
+def start(run_dir: Path, more: tuple[str, ...]) -> subprocess.Popen:
+    command = [sys.executable, "trainer.py", "--config", "configs/lenet.yaml", "--run_dir", str(run_dir), *WORDS, *more]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -53,15 +53,15 @@ def finish(process: subprocess.Popen) -> None:
         raise SystemExit(f"exit code {process.returncode}: {stderr[-2000:]}")
 
 
-def soak(directory: Path, kills: int, seed: int) -> dict:
+def soak(directory: Path, kills: int, seed: int, *more: str) -> dict:
     """Raises SystemExit where anything is lost, asks for a hand, or ends otherwise."""
     draw, begin = random.Random(seed), time.monotonic()
-    finish(start(directory / "whole"))
+    finish(start(directory / "whole", more))
     life, expected = time.monotonic() - begin, ending(directory / "whole")
     done, runs, at_steps = 0, 0, []
     while done < kills or runs == 0:
         run_dir = directory / f"run{runs}"
-        process = start(run_dir)
+        process = start(run_dir, more)
         try:
             process.wait(draw.uniform(0, life) if done < kills else None)
         except subprocess.TimeoutExpired:

@@ -11,7 +11,8 @@ import pytest
 from conftest import ROOT
 
 import checkpoint
-from eval import with_newest
+from eval import with_newest, with_step
+from program import CheckpointError
 
 TRAINER = [sys.executable, str(ROOT / "trainer.py"), "--config", str(ROOT / "configs/softmax.yaml")]
 SHORT = ["train.epochs=null", "early_stopping=null", "checkpoint.best=null", "train.steps=60"]
@@ -113,6 +114,17 @@ def test_readers_and_removals_race_without_an_error(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     checkpoint.clean_up(tmp_path / "checkpoints")
     assert checkpoint.newest(tmp_path / "checkpoints", quarantine=True)
+
+
+def test_a_step_that_is_removed_while_it_is_read_is_one_line(tmp_path):
+    path = checkpoint.commit(tmp_path, 7, lambda path: (path / "weights.bin").write_bytes(b"w"), {"step": 7}, 0)
+
+    def removed(path):
+        checkpoint.remove(path)
+        return checkpoint.read_state(path)
+
+    with pytest.raises(CheckpointError, match=r"step-0000000007: was removed while it was being read"):
+        with_step(path, removed)
 
 
 def test_a_second_signal_ends_it_at_once_and_loses_no_checkpoint(tmp_path):

@@ -134,4 +134,4 @@ def test_the_comparison_notices_what_is_left_out(uninterrupted, tmp_path, monkey
 
 def test_a_run_killed_at_random_instants_ends_with_the_same_bytes(tmp_path):
     """Batch normalisation, a mix, averages and all the rest; tests/soak.py does it thirty times."""
-    assert soak.soak(tmp_path, kills=2, seed=1)["identical"] == 1
+    assert soak.soak(tmp_path, 2, 1, "train.steps=40", "validate.every=20")["identical"] == 1

@@ -42,7 +42,17 @@ GRID = [
 ]
 
 
-@pytest.mark.parametrize("config", GRID, ids=lambda c: f"{c.cell}-{'both' if c.bidirectional else 'one'}-{c.layers}-{c.output}")
+@pytest.mark.parametrize(
+    "config",
+    [  # the quick half has every pair of options but layers with directions
+        pytest.param(
+            config,
+            id=f"{config.cell}-{'both' if config.bidirectional else 'one'}-{config.layers}-{config.output}",
+            marks=[pytest.mark.slow] * (config.bidirectional != (config.layers == 2)),
+        )
+        for config in GRID
+    ],
+)
 def test_every_recurrent_network_trains_saves_restores_and_evaluates(config, tmp_path):
     """How often a token stands in a sequence, or which token it is: both can be learnt from 16 examples. And padding is nothing."""
     many = config.output == "many"

@@ -63,6 +63,7 @@ def write_run(run_dir, model) -> None:
     optimizer = keras.optimizers.SGD(momentum=0.9)
     optimizer.build(model.trainable_variables)
     variables = named_variables(model=model.variables, optimizer=optimizer.variables)
+    run_dir.mkdir(exist_ok=True)
     checkpoint.commit(run_dir / "checkpoints", 7, lambda path: write_variables(path, variables), {"step": 7}, size=0)
     (run_dir / "config.yaml").touch()
 
