@@ -1,6 +1,6 @@
 """A real run, killed again and again at random instants, ends with the bytes of the run that was never killed.
 
-    python tests/soak.py [kills] [seed]        30 kills take about 5 minutes
+    python tests/soak.py [kills] [seed]        30 kills take 5 to 8 minutes
 
 Each process is killed (SIGKILL) at an instant drawn from all of a run's life: start-up, steps, validation, saving, removing.
 Everything that could go out of step is on: see WORDS. A run that ends before its kill is compared, and another begins.

@@ -442,8 +442,6 @@ def test_a_run_directory_deleted_while_running(tmp_path, monkeypatch, run_progra
 
 
 def test_tensorboard_that_cannot_be_written_is_one_warning(run_program):
-    os.makedirs("run")
-    Path("run/config.yaml.part").touch()
     run_program(*TRAIN, "--run_dir", "run", "summary.tensorboard=true", "train.steps=3")
     shutil.rmtree("run/tensorboard")
     Path("run/tensorboard").touch()
