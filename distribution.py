@@ -219,7 +219,14 @@ def _with_servers(cluster: Cluster, wait: int) -> Devices:
             raise ResourceError(f"TF_CONFIG: chief: {', '.join(missing)} did not come within {wait} s; expected all (distribute.wait)")
         time.sleep(0.5)
     strategy = tf.distribute.ParameterServerStrategy(resolver)
-    return Devices(strategy, coordinator=tf.distribute.coordinator.ClusterCoordinator(strategy))
+    return Devices(strategy, coordinator=_Coordinator(strategy))
+
+
+class _Coordinator(tf.distribute.coordinator.ClusterCoordinator):
+    """Ends with its process. TensorFlow's own waits, then, for a lock: its thread that waits for a lost worker has it, and keeps it."""
+
+    def __del__(self):
+        pass
 
 
 def serve(cluster: Cluster, wait: int) -> dict:

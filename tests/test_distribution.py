@@ -354,6 +354,20 @@ def test_parameter_servers_survive_the_loss_and_return_of_a_worker(tmp_path):
     assert checkpoint.read_state(checkpoint.newest(tmp_path / "run/checkpoints"))["step"] == 240
 
 
+def test_parameter_servers_end_though_a_lost_worker_never_returned(tmp_path):
+    """Without a launcher that would start it again."""
+    jobs = dict(zip(("chief", "ps", "worker"), ([address] for address in launch.free_addresses(3)), strict=True))
+    jobs["worker"] += launch.free_addresses(1)
+    words = trainer_words(tmp_path / "run", "train.steps=120")
+    chief, *others = [start(words, TF_CONFIG=tf_config(jobs, job, i)) for job in jobs for i in range(len(jobs[job]))]
+    wait_for_step(chief, tmp_path / "run", 60)
+    others[-1].kill()
+    stdout, stderr = chief.communicate(timeout=100)
+    assert chief.returncode == 0, stderr[-3000:]
+    assert json.loads(stdout.splitlines()[-1])["step"] == 120
+    assert [process.wait(timeout=30) for process in others] == [0, 0, -signal.SIGKILL]
+
+
 @pytest.mark.slow
 def test_parameter_servers_learn_lenet(tmp_path):
     words = ["launch.py", *SERVERS, "--", "--config", "configs/lenet.yaml", "--run_dir", tmp_path / "run"]
