@@ -4,7 +4,7 @@ python eval.py --ckpt RUN [--split valid] [key=value ...]
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import checkpoint
@@ -94,8 +94,11 @@ class Evaluator:
             done += number
             most = max(1, int(number * _SECONDS_PER_CALL / (time.perf_counter() - begin)))
 
-    def whole(self, sets: list[tuple[str, tf.data.Dataset, int]], mix: input_ops.Mix) -> dict[str, float]:
-        """Every example of every set of `mix` once: the means over all of them; of several, `<set>/<metric>` of each as well."""
+    def whole(self, sets: list[tuple[str, Iterable[dict], int]], mix: input_ops.Mix) -> dict[str, float]:
+        """Every example of every set of `mix` once: the means over all of them; of several, `<set>/<metric>` of each as well.
+
+        `sets`: (name, its batches, their number) of each; where the batches are an iterator, it is that far on afterwards.
+        """
         self.sums.reset()
         found = {}
         with input_ops.naming_examples(mix, lambda: range(len(mix))):

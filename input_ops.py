@@ -293,6 +293,15 @@ def ids_of_steps(mix: Mix, batch_size: int, seed: int, start: int, stop: int, bl
     return windows.unbatch().skip(start % bucket).take(stop - start)
 
 
+def check_batches(mix: Mix, batch_size: int, batch_ops=(), parts: int = 1) -> None:
+    """Raises DataError or ConfigError where there can be no training batches of this size, read in so many parts."""
+    if len(mix) < batch_size:
+        raise DataError(f"{mix.name}: expected at least one batch of {batch_size} examples, got {len(mix)}")
+    if batch_ops and (own := batch_size // parts) % 2:
+        each = " for each worker" if parts > 1 else ""
+        raise ConfigError(f"data.batch_ops: {batch_ops[0].name}: expected an even train.batch_size{each}, got {own}")
+
+
 def train_batches(
     mix: Mix,
     batch_size: int,
@@ -308,11 +317,7 @@ def train_batches(
 
     `part`: (number, parts): only that contiguous part of each batch is read, as one of several processes does.
     """
-    if len(mix) < batch_size:
-        raise DataError(f"{mix.name}: expected at least one batch of {batch_size} examples, got {len(mix)}")
-    if batch_ops and (own := batch_size // part[1]) % 2:
-        each = " for each worker" if part[1] > 1 else ""
-        raise ConfigError(f"data.batch_ops: {batch_ops[0].name}: expected an even train.batch_size{each}, got {own}")
+    check_batches(mix, batch_size, batch_ops, part[1])
     stop = (1 << 62) // batch_size if stop is None else stop
     ids = ids_of_steps(mix, batch_size, seed, start, stop, blocks, bucket)
     if part[1] > 1:

@@ -12,12 +12,13 @@ from fractions import Fraction
 import numpy as np
 import tensorflow as tf
 
-from stateless import fold
+from stateless import fold, mix64
 
 _ROUNDS = 6
 _MOST_SLOTS = 10_000
 
 
+@tf.autograph.experimental.do_not_convert  # as in stateless.fold
 def permutation(seed, epoch, k, length: int) -> tf.Tensor:
     """The k-th element of the epoch's permutation of [0, length): int64 tensors of one shape -> int64.
 
@@ -27,12 +28,13 @@ def permutation(seed, epoch, k, length: int) -> tf.Tensor:
     """
     side = tf.constant(math.isqrt(length - 1) + 1, tf.uint64)
     length = tf.constant(length, tf.uint64)
-    keys = [fold(fold(seed, epoch), number) for number in range(_ROUNDS)]
+    # All rounds' keys at once, and the half of fold(key, right) that is of the key alone: a third of the operations to trace.
+    keys = tf.unstack(mix64(fold(fold(seed, epoch)[..., tf.newaxis], tf.range(_ROUNDS))), axis=-1)
 
     def through(x):
         left, right = x // side, x % side
         for key in keys:
-            left, right = right, (left + fold(key, right) % side) % side
+            left, right = right, (left + mix64(key ^ right) % side) % side
         return left * side + right
 
     x = through(tf.cast(k, tf.uint64))

@@ -9,6 +9,7 @@ Exit codes: 0 ok, 1 bug (traceback), 2 configuration or usage, 3 data, 4 checkpo
 """
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -231,6 +232,7 @@ def import_tensorflow() -> None:
 
             tf.get_logger().setLevel("ERROR")  # its hints on how to call it are not for those who run a program
             tf.config.list_physical_devices()
+            gc.freeze()  # a million objects that stay, and that each collection would look through
         except BaseException as error:
             if not isinstance(error, SystemExit):
                 notes.seek(0)

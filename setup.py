@@ -9,7 +9,7 @@ setup(
     python_requires=">=3.11,<3.14",
     py_modules=[
         "blackbox", "checkpoint", "cluster", "data_config", "distribution", "eval", "image_ops", "input_ops", "launch", "metrics", "model",
-        "model_config", "optimizer", "order", "preprocess_data", "program", "records", "sequence_ops", "stateless", "summary",
+        "model_config", "optimizer", "order", "preprocess_data", "program", "records", "run", "sequence_ops", "stateless", "summary",
         "train_config", "train_step", "trainer", "typed_yaml", "weights",
     ],
     packages=["data_loader", "models"],

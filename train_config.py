@@ -21,7 +21,7 @@ from typed_yaml import Bool, Float, Int, Regex, Section, one_of
 
 
 def _duration(value):
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= typed_yaml.MAX_INT:
         return value
     match = re.fullmatch(r"\s*([0-9]{0,18}\.?[0-9]{1,18})\s*(steps?|epochs?)?\s*", value) if isinstance(value, str) else None
     if match and float(match[1]) > 0:
@@ -328,9 +328,9 @@ class Rollback(Section):
 
 
 class Train(Section):
-    batch_size: Int = Field(128, ge=1, description="Global batch: examples per step on all devices together.")
+    batch_size: Int = Field(128, ge=1, le=1 << 31, description="Global batch: examples per step on all devices together.")
     steps: Int | None = Field(None, ge=1, description="Length of the run in steps, or:")
-    epochs: Float | None = Field(None, gt=0, description="Length of the run in passes over the training set.")
+    epochs: Float | None = Field(None, gt=0, le=1e9, description="Length of the run in passes over the training set.")
     seed: Int = Field(0, ge=0, lt=1 << 62, description="Of the weights, the order, the random operations and dropout.")
     accumulate: Int = Field(1, ge=1, description="Parts of a batch that each tower computes one after the other, to save memory.")
     precision: Literal["float32", "bfloat16", "float16", "float64"] = Field(

@@ -18,6 +18,7 @@ from program import ConfigError
 MAX_BYTES = 1 << 20
 MAX_NODES = 20_000  # after aliases are expanded: a bomb of nested aliases stops here
 MAX_DEPTH = 50
+MAX_INT = 1 << 62  # what 64 bits hold, with some room
 
 
 class Section(BaseModel):
@@ -45,8 +46,14 @@ def _no_bool(value):
     return value
 
 
-# Plain `int` and `float` of pydantic also take true and false; these do not.
-Int = Annotated[int, BeforeValidator(_no_bool)]
+def _bounded(value: int) -> int:
+    if abs(value) > MAX_INT:
+        raise ValueError(f"expected at most {MAX_INT:,}, got {value}")
+    return value
+
+
+# Plain `int` and `float` of pydantic also take true and false, and integers of any length; these do not.
+Int = Annotated[int, BeforeValidator(_no_bool), AfterValidator(_bounded)]
 Float = Annotated[float, BeforeValidator(_no_bool)]
 Bool = Annotated[bool, Field(strict=True)]  # plain `bool` takes 1, "yes" and "off"
 
@@ -124,6 +131,8 @@ class _Builder:
             node.value.encode()
         except UnicodeEncodeError:  # "\ud800", which no file can hold
             self.fail(node, "expected whole Unicode characters, got half a surrogate pair")
+        if "\0" in node.value:  # which ends a file's name
+            self.fail(node, "expected text without the character 0")
         return node.value
 
     def build_mapping(self, node, path: tuple) -> dict:

@@ -31,8 +31,8 @@ import_tensorflow()
 import numpy as np
 import tensorflow as tf
 
-import trainer
 from distribution import open_devices
+from run import build_run
 from train_config import Distribute, load_config
 
 SECONDS = 2.0  # of each row in each round
@@ -44,7 +44,7 @@ class Row:
     """The compiled step of one configuration on one constant batch, without input."""
 
     def __init__(self, config_file: str, overrides: list[str], steps: int = 1):
-        self.run = trainer.build_run(load_config(config_file, overrides))
+        self.run = build_run(load_config(config_file, overrides))
         batch = next(iter(self.run.batches_from(0)))
         self._batches, self._steps = iter(tf.data.Dataset.from_tensors(batch).repeat()), steps
         self._calls = 1

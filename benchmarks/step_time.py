@@ -23,6 +23,7 @@ import tensorflow as tf
 
 import trainer
 from program import StopSignals
+from run import Progress, build_run, resume
 from summary import Screen, Stopwatch
 from train_config import load_config
 
@@ -43,15 +44,15 @@ def ours(batch_size: int, directory: str, *overrides: str):
     off = [f"{key}=null" for key in ("validate.every", "validate.stepwise", "checkpoint.every", "checkpoint.best")]
     off += ["summary.images=null", "summary.histograms=null"]
     config = load_config(ROOT / "configs/lenet.yaml", [f"train.batch_size={batch_size}", *off, *overrides])
-    run, run_dir = trainer.build_run(config), Path(directory)
-    trainer.resume(run, run_dir, allow_changed_data=False)
+    run, run_dir = build_run(config), Path(directory)
+    resume(run, run_dir, allow_changed_data=False)
 
     def measure() -> float:
         begin = int(run.train_step.step.numpy())
         run.total_steps = begin + STEPS[batch_size]
         watch = Stopwatch()
         with StopSignals() as signals, QuietScreen(run.total_steps, begin) as screen:
-            trainer.loop(run, run_dir, trainer.Progress(), begin, None, signals, screen, watch)
+            trainer.loop(run, run_dir, Progress(), begin, None, signals, screen, watch)
         parts = ("training", "waiting for input", "logging", *(["saving"] if config.checkpoint.every else []))
         return sum(watch.seconds[name] for name in parts) / STEPS[batch_size]
 

@@ -1,5 +1,6 @@
 """One TensorFlow import for all tests of a process, quiet; helpers that more than one test file uses."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from program import import_tensorflow
 
 import_tensorflow()
+gc.set_threshold(100_000)  # the graphs of a thousand tests are objects by the million: looking through them took a tenth of the time
 
 import tensorflow as tf
 

@@ -16,6 +16,7 @@ import trainer
 from cluster import check_cluster, read_cluster
 from distribution import Devices, open_devices
 from program import CheckpointError, ConfigError, NumericsError, ResourceError, Stopped
+from run import build_run
 from train_config import Distribute, load_config
 from weights import read_variables
 
@@ -130,7 +131,7 @@ def test_a_blow_up_is_named_at_its_step_and_kept(blown_up):
     assert report["step"] == 2 and report["examples"] == 1024 and report["layer"] is None
     assert ", ".join(map(str, report["ids"][:8])) in message and report["places"][0] in message
     assert report["norms"]["logits/kernel"]["weights"] > 1e19 and json.loads((kept / "state.json").read_text()) == report
-    batches = trainer.build_run(load_config(run_dir / "config.yaml")).batches_from(1)
+    batches = build_run(load_config(run_dir / "config.yaml")).batches_from(1)
     with np.load(kept / "batch.npz") as batch:
         expected = next(iter(batches))
         assert all(batch[key].tobytes() == value.numpy().tobytes() for key, value in expected.items())

@@ -287,11 +287,20 @@ def test_two_towers_that_are_killed_go_on_to_the_same_bytes(tmp_path):
     assert ending(killed) == ending(whole)
 
 
-def test_a_killed_worker_ends_all_and_the_rerun_ends_with_the_same_bytes(tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish(launcher_words(whole))
-    process = start(launcher_words(killed))
-    wait_for_step(process, killed, 60)
+def assert_stopped_at_one_step(process, run_dir):
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 75, stderr[-2000:]
+    saved = [line for line in stderr.splitlines() if "SIGTERM: saved" in line]
+    steps = {line.split(" at step ")[1].split()[0] for line in saved}
+    assert len(saved) == 2 and steps == {str(max(checkpoint.steps_in(run_dir / "checkpoints")))}
+
+
+def test_killed_and_stopped_workers_go_on_to_the_same_bytes(tmp_path):
+    """SIGKILL to a worker ends all, a signal to one stops all at one step; then the run goes on to its end."""
+    whole, run_dir, steps = tmp_path / "whole", tmp_path / "run", "train.steps=240"
+    finish(launcher_words(whole, steps))
+    process = start(launcher_words(run_dir, steps))
+    wait_for_step(process, run_dir, 60)
     os.kill(pids(process.pid)[1], signal.SIGKILL)
     begin = time.monotonic()
     _, stderr = process.communicate(timeout=60)
@@ -299,22 +308,24 @@ def test_a_killed_worker_ends_all_and_the_rerun_ends_with_the_same_bytes(tmp_pat
     assert process.returncode == 75, stderr[-2000:]
     assert "worker 1 by SIGKILL" in stderr.splitlines()[-1] and "worker 0 with 75" in stderr.splitlines()[-1]
     assert "another process of this run has gone" in stderr and "Traceback" not in stderr
-    assert max(checkpoint.steps_in(killed / "checkpoints")) < 160, "the run was over before the kill"
-    _, stderr = finish(launcher_words(killed))
+
+    killed_at = max(checkpoint.steps_in(run_dir / "checkpoints"))
+    process = start(launcher_words(run_dir, steps))
+    wait_for_step(process, run_dir, killed_at + 20)
+    os.kill(pids(process.pid)[1], signal.SIGTERM)
+    assert_stopped_at_one_step(process, run_dir)
+    assert max(checkpoint.steps_in(run_dir / "checkpoints")) < 240, "the run was over before the signal"
+
+    _, stderr = finish(launcher_words(run_dir, steps))
     assert "going on from step" in stderr
-    assert ending(killed) == ending(whole)
+    assert ending(run_dir) == ending(whole)
 
 
-@pytest.mark.parametrize("to", ["worker 1", "launcher"])
-def test_a_signal_stops_all_at_one_step(to, tmp_path):
+def test_a_signal_to_the_launcher_stops_all_at_one_step(tmp_path):
     process = start(launcher_words(tmp_path / "run", "train.steps=4000"))
     wait_for_step(process, tmp_path / "run", 20)
-    os.kill(process.pid if to == "launcher" else pids(process.pid)[1], signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 75, stderr[-2000:]
-    saved = [line for line in stderr.splitlines() if "SIGTERM: saved" in line]
-    steps = {line.split(" at step ")[1].split()[0] for line in saved}
-    assert len(saved) == 2 and steps == {str(max(checkpoint.steps_in(tmp_path / "run/checkpoints")))}
+    process.terminate()
+    assert_stopped_at_one_step(process, tmp_path / "run")
 
 
 def test_workers_that_differ_are_refused_before_the_first_step(tmp_path):
@@ -343,28 +354,28 @@ SERVERS = ("--workers", "2", "--ps", "1", "--chief")
 
 
 def test_parameter_servers_survive_the_loss_and_return_of_a_worker(tmp_path):
-    process = start(launcher_words(tmp_path / "run", "train.steps=240", tasks=SERVERS))
-    wait_for_step(process, tmp_path / "run", 60)
+    process = start(launcher_words(tmp_path / "run", tasks=SERVERS))
+    wait_for_step(process, tmp_path / "run", 20)
     os.kill(pids(process.pid)[3], signal.SIGKILL)  # chief, ps, worker, worker
     stdout, stderr = process.communicate(timeout=200)
     assert process.returncode == 0, stderr[-3000:]
     assert "launch: worker 1 ended with -9: started again" in stderr
     result = json.loads(stdout.splitlines()[-1])
-    assert result["step"] == 240 and result["valid"]["accuracy"] > 0.5
-    assert checkpoint.read_state(checkpoint.newest(tmp_path / "run/checkpoints"))["step"] == 240
+    assert result["step"] == 160 and result["valid"]["accuracy"] > 0.5
+    assert checkpoint.read_state(checkpoint.newest(tmp_path / "run/checkpoints"))["step"] == 160
 
 
 def test_parameter_servers_end_though_a_lost_worker_never_returned(tmp_path):
     """Without a launcher that would start it again."""
     jobs = dict(zip(("chief", "ps", "worker"), ([address] for address in launch.free_addresses(3)), strict=True))
     jobs["worker"] += launch.free_addresses(1)
-    words = trainer_words(tmp_path / "run", "train.steps=120")
+    words = trainer_words(tmp_path / "run", "train.steps=80")
     chief, *others = [start(words, TF_CONFIG=tf_config(jobs, job, i)) for job in jobs for i in range(len(jobs[job]))]
-    wait_for_step(chief, tmp_path / "run", 60)
+    wait_for_step(chief, tmp_path / "run", 20)
     others[-1].kill()
     stdout, stderr = chief.communicate(timeout=100)
     assert chief.returncode == 0, stderr[-3000:]
-    assert json.loads(stdout.splitlines()[-1])["step"] == 120
+    assert json.loads(stdout.splitlines()[-1])["step"] == 80
     assert [process.wait(timeout=30) for process in others] == [0, 0, -signal.SIGKILL]
 
 

@@ -93,6 +93,8 @@ CONFIGURATION = {
     "duplicate key": (with_config("summary:", "train:"), TRAIN, "run.yaml:7:1: duplicate key 'train', first on line 5"),
     "3.7 for an integer": (None, [*TRAIN, "train.batch_size=3.7"], "train.batch_size: expected a valid integer, got"),
     "text for a number": (None, [*TRAIN, "optimizer.learning_rate=fast"], "optimizer.learning_rate: expected a valid number"),
+    "character 0": (None, [*TRAIN, 'data.dir="a\\0b"'], "data.dir:1:1: expected text without the character 0"),
+    "beyond 64 bits": (None, [*TRAIN, "train.steps=4611686018427387905"], "train.steps: expected at most 4,611,686,018,427,387,904, got"),
     "batch of 0": (None, [*TRAIN, "train.batch_size=0"], "train.batch_size: expected greater than or equal to 1, got 0"),
     "rate below 0": (None, [*TRAIN, "optimizer.learning_rate=-1"], "optimizer.learning_rate: expected greater than 0, got -1"),
     "dropout of 1.5": (None, [*TRAIN, "model.dropout=1.5"], "model.dropout: expected less than 1, got 1.5"),
@@ -208,6 +210,10 @@ DATA = {
     "text in a number column": (lambda: table(b"one,u\n"), CSV, "set/t.csv:82: a: expected a finite number, got 'one'"),
     "invalid UTF-8": (lambda: table(b"1,caf\xe9\n"), CSV, "set/t.csv:82: expected UTF-8 text, got byte 0xe9"),
 }  # fmt: skip
+FOUND_WHILE_READING = {  # by a run that has begun
+    "bit flip", "feature missing", "another dtype", "another shape", "label out of range", "NaN in inputs", "corrupt image", "zero bytes",
+    "16 bits", "image bomb",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", DATA)
@@ -219,7 +225,8 @@ def test_data(fault, run_program):
     code, stdout, stderr = run_program(*TRAIN, override, "--run_dir", "run")
     assert (code, stdout) == (3, ""), stderr
     assert stderr[-1].startswith("trainer: error: ") and message in stderr[-1] and "Traceback" not in "".join(stderr)
-    shutil.rmtree("run", ignore_errors=True)  # config.yaml and the like, of those that are found while training
+    assert os.path.exists("run") == (fault in FOUND_WHILE_READING)
+    shutil.rmtree("run", ignore_errors=True)
     assert {place for place in everything() if place not in before} == set()
 
 
@@ -496,7 +503,7 @@ def test_out_of_memory_names_the_batch_of_each_tower(error, run_program, monkeyp
         step.run = exhausted
         return step
 
-    monkeypatch.setattr(train_step, "build_train_step", build_exhausted)
+    monkeypatch.setattr("run.build_train_step", build_exhausted)
     code, stdout, stderr = run_program(*TRAIN, "--run_dir", "run", "train.accumulate=2")
     message = "trainer: error: out of memory, with 4 examples at a time on each of 1 towers; try a smaller train.batch_size or"
     assert (code, stdout) == (6, "") and stderr[-1].startswith(message), stderr

@@ -13,7 +13,7 @@ LEVELS = {
     2: ["image_ops", "sequence_ops", "preprocess_data", "models", "metrics"],
     3: ["input_ops", "model", "optimizer", "weights"],
     4: ["eval", "train_step"],
-    5: ["blackbox"],
+    5: ["blackbox", "run"],
     6: ["trainer"],
     7: ["launch"],
 }

@@ -155,14 +155,18 @@ def test_variables_are_saved_and_restored_by_unique_names(config, tmp_path):
         np.testing.assert_array_equal(variable, expected[name], err_msg=name)
 
 
-QUICK = {"lenet", "mlp", "rnn", "seq2seq", "skipgram", "autoencoder"}
+QUICK = {"lenet", "mlp", "rnn", "skipgram", "autoencoder"}
 OF_16 = [*CONFIGS, *(config for config in OTHERS if config.name == "seq2seq")]
+
+
+def is_quick(config):
+    return config.name in QUICK or getattr(config, "attention", None) == "bahdanau"
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float64"])
 @pytest.mark.parametrize(
     "config",
-    [pytest.param(each, marks=[pytest.mark.slow] * (each.name not in QUICK), id=f"{each.name}{n}") for n, each in enumerate(OF_16)],
+    [pytest.param(each, marks=[pytest.mark.slow] * (not is_quick(each)), id=f"{each.name}{n}") for n, each in enumerate(OF_16)],
 )
 def test_every_network_trains_and_is_scored_in_other_precisions(config, precision):
     spec, task, batch = example_of(config)

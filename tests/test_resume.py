@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,9 +83,10 @@ def test_killed_and_terminated_processes_resume_to_the_same_bytes(uninterrupted,
     assert outcome(run_dir) == uninterrupted
 
 
-def stop_and_resume(run_dir, monkeypatch, sabotage=None):
-    """Stops a run by a signal in the middle of an epoch, between two readings; goes on, with `sabotage` at work."""
-    seen = []
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run stopped by a signal in the middle of an epoch, between two readings."""
+    run_dir, seen = tmp_path_factory.mktemp("stopped"), []
 
     def interrupt(step, _metrics):
         seen.append(step)
@@ -93,14 +95,17 @@ def stop_and_resume(run_dir, monkeypatch, sabotage=None):
 
     with pytest.raises(Stopped, match="SIGTERM: saved"):
         run_to_the_end(run_dir, on_eval=interrupt)
-    if sabotage:
-        sabotage(monkeypatch)
+    return run_dir
+
+
+def gone_on(stopped, run_dir):
+    shutil.copytree(stopped, run_dir)
     run_to_the_end(run_dir)
     return outcome(run_dir)
 
 
-def test_stopped_in_this_process_resumes_to_the_same_bytes(uninterrupted, tmp_path, monkeypatch):
-    assert stop_and_resume(tmp_path / "run", monkeypatch) == uninterrupted
+def test_stopped_in_this_process_resumes_to_the_same_bytes(uninterrupted, stopped, tmp_path):
+    assert gone_on(stopped, tmp_path / "run") == uninterrupted
 
 
 def leave_out_a_slot(monkeypatch):
@@ -125,13 +130,17 @@ def leave_out_the_position(monkeypatch):
 
 
 @pytest.mark.parametrize("sabotage", [leave_out_a_slot, leave_out_the_random_state, leave_out_the_position])
-def test_the_comparison_notices_what_is_left_out(uninterrupted, tmp_path, monkeypatch, sabotage):
-    files, _, readings = stop_and_resume(tmp_path / "run", monkeypatch, sabotage)
+def test_the_comparison_notices_what_is_left_out(uninterrupted, stopped, tmp_path, monkeypatch, sabotage):
+    sabotage(monkeypatch)
+    files, _, readings = gone_on(stopped, tmp_path / "run")
     data = "variables.data-00000-of-00001"
     assert files[data]["sha256"] != uninterrupted[0][data]["sha256"]
     assert readings != uninterrupted[2]
 
 
+SMALLER = "model={name: vgg, width: 0.125, dropout: 0.3}"
+
+
 def test_a_run_killed_at_random_instants_ends_with_the_same_bytes(tmp_path):
     """Batch normalisation, a mix, averages and all the rest; tests/soak.py does it thirty times."""
-    assert soak.soak(tmp_path, 2, 1, "train.steps=40", "validate.every=20")["identical"] == 1
+    assert soak.soak(tmp_path, 1, 1, SMALLER, "train.steps=40", "validate.every=20")["identical"] == 1

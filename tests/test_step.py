@@ -1,5 +1,7 @@
 """What a step does besides: accumulation, precision, averages, XLA, steps that are not finite."""
 
+import functools
+
 import numpy as np
 import pytest
 import spread
@@ -25,13 +27,18 @@ def short_run(run_dir, *overrides, **options):
     return trainer.train_and_evaluate(load_config(ROOT / "configs/lenet.yaml", [*SHORT, *overrides]), run_dir, **options)
 
 
+@functools.cache
+def on_one_device(network, precision="float32"):
+    return outcome(network, ONE, precision=precision)
+
+
 # -------------------------------------------------------------------------------------------------------- precision
 
 
 @pytest.mark.parametrize("network", ["lenet", "masked"])  # dropout draws other masks in 16 bits
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_sixteen_bits_come_close_and_keep_their_weights_in_32(network, precision):
-    found, exact = outcome(network, ONE, precision=precision), outcome(network, ONE)
+    found, exact = on_one_device(network, precision), on_one_device(network)
     assert {name: found[name].dtype for name in exact} == {name: value.dtype for name, value in exact.items()}
     assert 0 < off_the_way(network, exact, found) < 0.5
 
@@ -47,7 +54,7 @@ def off_the_way(network, exact, found):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_sixteen_bits_on_towers(precision):
     """Towers round otherwise: as far from one device as that is from 32 bits, no more."""
-    one, two = outcome("lenet", ONE, precision=precision), outcome("lenet", towers(2), precision=precision)
+    one, two = on_one_device("lenet", precision), outcome("lenet", towers(2), precision=precision)
     assert 0 < off_the_way("lenet", one, two) < 0.5
 
 
@@ -62,11 +69,11 @@ def test_everything_at_once():
 
 @pytest.mark.parametrize("network", ["lenet", "batch_norm", "masked"])
 def test_compiled_networks_compute_the_same(network):
-    assert apart(outcome(network, ONE, jit="on", precision="float64"), outcome(network, ONE, precision="float64")) < 1e-10
+    assert apart(outcome(network, ONE, jit="on", precision="float64"), on_one_device(network, "float64")) < 1e-10
 
 
 def test_compiled_networks_compute_the_same_on_towers():
-    assert apart(outcome("lenet", towers(2), jit="on"), outcome("lenet", ONE)) < 1e-5
+    assert apart(outcome("lenet", towers(2), jit="on"), on_one_device("lenet")) < 1e-5
 
 
 def test_batch_statistics_of_several_cpus_are_not_compiled():

@@ -19,6 +19,7 @@ from data_loader import from_arrays
 from model import build_task
 from optimizer import build_optimizer, build_schedule
 from program import CheckpointError, ConfigError
+from run import Progress
 from train_config import Classification, Clock, Train, TrainConfig, load_config
 from train_step import TrainStep
 
@@ -206,18 +207,18 @@ def lenet_config(*overrides):
 
 def test_the_best_are_ranked_and_of_equals_the_earlier_stays():
     config = lenet_config("checkpoint.best={metric: accuracy, mode: max, keep: 2}")
-    progress = trainer.Progress()
+    progress = Progress()
     taken = [progress.update(config, step, {"accuracy": value}) for step, value in enumerate([0.5, 0.7, 0.7, 0.6, 0.8], start=1)]
     assert taken == [True, True, True, False, True]
     assert progress.best == [[0.8, 5], [0.7, 2]]
-    lowest = trainer.Progress()
+    lowest = Progress()
     config = lenet_config("checkpoint.best={metric: loss, mode: min, keep: 1}")
     assert [lowest.update(config, step, {"loss": value}) for step, value in enumerate([3, 2, 4], start=1)] == [True, True, False]
 
 
 def test_early_stopping_waits_for_its_patience():
     config = lenet_config("early_stopping={metric: loss, mode: min, patience: 2, min_delta: 0.1}", "checkpoint.best=null")
-    progress, finished = trainer.Progress(), []
+    progress, finished = Progress(), []
     for step, value in enumerate([1.0, 0.95, 0.8, 0.75, 0.71], start=1):
         progress.update(config, step, {"loss": value})
         finished.append(progress.finished)

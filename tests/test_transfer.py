@@ -453,7 +453,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, trained, tmp_pat
 
     with pytest.raises(Stopped, match="at step 20 of 40"):
         run(tmp_path / "run", trained, on_eval=interrupt)
-    monkeypatch.setattr(trainer, "load_weights", lambda *_: pytest.fail("weights are loaded once, at the beginning"))
+    monkeypatch.setattr("run.load_weights", lambda *_: pytest.fail("weights are loaded once, at the beginning"))
     run(tmp_path / "run", trained)
     assert outcome(tmp_path / "run") == outcome(uninterrupted)
     with pytest.raises(CheckpointError, match=r"optimizer.multipliers.\^c3/: 0.3 -> 0.4"):
