@@ -44,7 +44,9 @@ def commit(directory: Path, step: int, write: Callable[[Path], None], state: dic
     final = path_of(directory, step)
     temporary = directory / f".writing-{final.name}"
     try:
-        directory.mkdir(exist_ok=True)
+        if not directory.exists():
+            directory.mkdir()
+            flush(directory.parent)
         temporary.mkdir()
         write(temporary)
         (temporary / "state.json").write_text(json.dumps(state, indent=1))
@@ -130,6 +132,8 @@ def verify(path: Path) -> None:
                 raise CheckpointError(f"{path / name}: expected {expected['bytes']:,} bytes, got {size:,}")
             if _fingerprint(path / name)["sha256"] != expected["sha256"]:
                 raise CheckpointError(f"{path / name}: its bytes have changed: SHA-256 differs from the manifest's")
+        if "state.json" not in manifest["files"]:
+            raise CheckpointError(f"{path / 'MANIFEST.json'}: expected state.json among its files")
     except FileNotFoundError as error:
         raise CheckpointError(f"{error.filename}: no such file in this checkpoint") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -228,9 +232,11 @@ def lock(run_dir: Path, flag: str = "--run_dir"):
     Creates the directory, and removes what it created again if nothing else came into it. Raises BusyError with the holder's name.
     """
     file = run_dir / "lock"
-    missing = next((parent for parent in [*reversed(run_dir.parents), run_dir] if not parent.exists()), None)
+    made = [path for path in [run_dir, *run_dir.parents] if not path.exists()]
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
+        for path in made:
+            flush(path.parent)  # a checkpoint is durable only where all names on the way to it are
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise ResourceError(f"{run_dir}: cannot write here: {error.strerror}; choose another with {flag}") from error
@@ -249,9 +255,7 @@ def lock(run_dir: Path, flag: str = "--run_dir"):
             if run_dir.is_dir() and [path.name for path in run_dir.iterdir()] == ["lock"]:
                 file.unlink()
                 with contextlib.suppress(OSError):  # what others have begun to use stays
-                    for made in [run_dir, *run_dir.parents]:
-                        if missing is None or not made.is_relative_to(missing):
-                            break
-                        made.rmdir()
+                    for path in made:
+                        path.rmdir()
     finally:
         os.close(descriptor)
