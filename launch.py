@@ -123,7 +123,8 @@ def wait(tasks: list[Task], signals: program.StopSignals) -> dict:
     for task in tasks:
         task.wait_for_output()
     codes = {task.name: task.process.returncode for task in tasks}
-    if not any(codes.values()):
+    # A chief alone decides: a worker that has come back may still be starting, and would wait for it in vain.
+    if not any([codes[chief.name]] if chief.job == "chief" else codes.values()):
         return json.loads(chief.result)
     ended = ", ".join(f"{name} with {code}" if code >= 0 else f"{name} by {signal.Signals(-code).name}" for name, code in codes.items())
     # What went wrong first and not what others made of it: a code of its own before `stopped`, `stopped` before a signal.

@@ -25,7 +25,7 @@ from cluster import check_cluster, read_cluster, tf_config
 from distribution import Devices, open_devices, open_towers
 from eval import Evaluator
 from model import build_task
-from program import ConfigError, ResourceError, Stopped
+from program import ConfigError, Failure, ResourceError, Stopped, StopSignals
 from train_config import Classification, Distribute, load_config
 from train_step import TrainStep
 from weights import read_variables
@@ -363,6 +363,32 @@ def test_parameter_servers_survive_the_loss_and_return_of_a_worker(tmp_path):
     result = json.loads(stdout.splitlines()[-1])
     assert result["step"] == 160 and result["valid"]["accuracy"] > 0.5
     assert checkpoint.read_state(checkpoint.newest(tmp_path / "run/checkpoints"))["step"] == 160
+
+
+class Fake:
+    """What the launcher knows of a process, which ends at once with this code, or not at all."""
+
+    def __init__(self, job, index, code=None):
+        self.job, self.name, self.result = job, f"{job} {index}", '{"step": 1}' if index == 0 else ""
+        words = f"import time; time.sleep({60 if code is None else 0}); raise SystemExit({code})"
+        self.process = subprocess.Popen([sys.executable, "-c", words])
+
+    def wait_for_output(self):
+        pass
+
+
+@pytest.mark.parametrize(("first", "code"), [("chief", 0), ("chief", 5), ("worker", 0)])
+def test_a_chief_decides_and_workers_all_count(first, code, monkeypatch):
+    """A worker that has come back when the chief is about to end is still starting, and is ended."""
+    monkeypatch.setattr(launch, "_GRACE", 1.0)
+    tasks = [Fake(first, 0, code), Fake("worker", 1)]
+    with StopSignals() as signals:
+        if (first, code) == ("chief", 0):
+            assert launch.wait(tasks, signals) == {"step": 1}
+        else:
+            with pytest.raises(Failure, match=f"{first} 0 with {code}, worker 1 by SIGTERM") as failure:
+                launch.wait(tasks, signals)
+            assert failure.value.exit_code == (code or 75)
 
 
 def test_parameter_servers_end_though_a_lost_worker_never_returned(tmp_path):
