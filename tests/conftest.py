@@ -11,7 +11,8 @@ import pytest
 from program import import_tensorflow
 
 import_tensorflow()
-gc.set_threshold(100_000)  # the graphs of a thousand tests are objects by the million: looking through them took a tenth of the time
+# The graphs of a thousand tests are objects by the million: looking through all of them again and again took a tenth of the time.
+gc.set_threshold(100_000, 50, 1_000)
 
 import tensorflow as tf
 

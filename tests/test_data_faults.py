@@ -603,7 +603,7 @@ def test_unknown_tokens_and_long_sequences(tmp_path, capsys):
     assert next(iter(batches))["inputs"].numpy().tolist() == [[3, 2, 0], [3, 2, 1], [2, 2, 2]]  # 2: two, 3: one, 1: unknown, 0: padding
 
 
-@pytest.mark.parametrize("where", ["train", "valid", "measured"])
+@pytest.mark.parametrize("where", ["train", *(pytest.param(where, marks=pytest.mark.slow) for where in ("valid", "measured"))])
 def test_a_program_ends_with_one_line_and_code_3(tmp_path, program, where):
     folder = fill(tmp_path / "data", {f"{split}/{c}/{n}.png": SOUND_PNG for split in ("train", "valid") for c in "ab" for n in range(4)})
     broken = folder / ("valid" if where == "valid" else "train") / "b/2.png"

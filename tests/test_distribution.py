@@ -353,42 +353,46 @@ def test_a_worker_that_never_comes_is_named_after_a_bound(tmp_path):
 SERVERS = ("--workers", "2", "--ps", "1", "--chief")
 
 
-def test_parameter_servers_survive_the_loss_and_return_of_a_worker(tmp_path):
-    process = start(launcher_words(tmp_path / "run", tasks=SERVERS))
-    wait_for_step(process, tmp_path / "run", 20)
-    os.kill(pids(process.pid)[3], signal.SIGKILL)  # chief, ps, worker, worker
-    stdout, stderr = process.communicate(timeout=200)
-    assert process.returncode == 0, stderr[-3000:]
-    assert "launch: worker 1 ended with -9: started again" in stderr
-    result = json.loads(stdout.splitlines()[-1])
-    assert result["step"] == 160 and result["valid"]["accuracy"] > 0.5
-    assert checkpoint.read_state(checkpoint.newest(tmp_path / "run/checkpoints"))["step"] == 160
-
-
 class Fake:
     """What the launcher knows of a process, which ends at once with this code, or not at all."""
 
     def __init__(self, job, index, code=None):
-        self.job, self.name, self.result = job, f"{job} {index}", '{"step": 1}' if index == 0 else ""
-        words = f"import time; time.sleep({60 if code is None else 0}); raise SystemExit({code})"
-        self.process = subprocess.Popen([sys.executable, "-c", words])
+        self.job, self.name, self.result, self.starts = job, f"{job} {index}", '{"step": 1}' if index == 0 else "", 0
+        self._words = [sys.executable, "-c", f"import time; time.sleep({60 if code is None else 0}); raise SystemExit({code})"]
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self._words)
+        self.starts += 1
 
     def wait_for_output(self):
         pass
 
 
-@pytest.mark.parametrize(("first", "code"), [("chief", 0), ("chief", 5), ("worker", 0)])
-def test_a_chief_decides_and_workers_all_count(first, code, monkeypatch):
-    """A worker that has come back when the chief is about to end is still starting, and is ended."""
+def launched(monkeypatch, *tasks):
     monkeypatch.setattr(launch, "_GRACE", 1.0)
-    tasks = [Fake(first, 0, code), Fake("worker", 1)]
     with StopSignals() as signals:
-        if (first, code) == ("chief", 0):
-            assert launch.wait(tasks, signals) == {"step": 1}
-        else:
-            with pytest.raises(Failure, match=f"{first} 0 with {code}, worker 1 by SIGTERM") as failure:
-                launch.wait(tasks, signals)
-            assert failure.value.exit_code == (code or 75)
+        return launch.wait(list(tasks), signals)
+
+
+def test_a_chief_decides(monkeypatch):
+    """A worker that has come back when the chief is about to end is still starting, and is ended."""
+    assert launched(monkeypatch, Fake("chief", 0, 0), Fake("worker", 0)) == {"step": 1}
+    with pytest.raises(Failure, match="chief 0 with 5, worker 0 by SIGTERM") as failure:
+        launched(monkeypatch, Fake("chief", 0, 5), Fake("worker", 0))
+    assert failure.value.exit_code == 5
+
+
+def test_without_a_chief_every_worker_counts(monkeypatch):
+    with pytest.raises(Stopped, match="worker 0 with 0, worker 1 by SIGTERM; start it again"):
+        launched(monkeypatch, Fake("worker", 0, 0), Fake("worker", 1))
+
+
+def test_workers_of_a_chief_are_started_again_so_many_times(monkeypatch):
+    worker = Fake("worker", 0, 3)
+    with pytest.raises(Failure, match="chief 0 by SIGTERM, worker 0 with 3") as failure:
+        launched(monkeypatch, Fake("chief", 0), worker)
+    assert worker.starts == 11 and failure.value.exit_code == 3
 
 
 def test_parameter_servers_end_though_a_lost_worker_never_returned(tmp_path):
@@ -406,13 +410,14 @@ def test_parameter_servers_end_though_a_lost_worker_never_returned(tmp_path):
 
 
 @pytest.mark.slow
-def test_parameter_servers_learn_lenet(tmp_path):
+def test_parameter_servers_survive_the_loss_and_return_of_a_worker_and_learn_lenet(tmp_path):
     words = ["launch.py", *SERVERS, "--", "--config", "configs/lenet.yaml", "--run_dir", tmp_path / "run"]
     process = start(words)
     wait_for_step(process, tmp_path / "run", 400)
     os.kill(pids(process.pid)[2], signal.SIGKILL)
     stdout, stderr = process.communicate(timeout=280)
     assert process.returncode == 0, stderr[-3000:]
+    assert "launch: worker 0 ended with -9: started again" in stderr
     assert json.loads(stdout.splitlines()[-1])["valid"]["accuracy"] > 0.96
 
 

@@ -159,14 +159,17 @@ QUICK = {"lenet", "mlp", "rnn", "skipgram", "autoencoder"}
 OF_16 = [*CONFIGS, *(config for config in OTHERS if config.name == "seq2seq")]
 
 
-def is_quick(config):
-    return config.name in QUICK or getattr(config, "attention", None) == "bahdanau"
+def is_quick(config, precision):
+    return config.name in QUICK or (getattr(config, "attention", None), precision) == ("bahdanau", "bfloat16")
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float64"])
 @pytest.mark.parametrize(
-    "config",
-    [pytest.param(each, marks=[pytest.mark.slow] * (not is_quick(each)), id=f"{each.name}{n}") for n, each in enumerate(OF_16)],
+    ("config", "precision"),
+    [
+        pytest.param(config, precision, marks=[pytest.mark.slow] * (not is_quick(config, precision)), id=f"{config.name}{n}-{precision}")
+        for n, config in enumerate(OF_16)
+        for precision in ("bfloat16", "float64")
+    ],
 )
 def test_every_network_trains_and_is_scored_in_other_precisions(config, precision):
     spec, task, batch = example_of(config)
