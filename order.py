@@ -28,7 +28,7 @@ def permutation(seed, epoch, k, length: int) -> tf.Tensor:
     """
     side = tf.constant(math.isqrt(length - 1) + 1, tf.uint64)
     length = tf.constant(length, tf.uint64)
-    # All rounds' keys at once, and the half of fold(key, right) that is of the key alone: a third of the operations to trace.
+    # All rounds' keys at once, and the half of fold(key, right) that is of the key alone: tracing it takes half as long so.
     keys = tf.unstack(mix64(fold(fold(seed, epoch)[..., tf.newaxis], tf.range(_ROUNDS))), axis=-1)
 
     def through(x):

@@ -232,7 +232,7 @@ def import_tensorflow() -> None:
 
             tf.get_logger().setLevel("ERROR")  # its hints on how to call it are not for those who run a program
             tf.config.list_physical_devices()
-            gc.freeze()  # a million objects that stay, and that each collection would look through
+            gc.freeze()  # a quarter of a million objects that stay, and that each collection would look through
         except BaseException as error:
             if not isinstance(error, SystemExit):
                 notes.seek(0)

@@ -16,7 +16,7 @@ def mix64(x: tf.Tensor) -> tf.Tensor:
     return x ^ tf.bitwise.right_shift(x, tf.constant(31, tf.uint64))
 
 
-@tf.autograph.experimental.do_not_convert  # every run traces it dozens of times: conversion was a quarter of the order's tracing
+@tf.autograph.experimental.do_not_convert  # traced dozens of times a run, and there is nothing in it to convert
 def fold(seeds, data) -> tf.Tensor:
     """A new independent seed from a seed and a number, both of any integer type; shapes broadcast. uint64."""
     return mix64(mix64(tf.cast(seeds, tf.uint64)) ^ tf.cast(data, tf.uint64))

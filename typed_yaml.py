@@ -18,7 +18,7 @@ from program import ConfigError
 MAX_BYTES = 1 << 20
 MAX_NODES = 20_000  # after aliases are expanded: a bomb of nested aliases stops here
 MAX_DEPTH = 50
-MAX_INT = 1 << 62  # what 64 bits hold, with some room
+MAX_INT = 1 << 62  # either way: what 64 bits hold, with some room
 
 
 class Section(BaseModel):
@@ -48,7 +48,7 @@ def _no_bool(value):
 
 def _bounded(value: int) -> int:
     if abs(value) > MAX_INT:
-        raise ValueError(f"expected at most {MAX_INT:,}, got {value}")
+        raise ValueError(f"expected -{MAX_INT:,} to {MAX_INT:,}, got {value}")
     return value
 
 

@@ -1,5 +1,6 @@
 """One device, several towers, accumulated parts and several processes compute the same; and what goes wrong has one line."""
 
+import functools
 import json
 import os
 import re
@@ -45,16 +46,9 @@ def apart(a: dict, b: dict, prefix: str = "model/") -> float:
     return max(float(np.max(np.abs(a[name] - b[name]) / np.maximum(1.0, np.abs(a[name])))) for name in names)
 
 
-@pytest.fixture(scope="module")
-def on_one_device():
-    found = {}
-
-    def of(network, precision):
-        if (network, precision) not in found:
-            found[network, precision] = outcome(network, ONE, precision=precision)
-        return found[network, precision]
-
-    return of
+@functools.cache
+def on_one_device(network, precision="float32"):
+    return outcome(network, ONE, precision=precision)
 
 
 # Statistics of a batch normalisation are those of each accumulated part: that network is left out of these rows.
@@ -65,7 +59,7 @@ MATRIX = [(network, row) for network in (*WITH_PARTS, "batch_norm") for row in S
 
 @pytest.mark.parametrize("precision", CLOSE)
 @pytest.mark.parametrize(("network", "row"), MATRIX)
-def test_however_a_batch_is_spread_the_weights_are_the_same(network, row, precision, on_one_device):
+def test_however_a_batch_is_spread_the_weights_are_the_same(network, row, precision):
     number, accumulate = SPREAD[row]
     found, expected = outcome(network, towers(number), precision=precision, accumulate=accumulate), on_one_device(network, precision)
     assert apart(found, expected) < CLOSE[precision]
@@ -74,11 +68,11 @@ def test_however_a_batch_is_spread_the_weights_are_the_same(network, row, precis
     np.testing.assert_array_equal(found["ids"], expected["ids"])
 
 
-def test_the_comparison_means_something(on_one_device):
+def test_the_comparison_means_something():
     """The weights moved, clipping and weights of 0 were at work, unevenly."""
     start = spread.build_step("lenet", ONE)
     before = {name: variable.numpy() for name, variable in start.variables().items()}
-    assert apart(before, on_one_device("lenet", "float32")) > 0.02
+    assert apart(before, on_one_device("lenet")) > 0.02
     weights = np.array([batch["sample_weight"].numpy() for batch in spread.batches_of("lenet", ONE).take(20)])
     halves = weights.reshape(20, 2, 8).sum(2)
     assert (weights == 0).any(1).all() and (halves[:, 0] != halves[:, 1]).mean() > 0.5
@@ -116,13 +110,14 @@ class ClippedPerTower(MeanPerTower):
 
 @pytest.mark.parametrize("wrong", [MeanPerTower, MaskedMeanPerTower, ClippedPerTower])
 @pytest.mark.parametrize("network", ["lenet", "masked"])
-def test_the_usual_mistakes_are_noticed(network, wrong, on_one_device):
-    assert apart(outcome(network, towers(2), cls=wrong), on_one_device(network, "float32")) > 20 * CLOSE["float32"]
+def test_the_usual_mistakes_are_noticed(network, wrong):
+    assert apart(outcome(network, towers(2), cls=wrong), on_one_device(network)) > 20 * CLOSE["float32"]
 
 
-def test_batch_statistics_of_each_tower_alone_are_noticed(monkeypatch, on_one_device):
+def test_batch_statistics_of_each_tower_alone_are_noticed(monkeypatch):
+    expected = on_one_device("batch_norm")
     monkeypatch.setattr(spread, "synchronise", lambda model, strategy: None)
-    assert apart(outcome("batch_norm", towers(2)), on_one_device("batch_norm", "float32")) > 20 * CLOSE["float32"]
+    assert apart(outcome("batch_norm", towers(2)), expected) > 20 * CLOSE["float32"]
 
 
 def test_dropout_is_of_the_part_of_the_batch(monkeypatch):
@@ -218,7 +213,7 @@ def of_two_workers(tmp_path_factory):
 
 @pytest.mark.parametrize("precision", CLOSE)
 @pytest.mark.parametrize("network", ["lenet", "batch_norm", "masked"])
-def test_two_processes_compute_the_same(network, precision, of_two_workers, on_one_device):
+def test_two_processes_compute_the_same(network, precision, of_two_workers):
     first, second = of_two_workers(network, precision)
     expected = on_one_device(network, precision)
     for name, value in first.items():

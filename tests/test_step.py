@@ -1,14 +1,12 @@
 """What a step does besides: accumulation, precision, averages, XLA, steps that are not finite."""
 
-import functools
-
 import numpy as np
 import pytest
 import spread
 import tensorflow as tf
 from conftest import ROOT
 from spread import build_step, outcome
-from test_distribution import ONE, apart, towers
+from test_distribution import ONE, apart, on_one_device, towers
 
 import checkpoint
 import eval as evaluation
@@ -25,11 +23,6 @@ SHORT = [
 
 def short_run(run_dir, *overrides, **options):
     return trainer.train_and_evaluate(load_config(ROOT / "configs/lenet.yaml", [*SHORT, *overrides]), run_dir, **options)
-
-
-@functools.cache
-def on_one_device(network, precision="float32"):
-    return outcome(network, ONE, precision=precision)
 
 
 # -------------------------------------------------------------------------------------------------------- precision
