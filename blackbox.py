@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-import checkpoint
-from distribution import open_towers
-from program import CheckpointError, NumericsError
+from cli.program import CheckpointError, NumericsError
+from engine import checkpoint
+from engine.devices import open_towers
+from engine.weights import named_variables, read_variables, size_of, write_variables
 from train_config import TrainConfig
 from train_step import TrainStep, build_train_step
-from weights import named_variables, read_variables, size_of, write_variables
 
 
 class Finding(NamedTuple):

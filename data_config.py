@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from typed_yaml import Bool, Float, Int, Regex, Section, one_of, or_name
+from cli.typed_yaml import Bool, Float, Int, Regex, Section, one_of, or_name
 
 PADDING, UNKNOWN, START, END = range(4)  # token ids; the last two where sequences have ends
 

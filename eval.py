@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import checkpoint
-import program
 import train_config
-from program import CheckpointError, ConfigError
+from cli import program
+from cli.program import CheckpointError, ConfigError
+from engine import checkpoint
 
 COMMAND = program.Command("eval", "python eval.py --ckpt RUN [--split train|valid|test] [key=value ...]")
 COMMAND.string("ckpt", None, "A run directory (its newest checkpoint), or the directory of one step.")
@@ -41,10 +41,10 @@ import keras
 import tensorflow as tf
 
 import input_ops
-from distribution import Devices, open_towers
-from metrics import Sums
+from engine.devices import Devices, open_towers
+from engine.weights import named_variables, read_variables, with_averages
 from model import Task, build_model, build_task, cast_floats
-from weights import named_variables, read_variables, with_averages
+from tasks.metrics import Sums
 
 _SECONDS_PER_CALL = 0.5
 

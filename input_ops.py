@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import program
 import train_config
-from program import ConfigError, DataError
+from cli import program
+from cli.program import ConfigError, DataError
 
 COMMAND = program.Command("input_ops", "python input_ops.py --config FILE --preview sheet.png [key=value ...]")
 COMMAND.string("config", None, "The run's YAML file; see configs/.")
@@ -40,15 +40,15 @@ import numpy as np
 import tensorflow as tf
 
 import data_loader
+from cli.typed_yaml import show
 from data_config import Spec
-from distribution import GONE
-from order import shuffled, slot_table, slots
+from engine.devices import GONE
+from engine.order import shuffled, slot_table, slots
+from engine.stateless import fold, uniform
+from engine.summary import contact_sheet
+from ops.sequences import target_units
 from preprocess_data import BATCH_OPS, READING_ERRORS, apply_ops, cached, first_failure, measured, vocabulary
-from sequence_ops import target_units
-from stateless import fold, uniform
-from summary import contact_sheet
 from train_config import Data
-from typed_yaml import show
 
 _POSITIONS_AT_ONCE = 8192  # the order is computed for many steps in one go: a few hundred small ops, paid once
 _EXAMPLES_AT_ONCE = 512  # small batches are read and treated in groups,

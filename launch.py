@@ -14,9 +14,9 @@ import threading
 import time
 from pathlib import Path
 
-import program
-from cluster import tf_config
-from program import ConfigError, Stopped
+from cli import program
+from cli.program import ConfigError, Stopped
+from engine.cluster import tf_config
 
 COMMAND = program.Command("launch", "python launch.py --workers N [--ps N --chief] -- --config FILE [flags of trainer.py] [key=value ...]")
 COMMAND.integer("workers", 2, "How many workers.", lower_bound=1)

@@ -9,12 +9,12 @@ from functools import partial
 import keras
 import tensorflow as tf
 
-import metrics
 import train_config
-import typed_yaml
+from cli import typed_yaml
+from cli.program import ConfigError
 from data_config import END, PADDING, START, Spec
-from metrics import Ratio, labels_of, mean_of
-from program import ConfigError
+from tasks import metrics
+from tasks.metrics import Ratio, labels_of, mean_of
 
 _POLICIES = {"bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}  # computed in 16 bits, kept in 32
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from typed_yaml import Bool, Float, Int, Section, one_of
+from cli.typed_yaml import Bool, Float, Int, Section, one_of
 
 Rate = Annotated[Float, Field(ge=0, lt=1)]
 Width = Annotated[Int, Field(ge=1)]

@@ -11,9 +11,8 @@ python preprocess_data.py --check data/photos
 
 from pathlib import Path
 
-import program
-import typed_yaml
-from program import ConfigError, DataError, ResourceError, Stopped, StopSignals, warn
+from cli import program, typed_yaml
+from cli.program import ConfigError, DataError, ResourceError, Stopped, StopSignals, warn
 from train_config import Data, Part
 
 COMMAND = program.Command("preprocess_data", "python preprocess_data.py --source NAME --out DIR [key=value ...]")
@@ -67,14 +66,14 @@ import tensorflow as tf
 from rich.console import Console
 from rich.progress import Progress
 
-import checkpoint
 import data_loader
-import records
-from data_loader.images import damage_of
-from data_loader.source import position_of
-from image_ops import BATCH_OPS, IMAGE_OPS, decode_batch
-from sequence_ops import MEASURES, SEQUENCE_OPS, needs_measuring, tokens_of
-from stateless import fold
+from engine import checkpoint
+from engine import record_files as records
+from engine.stateless import fold
+from ops.images import BATCH_OPS, IMAGE_OPS, decode_batch
+from ops.sequences import MEASURES, SEQUENCE_OPS, needs_measuring, tokens_of
+from sources.images import damage_of
+from sources.source import position_of
 
 __all__ = ["BATCH_OPS", "OPS", "apply_ops", "cached", "measured", "vocabulary"]
 

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import tensorflow as tf
 
-import checkpoint
 import input_ops
-import program
 import train_config
-from distribution import Devices, open_devices
+from cli import program
+from cli.program import CheckpointError, ConfigError
+from engine import checkpoint
+from engine.devices import Devices, open_devices
+from engine.summary import environment, other_environment
+from engine.weights import load_weights, read_variables
 from eval import Evaluator, read_model
 from model import initialise
 from preprocess_data import measured
-from program import CheckpointError, ConfigError
-from summary import environment, other_environment
 from train_config import Clock, TrainConfig
 from train_step import TrainStep, build_train_step
-from weights import load_weights, read_variables
 
 
 @dataclass

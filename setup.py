@@ -8,11 +8,10 @@ setup(
     description="A modular TensorFlow training codebase to fork: one training code, N models.",
     python_requires=">=3.11,<3.14",
     py_modules=[
-        "blackbox", "checkpoint", "cluster", "data_config", "distribution", "eval", "image_ops", "input_ops", "launch", "metrics", "model",
-        "model_config", "optimizer", "order", "preprocess_data", "program", "records", "run", "sequence_ops", "stateless", "summary",
-        "train_config", "train_step", "trainer", "typed_yaml", "weights",
+        "blackbox", "data_config", "data_loader", "eval", "input_ops", "launch", "model", "model_config", "preprocess_data", "run",
+        "train_config", "train_step", "trainer",
     ],
-    packages=["data_loader", "models"],
+    packages=["cli", "engine", "models", "ops", "sources", "tasks"],
     install_requires=[
         "tensorflow>=2.21",
         "keras>=3.15.1",  # earlier ones load hostile files and distribute wrongly

@@ -13,11 +13,11 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError, field_validator, model_validator
 
-import typed_yaml
+from cli import typed_yaml
+from cli.program import ConfigError, write_whole
+from cli.typed_yaml import Bool, Float, Int, Regex, Section, one_of
 from data_config import BatchOpConfig, Dataset, DatasetConfig, OpConfig, Spec
 from model_config import ModelConfig
-from program import ConfigError, write_whole
-from typed_yaml import Bool, Float, Int, Regex, Section, one_of
 
 
 def _duration(value):

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 import keras
 import tensorflow as tf
 
-from distribution import Devices, slice_of
-from metrics import Sums
+from cli.program import ConfigError
+from engine.devices import Devices, slice_of
+from engine.optimizer import build_multipliers, build_optimizer, build_schedule
+from engine.stateless import fold
+from engine.weights import freeze, named_variables
 from model import Task, build_model, build_task, cast_floats
-from optimizer import build_multipliers, build_optimizer, build_schedule
-from program import ConfigError
-from stateless import fold
+from tasks.metrics import Sums
 from train_config import Clock, Train, TrainConfig
-from weights import freeze, named_variables
 
 _LOSS_SCALE = 2.0**10  # of float16 at first; doubled after so many finite steps, halved after one that is not
 _STEPS_TO_GROW = 2000

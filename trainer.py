@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-import checkpoint
-import program
 import train_config
-from cluster import check_cluster, read_cluster
-from program import ConfigError, NumericsError, ResourceError, Stopped, StopSignals
+from cli import program
+from cli.program import ConfigError, NumericsError, ResourceError, Stopped, StopSignals
+from engine import checkpoint
+from engine.cluster import check_cluster, read_cluster
 
 COMMAND = program.Command("trainer", "python trainer.py --config FILE [--run_dir DIR] [key=value ...]")
 COMMAND.string("config", None, "The run's YAML file; see configs/.")
@@ -62,13 +62,13 @@ import time
 import tensorflow as tf
 
 import blackbox
-import distribution
 import input_ops
-from distribution import Devices, open_devices
+from engine import devices as distribution
+from engine.devices import Devices, open_devices
+from engine.summary import MetricsLog, Screen, Stopwatch, TensorBoard
+from engine.weights import size_of, write_variables
 from run import Progress, Run, build_run, lower_rate, restore, resume, take_from_chief
-from summary import MetricsLog, Screen, Stopwatch, TensorBoard
 from train_config import TrainConfig
-from weights import size_of, write_variables
 
 SECONDS_PER_CALL = 0.5  # of compiled steps between two looks at signals and the screen
 

@@ -22,16 +22,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cluster import tf_config
+from cli.program import import_tensorflow
+from engine.cluster import tf_config
 from launch import free_addresses
-from program import import_tensorflow
 
 import_tensorflow()
 
 import numpy as np
 import tensorflow as tf
 
-from distribution import open_devices
+from engine.devices import open_devices
 from run import build_run
 from train_config import Distribute, load_config
 

@@ -34,7 +34,7 @@ import data_config
 import data_loader
 import input_ops
 import preprocess_data
-import records
+from engine import record_files as records
 
 BATCH = 128
 SIZES = (64, 160, 256)

@@ -22,9 +22,9 @@ import numpy as np
 import tensorflow as tf
 
 import trainer
-from program import StopSignals
+from cli.program import StopSignals
+from engine.summary import Screen, Stopwatch
 from run import Progress, build_run, resume
-from summary import Screen, Stopwatch
 from train_config import load_config
 
 STEPS = {128: 700, 32: 2000}  # a round, by batch size

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from cli.program import ConfigError, DataError, warn
 from data_config import Spec
 from model_config import Rnn
-from program import ConfigError, DataError, warn
 
 _CELLS = {"simple": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
 

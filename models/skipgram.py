@@ -6,9 +6,9 @@ T. Mikolov et al., Distributed representations of words and phrases and their co
 import keras
 from keras import layers, ops
 
+from cli.program import ConfigError
 from data_config import Spec
 from model_config import Skipgram
-from program import ConfigError
 
 
 def build(config: Skipgram, spec: Spec) -> keras.Model:

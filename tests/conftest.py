@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from program import import_tensorflow
+from cli.program import import_tensorflow
 
 import_tensorflow()
 # The graphs of a thousand tests are objects by the million: looking through all of them again and again took a tenth of the time.

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 import data_config
 import input_ops
-import records
+from engine import record_files as records
 
 DECODE = [data_config.DecodeImage(name="decode_image", channels=3), data_config.Resize(name="resize", size=(4, 4))]
 

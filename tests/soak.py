@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
-import checkpoint
+from engine import checkpoint
 
 # Dropout, random shifts, batch normalisation, Adam, a schedule with warm-up, clipping, a mix of two sets, averages, best-k,
 # early stopping, both kinds of validation, and readings across saves; epochs end inside batches.

@@ -19,10 +19,10 @@ import model_config
 import train_config
 from data_config import Spec
 from data_loader import from_arrays
-from distribution import open_devices
+from engine.devices import open_devices
+from engine.optimizer import build_optimizer, build_schedule
 from model import build_model, build_task, synchronise
 from models import blocks
-from optimizer import build_optimizer, build_schedule
 from train_config import Clock, Distribute, Train
 from train_step import TrainStep
 

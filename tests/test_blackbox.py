@@ -11,14 +11,14 @@ import tensorflow as tf
 from conftest import ROOT
 
 import blackbox
-import checkpoint
 import trainer
-from cluster import check_cluster, read_cluster
-from distribution import Devices, open_devices
-from program import CheckpointError, ConfigError, NumericsError, ResourceError, Stopped
+from cli.program import CheckpointError, ConfigError, NumericsError, ResourceError, Stopped
+from engine import checkpoint
+from engine.cluster import check_cluster, read_cluster
+from engine.devices import Devices, open_devices
+from engine.weights import read_variables
 from run import build_run
 from train_config import Distribute, load_config
-from weights import read_variables
 
 ONE = Devices(tf.distribute.get_strategy())
 SOFTMAX = [  # one layer, whose numbers are easily too large

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-import checkpoint
-from program import BusyError, CheckpointError, ResourceError
+from cli.program import BusyError, CheckpointError, ResourceError
+from engine import checkpoint
 
 WEIGHTS = bytes(range(256)) * 40
 NAMES = ["MANIFEST.json", "state.json", "weights.bin"]

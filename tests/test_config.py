@@ -7,8 +7,8 @@ import yaml
 from conftest import CONFIGS
 
 import train_config
-import typed_yaml
-from program import ConfigError
+from cli import typed_yaml
+from cli.program import ConfigError
 from train_config import Clock, describe_config, differences, load_config, save_config
 
 RUN = Path("run.yaml")  # its own text and not configs/lenet.yaml: tests below name lines and values

@@ -20,10 +20,10 @@ from small_files import idx
 import data_config
 import data_loader
 import input_ops
-import records
-from data_loader import images as image_sets
+from cli.program import DataError
+from engine import record_files as records
 from preprocess_data import apply_ops, measured
-from program import DataError
+from sources import images as image_sets
 from train_config import Data
 
 SAMPLE, MNIST = data_config.MnistSample(name="mnist_sample"), data_config.Mnist(name="mnist")

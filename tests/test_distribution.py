@@ -18,18 +18,18 @@ import tensorflow as tf
 from conftest import ROOT
 from spread import outcome
 
-import checkpoint
 import input_ops
 import launch
 import trainer
-from cluster import check_cluster, read_cluster, tf_config
-from distribution import Devices, open_devices, open_towers
+from cli.program import ConfigError, Failure, ResourceError, Stopped, StopSignals
+from engine import checkpoint
+from engine.cluster import check_cluster, read_cluster, tf_config
+from engine.devices import Devices, open_devices, open_towers
+from engine.weights import read_variables
 from eval import Evaluator
 from model import build_task
-from program import ConfigError, Failure, ResourceError, Stopped, StopSignals
 from train_config import Classification, Distribute, load_config
 from train_step import TrainStep
-from weights import read_variables
 
 # float64 shows that nothing but rounding is left; metrics are float32 in both, and so are only as close as that.
 CLOSE = {"float32": 1e-5, "float64": 1e-10}

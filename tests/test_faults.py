@@ -21,12 +21,12 @@ import small_files as files
 import tensorflow as tf
 from conftest import ROOT
 
-import checkpoint
 import train_step
 import trainer
-from program import Stopped
+from cli.program import Stopped
+from engine import checkpoint
+from engine.weights import read_variables, write_variables
 from train_config import load_config
-from weights import read_variables, write_variables
 
 CONFIG = """\
 model:      {name: mlp, hidden: [8], dropout: 0.1}

@@ -19,9 +19,9 @@ import small_files as files
 import tensorflow as tf
 
 import data_loader
-from data_loader.images import read_idx
+from cli.program import Failure, reason_of
 from preprocess_data import apply_ops
-from program import Failure, reason_of
+from sources.images import read_idx
 
 WHOLE = {"valid": 0, "test": 0}
 TEXT_CUES = [

@@ -8,11 +8,11 @@ import tensorflow as tf
 
 import data_loader
 import input_ops
-import order
+from cli.program import DataError
 from data_config import Fake, RandomShift, Scale
+from engine import order
+from engine.stateless import mix64
 from input_ops import Mix
-from program import DataError
-from stateless import mix64
 
 
 def permutation(seed: int, epoch: int, length: int) -> np.ndarray:

@@ -7,23 +7,27 @@ import sys
 import pytest
 from conftest import ROOT
 
+# A rule for each folder and each door; files of a folder are not listed.
 LEVELS = {
-    0: ["program", "typed_yaml", "cluster", "model_config", "data_config", "train_config"],
-    1: ["stateless", "order", "records", "data_loader", "checkpoint", "summary", "distribution"],
-    2: ["image_ops", "sequence_ops", "preprocess_data", "models", "metrics"],
-    3: ["input_ops", "model", "optimizer", "weights"],
-    4: ["eval", "train_step"],
-    5: ["blackbox", "run"],
-    6: ["trainer"],
-    7: ["launch"],
+    0: ["cli"],
+    1: ["data_config", "model_config", "train_config"],
+    2: ["engine"],
+    3: ["sources", "ops", "models", "tasks"],
+    4: ["data_loader"],
+    5: ["preprocess_data", "model"],
+    6: ["input_ops"],
+    7: ["eval"],
+    8: ["train_step"],
+    9: ["blackbox"],
+    10: ["run"],
+    11: ["trainer"],
+    12: ["launch"],
 }
 LEVEL = {name: level for level, names in LEVELS.items() for name in names}
-DATA_SIDE, MODEL_SIDE = (
-    {"image_ops", "sequence_ops", "preprocess_data", "input_ops", "data_loader", "records", "order"},
-    {"models", "metrics", "model", "optimizer", "weights"},
-)
-NO_TENSORFLOW = [*LEVELS[0], "checkpoint"]
-PACKAGES = ("models", "data_loader")
+PACKAGES = ("cli", "engine", "sources", "ops", "models", "tasks")
+DATA_SIDE = {"sources", "ops", "data_loader", "preprocess_data", "input_ops"}
+MODEL_SIDE = {"models", "tasks", "model"}
+NO_TENSORFLOW = ["cli", *LEVELS[1]]
 FILES = sorted([*ROOT.glob("*.py"), *(file for package in PACKAGES for file in ROOT.glob(f"{package}/*.py"))])
 
 
@@ -38,13 +42,13 @@ def imports_of(tree):
 def broken_rules(module: str, tree) -> list[str]:
     found = []
     for name in imports_of(tree):
-        if name in ("tensorflow", "keras") and module in NO_TENSORFLOW and module != "program":
+        if name in ("tensorflow", "keras") and module in NO_TENSORFLOW:
             found.append(f"{module} imports {name}")
         if name not in LEVEL or name == module:
             continue
         if LEVEL[name] > LEVEL[module]:
             found.append(f"{module} imports {name} from a level above")
-        if {module, name} & DATA_SIDE and {module, name} & MODEL_SIDE and LEVEL[module] in (2, 3):
+        if (module in DATA_SIDE and name in MODEL_SIDE) or (module in MODEL_SIDE and name in DATA_SIDE):
             found.append(f"{module} imports {name} from the other side")
     return found
 
@@ -55,7 +59,10 @@ def test_imports_go_down(file):
     if module == "setup":
         pytest.skip("not part of the house")
     assert module in LEVEL, f"{file.name} has no level: give it one here"
-    assert broken_rules(module, ast.parse(file.read_text())) == []
+    found = broken_rules(module, ast.parse(file.read_text()))
+    if file.name == "program.py":  # whose import_tensorflow is the one place that imports it for all programs
+        found = [problem for problem in found if problem not in ("cli imports tensorflow", "cli imports keras")]
+    assert found == []
 
 
 @pytest.mark.parametrize(
@@ -64,8 +71,10 @@ def test_imports_go_down(file):
         ("data_loader", "def f():\n    from trainer import main"),
         ("input_ops", "import model"),
         ("model", "from input_ops import order"),
-        ("checkpoint", "import tensorflow as tf"),
+        ("cli", "import tensorflow as tf"),
+        ("engine", "from tasks import metrics"),
         ("models", "import preprocess_data"),
+        ("tasks", "from ops import images"),
     ],
 )
 def test_the_rule_notices(module, source):
@@ -74,9 +83,9 @@ def test_the_rule_notices(module, source):
 
 def test_import_has_no_side_effect(tmp_path):
     """Importing every module in an empty directory seeds nothing, installs no handler, writes nothing, prints nothing."""
-    modules = [name for name in LEVEL if name != "models"]
+    modules = [str(file.relative_to(ROOT)).removesuffix(".py").replace("/", ".") for file in FILES if file.name != "setup.py"]
     script = f"""
-import random, signal, logging, sys
+import importlib, random, signal, logging, sys
 sys.path.insert(0, {str(ROOT)!r})
 import numpy as np, tensorflow, keras
 random.seed(7); np.random.seed(7); tensorflow.random.set_seed(7)
@@ -85,7 +94,7 @@ def state():
     return random.getstate(), np.random.get_state()[1].tolist(), handlers, logging.root.handlers[:], keras.config.dtype_policy().name
 before = state()
 for name in {modules!r}:
-    __import__(name)
+    importlib.import_module(name)
 assert state() == before
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)

@@ -6,12 +6,12 @@ import tensorflow as tf
 
 import data_loader
 import input_ops
-import order
+from cli.program import ConfigError, DataError
 from data_config import Cutmix, Fake, GaussianNoise, Mixup, RandomShift, Scale, Tokenise
 from data_loader import from_arrays
+from engine import order
 from input_ops import Mix, Part
 from preprocess_data import cached
-from program import ConfigError, DataError
 from train_config import load_config
 
 

@@ -8,17 +8,17 @@ import tensorflow as tf
 import data_config
 import model_config
 import train_config
-import typed_yaml
-from checkpoint import restore
+from cli import typed_yaml
 from data_config import Spec
 from data_loader import DATASETS
+from engine.checkpoint import restore
+from engine.optimizer import build_optimizer, build_schedule
+from engine.weights import named_variables, read_variables, write_variables
 from eval import Evaluator
 from model import TASKS, build_model, build_task
-from optimizer import build_optimizer, build_schedule
 from preprocess_data import OPS
 from train_config import Adam, Classification, Clock, Train
 from train_step import TrainStep
-from weights import named_variables, read_variables, write_variables
 
 SMALL = {  # what makes a network that is large or needs more than 28 pixels quick to test
     "vgg": {"width": 0.125},

@@ -12,11 +12,11 @@ import pytest
 import tensorflow as tf
 
 import model_config
+from cli.program import CheckpointError, ConfigError
 from data_config import Spec
 from model import build_model, initialise
 from model_config import Inception, Mobilenet, Pretrained, Resnet, Squeezenet, Vgg, Xception
 from models import blocks, pretrained, xception
-from program import CheckpointError, ConfigError
 
 
 def spec_of(shape, num_classes=10, dtype="float32"):

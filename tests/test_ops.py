@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 import data_config
 import data_loader
-import image_ops
-import typed_yaml
-from image_ops import BATCH_OPS, IMAGE_OPS
+from cli import typed_yaml
+from cli.program import ConfigError
+from engine.stateless import fold, uniform
+from ops import images as image_ops
+from ops.images import BATCH_OPS, IMAGE_OPS
+from ops.sequences import target_units
 from preprocess_data import OPS, apply_ops, measured
-from program import ConfigError
-from sequence_ops import target_units
-from stateless import fold, uniform
 from train_config import Data
 
 CLASSES = {

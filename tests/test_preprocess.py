@@ -21,8 +21,8 @@ import data_config
 import data_loader
 import input_ops
 import preprocess_data
-import records
-from program import BusyError, ConfigError, DataError
+from cli.program import BusyError, ConfigError, DataError
+from engine import record_files as records
 from train_config import Data
 
 RECORDS = data_config.Records(name="records")
@@ -185,7 +185,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path):
 
 
 def test_a_second_writer_and_another_plan_are_refused(photos, tmp_path):
-    import checkpoint
+    from engine import checkpoint
 
     with checkpoint.lock(tmp_path / "out.part"), pytest.raises(BusyError, match="another --out"):
         write(folder_of(photos), tmp_path / "out")

@@ -10,9 +10,9 @@ import time
 import pytest
 from conftest import ROOT
 
-import checkpoint
+from cli.program import CheckpointError
+from engine import checkpoint
 from eval import with_newest, with_step
-from program import CheckpointError
 
 TRAINER = [sys.executable, str(ROOT / "trainer.py"), "--config", str(ROOT / "configs/softmax.yaml")]
 SHORT = ["train.epochs=null", "early_stopping=null", "checkpoint.best=null", "train.steps=60"]
@@ -90,7 +90,8 @@ def test_a_read_only_place_is_refused(program, tmp_path):
 
 
 RACE = """
-import checkpoint, itertools, os, pathlib, sys
+import itertools, os, pathlib, sys
+from engine import checkpoint
 os.fsync = lambda _: None  # the race is for names
 directory = pathlib.Path(sys.argv[1])
 for step in itertools.count(1):

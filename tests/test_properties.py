@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 import data_loader
 import input_ops
-import order
-import records
-import typed_yaml
+from cli import typed_yaml
+from cli.program import ConfigError, DataError
 from data_loader import from_arrays
+from engine import order
+from engine import record_files as records
 from input_ops import Mix, Part
-from program import ConfigError, DataError
 from train_config import TrainConfig, load_config
 
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import CONFIGS, ROOT
 from PIL import Image
 
-from data_loader import images
+from sources import images
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line.split("  #")[0].strip() for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]

@@ -12,10 +12,10 @@ import pytest
 import soak
 from conftest import ROOT
 
-import checkpoint
 import input_ops
 import trainer
-from program import Stopped
+from cli.program import Stopped
+from engine import checkpoint
 from train_config import load_config
 from train_step import TrainStep
 

@@ -23,12 +23,12 @@ from conftest import ROOT
 from keras import layers
 
 import data_loader
-from data_loader.images import read_idx
+from cli.program import CheckpointError, DataError, Failure
+from cli.typed_yaml import read_file
+from engine.weights import load_weights
 from models import pretrained
-from program import CheckpointError, DataError, Failure
+from sources.images import read_idx
 from train_config import InitFrom
-from typed_yaml import read_file
-from weights import load_weights
 
 # ----------------------------------------------------------------------------------------------------------- the source
 
@@ -85,7 +85,7 @@ def product_files() -> list[str]:
 
 def test_no_product_file_can_execute_what_it_reads():
     names = product_files()
-    assert {"trainer.py", "weights.py", "data_loader/tables.py", "models/pretrained.py"} <= set(names)
+    assert {"trainer.py", "engine/weights.py", "sources/tables.py", "models/pretrained.py"} <= set(names)
     assert {name: found for name in names if (found := dangers((ROOT / name).read_text()))} == {}
 
 

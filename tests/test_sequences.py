@@ -8,15 +8,15 @@ import tensorflow as tf
 
 import model_config
 import train_config
-from checkpoint import restore
+from cli.program import ConfigError, DataError
 from data_config import Spec
+from engine.checkpoint import restore
+from engine.optimizer import build_optimizer, build_schedule
+from engine.weights import named_variables, read_variables, write_variables
 from eval import Evaluator
 from model import build_model, build_task, initialise
-from optimizer import build_optimizer, build_schedule
-from program import ConfigError, DataError
 from train_config import Adam, Clock, Train
 from train_step import TrainStep
-from weights import named_variables, read_variables, write_variables
 
 IDS = np.random.default_rng(0).integers(2, 12, [16, 7], np.int32) * (np.arange(7) < np.arange(16)[:, np.newaxis] % 6 + 2)
 ONE = Spec(

@@ -12,11 +12,11 @@ from small_files import idx
 
 import data_config
 import data_loader
-from data_loader import texts as text_sets
-from data_loader.source import SPLITS
+from cli.program import DataError
+from engine.stateless import fold
 from preprocess_data import apply_ops, measured
-from program import DataError
-from stateless import fold
+from sources import texts as text_sets
+from sources.source import SPLITS
 from train_config import Data
 
 

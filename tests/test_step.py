@@ -8,12 +8,12 @@ from conftest import ROOT
 from spread import build_step, outcome
 from test_distribution import ONE, apart, on_one_device, towers
 
-import checkpoint
 import eval as evaluation
 import trainer
-from program import ConfigError, NumericsError
+from cli.program import ConfigError, NumericsError
+from engine import checkpoint
+from engine.weights import load_weights, read_variables
 from train_config import InitFrom, load_config
-from weights import load_weights, read_variables
 
 SHORT = [
     "train.epochs=null", "validate={every: null}", "checkpoint={every: null}", "summary={tensorboard: false}",

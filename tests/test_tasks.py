@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import metrics
 import train_config
 import trainer
+from cli.program import ConfigError
 from data_config import Spec, Undo
 from eval import Evaluator
 from model import build_task
-from program import ConfigError
+from tasks import metrics
 
 LABELS = Spec(
     input_shape=[3], input_dtype="float32", target_shape=[], target_dtype="int64", num_classes=3, class_names=["a", "b", "c"]

@@ -8,17 +8,17 @@ import pytest
 import tensorflow as tf
 from conftest import CONFIGS, ROOT
 
-import checkpoint
 import eval as evaluation
 import input_ops
 import train_config
 import trainer
-import typed_yaml
+from cli import typed_yaml
+from cli.program import CheckpointError, ConfigError
 from data_config import Spec
 from data_loader import from_arrays
+from engine import checkpoint
+from engine.optimizer import build_optimizer, build_schedule
 from model import build_task
-from optimizer import build_optimizer, build_schedule
-from program import CheckpointError, ConfigError
 from run import Progress
 from train_config import Classification, Clock, Train, TrainConfig, load_config
 from train_step import TrainStep

@@ -12,23 +12,23 @@ from conftest import ROOT
 from keras import layers
 from test_resume import outcome
 
-import checkpoint
 import data_config
 import data_loader
 import input_ops
 import model_config
 import train_config
 import trainer
+from cli.program import CheckpointError, ConfigError, DataError, Stopped
 from data_config import Spec
 from data_loader import from_arrays
-from data_loader.source import of_classes
+from engine import checkpoint
+from engine.optimizer import build_multipliers, build_optimizer, build_schedule
+from engine.weights import freeze, load_weights, named_variables, read_variables, write_variables
 from eval import read_model
 from model import build_model, build_task
-from optimizer import build_multipliers, build_optimizer, build_schedule
-from program import CheckpointError, ConfigError, DataError, Stopped
+from sources.source import of_classes
 from train_config import Classification, Clock, InitFrom, differences, load_config
 from train_step import TrainStep
-from weights import freeze, load_weights, named_variables, read_variables, write_variables
 
 LENET = ["c1/kernel", "c1/bias", "c3/kernel", "c3/bias", "c5/kernel", "c5/bias", "f6/kernel", "f6/bias", "logits/kernel", "logits/bias"]
 

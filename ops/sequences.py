@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 import data_config
+from cli.program import ConfigError, DataError, warn
 from data_config import END, PADDING, UNKNOWN
-from program import ConfigError, DataError, warn
-from stateless import uniform
+from engine.stateless import uniform
 
 
 def _of(config) -> list[str]:

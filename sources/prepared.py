@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 import data_config
-from data_loader.source import Source, check_classes, check_finite, in_python
-from program import ConfigError, DataError
-from records import Records
+from cli.program import ConfigError, DataError
+from engine.record_files import Records
+from sources.source import Source, check_classes, check_finite, in_python
 
 
 def records(config: data_config.Records, split: str, directory: Path | str | None) -> Source:

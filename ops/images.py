@@ -9,8 +9,8 @@ import math
 import tensorflow as tf
 
 import data_config
-from program import ConfigError
-from stateless import fold, integers, philox, uniform
+from cli.program import ConfigError
+from engine.stateless import fold, integers, philox, uniform
 
 
 def images_of(features, op: str) -> tf.Tensor:

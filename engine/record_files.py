@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from program import DataError
+from cli.program import DataError
 
 FORMAT = 1
 MANIFEST = "manifest.json"

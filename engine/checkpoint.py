@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from program import BusyError, CheckpointError, ResourceError, warn
+from cli.program import BusyError, CheckpointError, ResourceError, warn
 
 _STEP = re.compile(r"step-(\d{10,})")
 DISK = {errno.ENOSPC: "disk full", errno.EDQUOT: "disk quota exceeded", errno.EFBIG: "file size limit", errno.EIO: "disk error"}

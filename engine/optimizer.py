@@ -5,9 +5,9 @@ import re
 import keras
 import tensorflow as tf
 
-from program import ConfigError
+from cli.program import ConfigError
+from engine.weights import first_matches
 from train_config import Clock
-from weights import first_matches
 
 
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):

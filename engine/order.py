@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 import tensorflow as tf
 
-from stateless import fold, mix64
+from engine.stateless import fold, mix64
 
 _ROUNDS = 6
 _MOST_SLOTS = 10_000

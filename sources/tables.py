@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 import data_config
-from data_loader.source import BUNDLED, SPLITS, Source, chosen, divide, from_arrays, in_order, lines_of, path_of
-from program import DataError
+from cli.program import DataError
+from sources.source import BUNDLED, SPLITS, Source, chosen, divide, from_arrays, in_order, lines_of, path_of
 
 _MOST_CLASSES = 1_000_000
 _MOST_PACKED = 2000  # times that an archive may be larger when unpacked: NumPy's own compression reaches about 1,000

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 import data_config
-from data_loader.source import BUNDLED, SPLITS, NoSplit, Source, chosen, divide, from_arrays, in_python, lines_of
-from program import DataError, reason_of, warn
+from cli.program import DataError, reason_of, warn
+from sources.source import BUNDLED, SPLITS, NoSplit, Source, chosen, divide, from_arrays, in_python, lines_of
 
 MAX_ARRAY_BYTES = 1 << 32
 

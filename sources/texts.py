@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 import data_config
-from data_loader.source import BUNDLED, Source, chosen, divide, from_arrays, lines_of, path_of, strings
-from program import DataError
+from cli.program import DataError
+from sources.source import BUNDLED, Source, chosen, divide, from_arrays, lines_of, path_of, strings
 
 
 def text(config: data_config.Text, split: str, directory: Path | None) -> Source:

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import checkpoint
-from program import CheckpointError, ConfigError, warn
+from cli.program import CheckpointError, ConfigError, warn
+from engine import checkpoint
 from train_config import InitFrom
 
 _MOST_NAMES = 10  # in a line

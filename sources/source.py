@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from program import DataError
+from cli.program import DataError
 
 BUNDLED = Path(__file__).resolve().parent.parent / "data"  # the sets that come with the project
 SPLITS = ("train", "valid", "test")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from cluster import Cluster, is_listening, read_cluster
-from program import ConfigError, ResourceError
+from cli.program import ConfigError, ResourceError
+from engine.cluster import Cluster, is_listening, read_cluster
 from train_config import Distribute
 
 GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)

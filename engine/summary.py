@@ -22,7 +22,7 @@ from rich.table import Table
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from program import warn, write_whole
+from cli.program import warn, write_whole
 
 
 class MetricsLog:

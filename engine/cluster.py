@@ -11,7 +11,7 @@ import re
 import socket
 from dataclasses import dataclass
 
-from program import ConfigError
+from cli.program import ConfigError
 from train_config import TrainConfig, indivisible
 
 _JOBS = ("chief", "worker", "ps")

@@ -6,9 +6,9 @@ module here, listed in DATASETS. `from_arrays` makes a source of NumPy arrays.
 
 from pathlib import Path
 
-from data_loader import images, prepared, tables, texts
-from data_loader.source import SPLITS, NoSplit, Source, from_arrays, of_classes
-from program import DataError
+from cli.program import DataError
+from sources import images, prepared, tables, texts
+from sources.source import SPLITS, NoSplit, Source, from_arrays, of_classes
 
 _FUNCTIONS = (
     images.mnist_sample, images.mnist, images.fashion_mnist, images.cifar10, images.cifar100, images.image_folder, images.fake,

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from program import ConfigError
+from cli.program import ConfigError
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 20_000  # after aliases are expanded: a bomb of nested aliases stops here

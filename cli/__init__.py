@@ -1,0 +1,1 @@
+"""What answers before TensorFlow is imported."""

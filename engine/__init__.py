@@ -1,0 +1,1 @@
+"""Machinery that is seldom opened: one concern a file."""

@@ -1,0 +1,1 @@
+"""Operations on batches of examples, a family a file."""

@@ -1,0 +1,1 @@
+"""Where examples come from, one data set a file."""
