@@ -36,7 +36,7 @@ class DecodeImage(ImageOp):
     """JPEG, PNG, BMP or GIF (first frame) -> uint8 [height, width, channels], upright as EXIF says."""
 
     name: Literal["decode_image"]
-    channels: Literal[1, 3] = Field(3, description="1: grey, 3: RGB.")
+    channels: Literal[1, 3] = Field(3, description="1: grayscale, 3: RGB.")
 
 
 class Resize(ImageOp):
@@ -113,23 +113,23 @@ class RandomFlip(Op):
 
 
 class RandomRotate(Op):
-    """Turns each image about its centre by a random angle; bilinear; what comes into view is 0."""
+    """Turns each image about its center by a random angle; bilinear; what comes into view is 0."""
 
     name: Literal["random_rotate"]
     random: ClassVar[bool] = True
     degrees: Float = Field(gt=0, le=180, description="Largest angle in either direction.")
 
 
-class Grey(Op):
+class Grayscale(Op):
     """RGB to one channel of luma: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601)."""
 
-    name: Literal["grey"]
+    name: Literal["grayscale"]
 
 
-class ColourJitter(Op):
+class ColorJitter(Op):
     """Random brightness, contrast and saturation, each a factor in [1 - x, 1 + x], then a random turn of hue."""
 
-    name: Literal["colour_jitter"]
+    name: Literal["color_jitter"]
     random: ClassVar[bool] = True
     brightness: Share = Field(0.4, description="Largest change of the factor.")
     contrast: Share = Field(0.4, description="Largest change of the factor.")
@@ -157,7 +157,7 @@ class RandomErasing(Op):
 
 
 class Cutout(Op):
-    """Fills a square, centred anywhere, with a constant. DeVries, Taylor, Improved regularization with cutout, 2017, section 3."""
+    """Fills a square, centerd anywhere, with a constant. DeVries, Taylor, Improved regularization with cutout, 2017, section 3."""
 
     name: Literal["cutout"]
     random: ClassVar[bool] = True
@@ -224,10 +224,10 @@ def _given_together(section, first: str, second: str):
     return section
 
 
-class Standardise(Op):
+class Standardize(Op):
     """To float32, (x - mean) / std, per channel of the last axis or for all."""
 
-    name: Literal["standardise"]
+    name: Literal["standardize"]
     of: Of = Field("inputs", description="Which feature.")
     mean: list[Float] | None = Field(None, description="Mean of each channel, or one for all; null: measured on the training examples.")
     std: list[Annotated[Float, Field(gt=0)]] | None = Field(None, description="Standard deviation, as the mean.")
@@ -296,10 +296,10 @@ class Lowercase(Op):
     of: Of = Field("inputs", description="Which feature.")
 
 
-class Tokenise(Op):
+class Tokenize(Op):
     """Text to token ids [length], padded with 0 to the longest of the batch; 1 stands for what the vocabulary lacks."""
 
-    name: Literal["tokenise"]
+    name: Literal["tokenize"]
     of: Literal["inputs", "targets"] = Field("inputs", description="Which feature.")
     level: Literal["words", "characters"] = Field("words", description="Words between blanks, or characters.")
     max_tokens: Int = Field(20_000, ge=3, description="Largest vocabulary: the most frequent tokens of the training examples.")
@@ -359,9 +359,9 @@ class SkipGram(Op):
 
 OpConfig = or_name(
     one_of(
-        DecodeImage, Resize, CenterCrop, RandomCrop, RandomResizedCrop, PadImage, RandomShift, RandomFlip, RandomRotate, Grey,
-        ColourJitter, RandomErasing, Cutout, RandAugment, GaussianNoise, SaltNoise, Scale, ScaleToOne, Imagenet, Standardise, MinMax,
-        Log, Window, EncodeCategories, OneHot, InputsAsTargets, Lowercase, Tokenise, Truncate, Pad, Reverse, TokenDropout, SkipGram,
+        DecodeImage, Resize, CenterCrop, RandomCrop, RandomResizedCrop, PadImage, RandomShift, RandomFlip, RandomRotate, Grayscale,
+        ColorJitter, RandomErasing, Cutout, RandAugment, GaussianNoise, SaltNoise, Scale, ScaleToOne, Imagenet, Standardize, MinMax,
+        Log, Window, EncodeCategories, OneHot, InputsAsTargets, Lowercase, Tokenize, Truncate, Pad, Reverse, TokenDropout, SkipGram,
     )
 )  # fmt: skip
 
@@ -370,7 +370,7 @@ OpConfig = or_name(
 
 
 class Mixup(Op):
-    """Blends each example with its neighbour, targets too. Zhang et al., mixup, 2018, section 2."""
+    """Blends each example with its neighbor, targets too. Zhang et al., mixup, 2018, section 2."""
 
     name: Literal["mixup"]
     random: ClassVar[bool] = True
@@ -378,7 +378,7 @@ class Mixup(Op):
 
 
 class Cutmix(Op):
-    """Pastes a rectangle of each image's neighbour, targets by area. Yun et al., CutMix, 2019, section 3.1."""
+    """Pastes a rectangle of each image's neighbor, targets by area. Yun et al., CutMix, 2019, section 3.1."""
 
     name: Literal["cutmix"]
     random: ClassVar[bool] = True
@@ -411,7 +411,7 @@ class Dataset(Section):
 
 
 class Divided(Dataset):
-    """A set that may come in one piece, which is then divided by hash: what an example's name says decides, not its neighbours."""
+    """A set that may come in one piece, which is then divided by hash: what an example's name says decides, not its neighbors."""
 
     valid: Share = Field(0.1, description="Share held out as the split `valid`, if the data are not divided already.")
     test: Share = Field(0.1, description="Share held out as the split `test`, if the data are not divided already.")
@@ -424,7 +424,7 @@ class Divided(Dataset):
 
 
 class MnistSample(Dataset):
-    """4,000 train and 1,000 valid digits in data/mnist_sample: real, 28x28 grey, no download."""
+    """4,000 train and 1,000 valid digits in data/mnist_sample: real, 28x28 grayscale, no download."""
 
     name: Literal["mnist_sample"]
 
@@ -455,7 +455,7 @@ class Cifar100(Dataset):
 
 
 class Fake(Dataset):
-    """Random inputs of a given shape, and labels that can be learnt from them; for tests and benchmarks."""
+    """Random inputs of a given shape, and labels that can be learned from them; for tests and benchmarks."""
 
     name: Literal["fake"]
     shape: list[Positive] = Field([28, 28, 1], description="Shape of one input.")

@@ -185,10 +185,10 @@ def _element_spec(part: Part) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.Te
             raise ConfigError(f"data.ops: {part.name}: expected {key} after all operations, got {', '.join(sorted(found))}{cure}")
     if found["inputs"].dtype == tf.string:
         raise ConfigError(
-            f"data.ops: {part.name}: expected numbers as inputs, got text or encoded images; add `tokenise` or `decode_image`"
+            f"data.ops: {part.name}: expected numbers as inputs, got text or encoded images; add `tokenize` or `decode_image`"
         )
     if found["targets"].dtype == tf.string:
-        raise ConfigError(f"data.ops: {part.name}: expected numbers as targets, got text; add {{name: tokenise, of: targets}}")
+        raise ConfigError(f"data.ops: {part.name}: expected numbers as targets, got text; add {{name: tokenize, of: targets}}")
     found = {key: value for key, value in found.items() if key in ("inputs", "targets", "sample_weight")}
     return tuple({key: tf.TensorSpec(value.shape[1:], value.dtype) for key, value in each.items()} for each in (found, raw))
 
@@ -204,7 +204,7 @@ def _check_same(first: Part, first_spec, other: Part, other_spec) -> None:
         a, b = (", ".join(part.source.class_names[:12]) or "none" for part in (first, other))
         raise ConfigError(f"data: classes: {first.name} has {a}, {other.name} has {b}; expected the same")
     if vocabulary(first.ops) != vocabulary(other.ops):
-        raise ConfigError(f"data: vocabulary: {first.name} and {other.name} have different ones; put `tokenise` into data.ops, for both")
+        raise ConfigError(f"data: vocabulary: {first.name} and {other.name} have different ones; put `tokenize` into data.ops, for both")
 
 
 def _shown(spec) -> str:

@@ -24,7 +24,7 @@ def build_model(config, spec: Spec, seed: int = 0, precision: str = "float32", s
 
     Keras numbers unnamed layers and random generators through the life of a process, and checkpoints go by name: its
     session is cleared first, so that a second run in one process finds the names of the first. With several towers every
-    batch normalisation takes the statistics of all of them: else each would go its own way and one of them be saved.
+    batch normalization takes the statistics of all of them: else each would go its own way and one of them be saved.
     """
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
@@ -35,24 +35,24 @@ def build_model(config, spec: Spec, seed: int = 0, precision: str = "float32", s
             model = _module(config).build(config, spec)
     finally:
         keras.config.set_dtype_policy(policy)
-    synchronise(model, strategy)
+    synchronize(model, strategy)
     if model.inputs[0].dtype != spec.input_dtype:
         cure = "; add the operation `scale`" if spec.input_dtype == "uint8" else ""
         raise ConfigError(f"data.ops: expected {model.inputs[0].dtype} inputs for {config.name}, got {spec.input_dtype}{cure}")
     return model
 
 
-def synchronise(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-    """Lets every batch normalisation take its statistics from all towers."""
+def synchronize(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+    """Lets every batch normalization take its statistics from all towers."""
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = strategy.num_replicas_in_sync > 1
 
 
-def initialise(model: keras.Model, config, spec: Spec) -> None:
+def initialize(model: keras.Model, config, spec: Spec) -> None:
     """Lets a network that begins with values from files read them: once, when a run begins, and never for evaluation."""
-    if hasattr(_module(config), "initialise"):
-        _module(config).initialise(model, config, spec)
+    if hasattr(_module(config), "initialize"):
+        _module(config).initialize(model, config, spec)
 
 
 def _module(config):
@@ -232,7 +232,7 @@ def seq2seq(config: train_config.Seq2seq, spec: Spec) -> Task:
     right, `token_error_rate` the edit distance over the number of true tokens.
     """
     if spec.target_tokens[START : END + 1] != ["<start>", "<end>"]:
-        raise ConfigError("task: seq2seq: expected targets with ends; add the operation {name: tokenise, of: targets, ends: true}")
+        raise ConfigError("task: seq2seq: expected targets with ends; add the operation {name: tokenize, of: targets, ends: true}")
 
     def call(model, batch, training):
         targets = batch["targets"]
@@ -374,8 +374,8 @@ def skip_gram(config: train_config.SkipGram, spec: Spec) -> Task:
     """Candidates [B, T, C, 1 + negatives] near each token [B, T], the true one first. Mikolov et al., Distributed
     representations of words and phrases, 2013, section 2.2.
 
-    `accuracy`: the true one has the highest score; chance is 1 / (1 + negatives). `neighbours`: share of the nearest
-    neighbours of a token, by cosine, that belong to its group of `task.groups`.
+    `accuracy`: the true one has the highest score; chance is 1 / (1 + negatives). `neighbors`: share of the nearest
+    neighbors of a token, by cosine, that belong to its group of `task.groups`.
     """
     tokens, groups = spec.tokens, [-1] * len(spec.tokens)
     for number, (group, members) in enumerate(config.groups.items()):
@@ -399,12 +399,12 @@ def skip_gram(config: train_config.SkipGram, spec: Spec) -> Task:
     def accuracy(targets, outputs):
         return tf.cast(tf.argmax(outputs["scores"], axis=-1) == 0, tf.float32)
 
-    def neighbours(targets, outputs, weight):
-        return metrics.neighbours_in_group(outputs["vectors"], groups, config.nearest), 1.0
+    def neighbors(targets, outputs, weight):
+        return metrics.neighbors_in_group(outputs["vectors"], groups, config.nearest), 1.0
 
     def task_metrics(training: bool):
         found = {"accuracy": mean_of(accuracy, "accuracy")}
-        return found if training or not config.groups else found | {"neighbours": Ratio(neighbours, "neighbours")}
+        return found if training or not config.groups else found | {"neighbors": Ratio(neighbors, "neighbors")}
 
     def predict(model, inputs):
         return {"vectors": tf.gather(model.vectors(), inputs)}

@@ -193,11 +193,11 @@ class Seq2seq(Section):
         return self.encoder.units * (2 if self.encoder.bidirectional else 1)
 
 
-class Skipgram(Section):
-    """Two vectors for each token, models/skipgram.py."""
+class SkipGram(Section):
+    """Two vectors for each token, models/skip_gram.py."""
 
-    name: Literal["skipgram"]
+    name: Literal["skip_gram"]
     size: Width = Field(32, description="Numbers of a vector.")
 
 
-ModelConfig = one_of(Lenet, Mlp, Vgg, Squeezenet, Resnet, Inception, Mobilenet, Xception, Pretrained, Autoencoder, Rnn, Seq2seq, Skipgram)
+ModelConfig = one_of(Lenet, Mlp, Vgg, Squeezenet, Resnet, Inception, Mobilenet, Xception, Pretrained, Autoencoder, Rnn, Seq2seq, SkipGram)

@@ -39,8 +39,8 @@ def prepare(command: program.Command):
     data = {"train": {"name": command.source} | ({"dir": command.dir} if command.dir else {})}
     overridden = typed_yaml.apply_overrides(data, [f"train.{word}" for word in command.overrides])
     config = typed_yaml.validate(Data, data, "command line", {}, overridden).train
-    if any(op.name == "tokenise" for op in config.first_ops or []):
-        raise ConfigError("command line: first_ops: tokenise: expected in the configuration of a run, which keeps the vocabulary")
+    if any(op.name == "tokenize" for op in config.first_ops or []):
+        raise ConfigError("command line: first_ops: tokenize: expected in the configuration of a run, which keeps the vocabulary")
     return config
 
 
@@ -103,7 +103,7 @@ def apply_ops(features, seeds: tf.Tensor, ops: list, num_classes: int):
 
 def vocabulary(ops: list, of: str = "inputs") -> list[str]:
     """The token of each id that the operations make of a feature; [] if they make none."""
-    return next((tokens_of(config) for config in ops if config.name == "tokenise" and config.of == of), [])
+    return next((tokens_of(config) for config in ops if config.name == "tokenize" and config.of == of), [])
 
 
 # ------------------------------------------------------------------------------- what is done once, before training
@@ -193,7 +193,7 @@ def _reaching(data: Data, key: str, users: list[Part], before: list, config):
     for part in users:
         lists = {"first_ops": [], "eval_ops": part.first_ops, "ops": [*part.first_ops, *part.eval_ops]}
         source = data_loader.load(part.dataset, "train", part.directory)
-        count = len(source) if config.name in ("tokenise", "encode_categories", "truncate") else min(len(source), _MOST_MEASURED)
+        count = len(source) if config.name in ("tokenize", "encode_categories", "truncate") else min(len(source), _MOST_MEASURED)
         indices = np.arange(count) * len(source) // count
         ops = [op for op in [*lists[key], *before] if not op.random]
         yield from _batches(source, ops, indices)

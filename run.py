@@ -16,7 +16,7 @@ from engine.devices import Devices, open_devices
 from engine.summary import environment, other_environment
 from engine.weights import load_weights, read_variables
 from eval import Evaluator, read_model
-from model import initialise
+from model import initialize
 from preprocess_data import measured
 from train_config import Clock, TrainConfig
 from train_step import TrainStep, build_train_step
@@ -147,7 +147,7 @@ def restore(run: Run, path: Path) -> None:
 
 def check_same(run: Run) -> None:
     """Raises ConfigError unless every worker has the configuration and the data of the first."""
-    own = json.dumps({"data": run.mix.fingerprint, "config": run.config.model_dump(mode="json", by_alias=True)})
+    own = json.dumps({"data": run.mix.fingerprint, "config": run.config.model_dump(mode="json")})
     first, *others = [json.loads(text) for text in run.devices.texts(own)]
     for worker, other in enumerate(others, 1):
         changed = train_config.differences(*(TrainConfig.model_validate(each["config"]) for each in (first, other)))
@@ -182,7 +182,7 @@ def restore_or_begin(run: Run, run_dir: Path, allow_changed_data: bool) -> Progr
         restore(run, newest)
         progress = Progress(**state["progress"])
     else:  # weights from files at the beginning only: afterwards the run has a checkpoint of its own
-        initialise(run.train_step.model, run.config.model, run.config.spec)
+        initialize(run.train_step.model, run.config.model, run.config.spec)
         if run.config.init_from:
             load_weights(run.train_step.model, run.config.init_from, read_model)
         run.train_step.begin_averages()

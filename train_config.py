@@ -93,8 +93,8 @@ class SkipGram(Section):
     """Which tokens stand near which, against random ones; model.py."""
 
     name: Literal["skip_gram"]
-    groups: dict[str, list[str]] = Field({}, description="Tokens by kind; gives `neighbours`: share of near ones of one kind.")
-    nearest: Int = Field(5, ge=1, description="How many nearest neighbours count.")
+    groups: dict[str, list[str]] = Field({}, description="Tokens by kind; gives `neighbors`: share of near ones of one kind.")
+    nearest: Int = Field(5, ge=1, description="How many nearest neighbors count.")
 
 
 TaskConfig = one_of(Classification, Tagging, MultiLabel, Seq2seq, Regression, Reconstruction, SkipGram)
@@ -337,7 +337,7 @@ class Train(Section):
         "float32",
         description="Of the network; with 16 bits the weights stay float32. float64: to tell rounding from errors.",
     )
-    ema: Float | None = Field(None, gt=0, lt=1, description="Decay of a moving average of the weights, such as 0.999; see validate.ema.")
+    ema: Float | None = Field(None, gt=0, lt=1, description="Decay of a moving average of the weights, such as 0.999; see validation.ema.")
     jit: Literal["auto", "on", "off"] = Field("auto", description="XLA; auto: on GPUs, but not for LSTM, GRU and sequences of any length.")
     non_finite: one_of(Raise, Skip, Rollback, default="raise") = Field(
         Raise(), description="What a loss or gradient does that is NaN or infinite."
@@ -357,7 +357,7 @@ class Stepwise(Section):
     batches: Int = Field(2, ge=1, description="Number of batches, the next ones each time.")
 
 
-class Validate(Section):
+class Validation(Section):
     every: Duration | None = Field("1 epoch", description="How often the whole validation set is scored, exactly; null: at the end only.")
     stepwise: Stepwise | None = Field(None, description="A quick look at a few validation batches.")
     ema: Bool = Field(True, description="Score the averaged weights of train.ema where there are any, not the last ones; eval.py too.")
@@ -428,7 +428,7 @@ class TrainConfig(Section):
         Adam(name="adam"), description="How gradients move the weights."
     )
     train: Train = Field(description="The loop.")
-    validation: Validate = Field(Validate(), alias="validate", description="Scoring while training.")  # pydantic owns `validate`
+    validation: Validation = Field(Validation(), description="Scoring while training.")
     checkpoint: Checkpoint = Field(Checkpoint(), description="What is saved, and kept.")
     early_stopping: EarlyStopping | None = Field(None, description="End the run when it no longer improves.")
     summary: Summary = Field(Summary(), description="TensorBoard.")
@@ -498,10 +498,10 @@ class Clock:
 # ------------------------------------------------------------------------------------------------ reading and writing
 
 DEBUG = {  # presets of `--debug`; each is a run of its own, in a directory of its own
-    "fdr": ["train.steps=1", "train.epochs=null", "train.log_every=1", "validate.every=1", "validate.stepwise={every: 1, batches: 1}",
+    "fdr": ["train.steps=1", "train.epochs=null", "train.log_every=1", "validation.every=1", "validation.stepwise={every: 1, batches: 1}",
             "checkpoint.every=1", "early_stopping=null", "summary.images={every: 1}", "summary.histograms={every: 1}"],
     "overfit": ["train.steps=1000", "train.epochs=null", "data.train_ops=[]", "optimizer.schedule={name: constant}",
-                "validate={every: 10}", "checkpoint={every: null}", "early_stopping=null",
+                "validation={every: 10}", "checkpoint={every: null}", "early_stopping=null",
                 "summary={tensorboard: false, images: null, histograms: null}"],
     "profile": [],
 }  # fmt: skip
@@ -521,7 +521,7 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> TrainConfig:
 
 def save_config(config: TrainConfig, path: str | Path) -> None:
     """Writes every field, defaults included, so that the file means the same after a default has changed."""
-    text = typed_yaml.to_yaml(config.model_dump(mode="json", by_alias=True))
+    text = typed_yaml.to_yaml(config.model_dump(mode="json"))
     typed_yaml.parse(text, str(path))  # refused now where it could not be read again: more classes than a configuration holds
     write_whole(path, text)
 
@@ -531,7 +531,7 @@ def describe_config(path: str | Path, overrides: list[str] = ()) -> str:
     config = load_config(path, overrides)
     _, lines, overridden = _read(path, list(overrides))
     rows = []
-    for key, value in typed_yaml.flatten(config.model_dump(mode="json", by_alias=True)):
+    for key, value in typed_yaml.flatten(config.model_dump(mode="json")):
         if any(key[: len(written)] == written or written[: len(key)] == key for written in overridden):
             origin = "override"
         else:
@@ -554,7 +554,7 @@ def computed_otherwise(old: TrainConfig, new: TrainConfig) -> list[str]:
 
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """`key: old -> new` of every field that differs, apart from what may change in a run: where its data lies, how it is computed."""
-    before, after = (dict(typed_yaml.flatten(c.model_dump(mode="json", by_alias=True))) for c in (old, new))
+    before, after = (dict(typed_yaml.flatten(c.model_dump(mode="json"))) for c in (old, new))
     changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     keys = [key for key in changed if (key[0], key[-1]) != ("data", "dir") and key[0] != "distribute" and key not in _HOW]
     found = [f"{'.'.join(key)}: {typed_yaml.to_text(before.get(key))} -> {typed_yaml.to_text(after.get(key))}" for key in keys]

@@ -280,9 +280,9 @@ def build_train_step(config: TrainConfig, examples: int, devices: Devices) -> Tr
 def _is_compiled(model: keras.Model, jit: str) -> bool:
     """Whether XLA compiles the network: it has no cuDNN cells, and compiles anew for every length."""
     on_gpus = bool(tf.config.list_logical_devices("GPU"))
-    synchronised = any(getattr(layer, "synchronized", False) for layer in model._flatten_layers())
-    if jit == "on" and synchronised and not on_gpus:
-        raise ConfigError("train.jit: on: expected auto or off for batch normalisation over several CPU towers, whose exchange XLA lacks")
+    synchronized = any(getattr(layer, "synchronized", False) for layer in model._flatten_layers())
+    if jit == "on" and synchronized and not on_gpus:
+        raise ConfigError("train.jit: on: expected auto or off for batch normalization over several CPU towers, whose exchange XLA lacks")
     if jit != "auto":
         return jit == "on"
     cells = any(isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)) for layer in model._flatten_layers())

@@ -125,7 +125,7 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
     """The training loop, from `step` to the end; returns the last step."""
     config, clock, total, train_step, evaluate = run.config, run.clock, run.total_steps, run.train_step, run.evaluator
     devices, writes = run.devices, run.devices.is_chief  # the others compute, and keep nothing
-    validate, stepwise, summary, log_every = config.validation, config.validation.stepwise, config.summary, config.train.log_every
+    validation, stepwise, summary, log_every = config.validation, config.validation.stepwise, config.summary, config.train.log_every
     stepwise_every = stepwise and stepwise.every
     images_every = summary.images.every if summary.tensorboard and summary.images else None
     histograms_every = summary.histograms.every if summary.tensorboard and summary.histograms else None
@@ -176,7 +176,7 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
     while not progress.finished:
         # Steps, in one compiled call, up to whatever is due first; a step that summaries look into is a call of its own.
         inspect_at = min(clock.next_due(step, every) or total + 1 for every in (images_every, histograms_every))
-        cadences = (log_every, stepwise_every, validate.every, config.checkpoint.every)
+        cadences = (log_every, stepwise_every, validation.every, config.checkpoint.every)
         ends = [total, max(step + 1, inspect_at - 1), step + max(1, int(SECONDS_PER_CALL / seconds_per_step))]
         num_steps = min(ends + [clock.next_due(step, every) or total for every in cadences]) - step
         call_begin = time.perf_counter()
@@ -215,7 +215,7 @@ def loop(run: Run, run_dir: Path, progress: Progress, step: int, on_eval, signal
             with watch("validating"), naming, scored_weights(run):
                 metrics = evaluate(valid_batches, stepwise.batches)
             log("valid_batches", metrics)
-        if clock.is_due(step, validate.every) or progress.finished:
+        if clock.is_due(step, validation.every) or progress.finished:
             with watch("validating"), scored_weights(run):
                 metrics = evaluate.whole(valid, run.valid_mix)
             log("valid", metrics)
@@ -316,15 +316,15 @@ def debug_overfit(config: TrainConfig) -> dict:
     """Trains on one batch until its loss is under 5 % of the first reading, and says whether that was reached."""
     losses = []
 
-    def is_learnt(_step, metrics):
+    def is_learned(_step, metrics):
         losses.append(metrics["loss"])
         return losses[-1] < 0.05 * losses[0]
 
     with tempfile.TemporaryDirectory() as directory:
-        result = train_and_evaluate(config, Path(directory), debug="overfit", on_eval=is_learnt)
-    learnt = losses[-1] < 0.05 * losses[0]
-    program.warn(f"overfit: {'learnt' if learnt else 'NOT learnt'}: loss {losses[0]:.3g} -> {losses[-1]:.3g} in {result['step']} steps")
-    return result | {"run_dir": None, "learnt": learnt}
+        result = train_and_evaluate(config, Path(directory), debug="overfit", on_eval=is_learned)
+    learned = losses[-1] < 0.05 * losses[0]
+    program.warn(f"overfit: {'learned' if learned else 'NOT learned'}: loss {losses[0]:.3g} -> {losses[-1]:.3g} in {result['step']} steps")
+    return result | {"run_dir": None, "learned": learned}
 
 
 def debug_profile(config: TrainConfig, run_dir: Path) -> dict:

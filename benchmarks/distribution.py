@@ -118,11 +118,11 @@ def measured(config_file: str, rounds: int, overrides: list[str]) -> tuple[dict[
     return {each: statistics.median(times[f"one device, batch {each}"]) for each in sizes}, size
 
 
-def modelled(step: dict[int, float], size: int) -> None:
-    """Prints the modelled table: milliseconds a step, and the number of towers at which it is least."""
+def modeled(step: dict[int, float], size: int) -> None:
+    """Prints the modeled table: milliseconds a step, and the number of towers at which it is least."""
     batch = max(step)
     header = "".join(f"{towers:>9}" for towers in TOWERS if batch // towers in step)
-    print(f"\n{'modelled, ms a step; towers':<28}{header}   fastest; at least half of linear up to")
+    print(f"\n{'modeled, ms a step; towers':<28}{header}   fastest; at least half of linear up to")
     for name, (bandwidth, latency) in NETWORKS.items():
         found = {}
         for towers in TOWERS:
@@ -141,7 +141,7 @@ def main(config_file: str, rounds: int, overrides: list[str]) -> None:
     seconds = exchange(size)
     speed = f"{size:,} bytes through this machine's sockets: {size / seconds / 1e6:,.0f} MB/s"
     print(f"{'sum over 2 processes':<28} {seconds * 1e3:8.2f}   {speed}")
-    modelled(step, size)
+    modeled(step, size)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 python benchmarks/input_pipeline.py [ROUNDS] [IMAGES]
 
-It makes JPEGs of 64, 160 and 256 pixels (smooth colours and noise, quality 90), as files in ten directories and as
+It makes JPEGs of 64, 160 and 256 pixels (smooth colors and noise, quality 90), as files in ten directories and as
 records, and reads batches of 128, decoded, cut to 7/8 of their side at a fixed place, as float32. Rows are measured in turn,
 round by round; ratios are medians over the rounds.
   limit   the same decoding and cutting of the same bytes in memory, on all cores, no pipeline around it

@@ -41,7 +41,7 @@ class QuietScreen(Screen):
 
 def ours(batch_size: int, directory: str, *overrides: str):
     """The trainer's own loop with its pipeline, metrics, metrics.jsonl, TensorBoard and screen: training + input + logging (+ saving)."""
-    off = [f"{key}=null" for key in ("validate.every", "validate.stepwise", "checkpoint.every", "checkpoint.best")]
+    off = [f"{key}=null" for key in ("validation.every", "validation.stepwise", "checkpoint.every", "checkpoint.best")]
     off += ["summary.images=null", "summary.histograms=null"]
     config = load_config(ROOT / "configs/lenet.yaml", [f"train.batch_size={batch_size}", *off, *overrides])
     run, run_dir = build_run(config), Path(directory)

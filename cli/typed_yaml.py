@@ -249,7 +249,7 @@ def _what(model: type[Section], detail: dict, path: tuple) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         section = _section_at(model, detail["loc"][:-1])
-        known = [field.alias or name for name, field in section.model_fields.items()] if section else []
+        known = list(section.model_fields) if section else []
         homes = [home for home in _homes(model, path[-1]) if home != ".".join(map(str, path))]
         if difflib.get_close_matches(str(path[-1]), known, 1, 0.75) or not homes:
             return f"unknown key{_hint(str(path[-1]), known)}"
@@ -300,7 +300,7 @@ def _section_at(model: type[Section], loc: tuple) -> type[Section] | None:
     for part in loc:
         if isinstance(part, int):
             continue
-        fields = [f for c in candidates for n, f in c.model_fields.items() if part == (f.alias or n)]
+        fields = [f for c in candidates for n, f in c.model_fields.items() if part == n]
         if fields:
             candidates = [member for field in fields for member in members(field.annotation)]
         else:
@@ -317,7 +317,6 @@ def _homes(model: type[Section], key: str, prefix: str = "") -> list[str]:
     """Every dotted path at which `key` is a field: where a key in the wrong section belongs."""
     homes = []
     for name, field in model.model_fields.items():
-        name = field.alias or name
         if name == key:
             homes.append(prefix + name)
         for member in members(field.annotation):
@@ -369,7 +368,7 @@ def field_lines(model: type[Section], prefix: str = "", shown_at: dict | None = 
     """One line per field: dotted key, default, description. A choice of sections is laid out once, then referred to."""
     lines, shown_at = [], {} if shown_at is None else shown_at
     for name, field in model.model_fields.items():
-        key = prefix + (field.alias or name)
+        key = prefix + name
         classes = members(field.annotation)
         default = field.get_default(call_default_factory=True)
         if not classes or isinstance(default, list):
@@ -397,4 +396,4 @@ def field_lines(model: type[Section], prefix: str = "", shown_at: dict | None = 
 def _plain(value):
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    return value.model_dump(by_alias=True) if isinstance(value, Section) else value
+    return value.model_dump() if isinstance(value, Section) else value

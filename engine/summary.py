@@ -352,8 +352,8 @@ def _plot(draw, box: tuple[int, int, int, int], series) -> None:
     """Each column of a series as a line, stretched to its own range."""
     left, top, right, bottom = box
     draw.rectangle(box, outline="#c0c0c0")
-    for column, colour in zip(series.T[:4], ("#1f5fa8", "#d07000", "#2f8f2f", "#803090"), strict=False):
+    for column, color in zip(series.T[:4], ("#1f5fa8", "#d07000", "#2f8f2f", "#803090"), strict=False):
         span = max(column.max() - column.min(), 1e-12)
         x = np.linspace(left + 2, right - 2, len(column))
         y = bottom - 2 - (column - column.min()) / span * (bottom - top - 4)
-        draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=colour, width=2)
+        draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=color, width=2)

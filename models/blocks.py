@@ -43,7 +43,7 @@ def batch_norm(name: str):
 
 
 def activation(x, kind: str | None, name: str):
-    """ReLU, ReLU6 = min(max(x, 0), 6), or PReLU: one learnt slope a channel, at first 0.25.
+    """ReLU, ReLU6 = min(max(x, 0), 6), or PReLU: one learned slope a channel, at first 0.25.
 
     He et al., Delving deep into rectifiers, 2015, section 2.1; Krizhevsky, Convolutional deep belief networks, 2010, for the 6.
     """
@@ -55,20 +55,20 @@ def activation(x, kind: str | None, name: str):
 
 
 def conv_bn(x, filters: int, kernel: int = 3, strides: int = 1, act: str | None = "relu", name: str = "conv"):
-    """Convolution, batch normalisation, activation. Ioffe, Szegedy, Batch normalization, 2015, section 3.2."""
+    """Convolution, batch normalization, activation. Ioffe, Szegedy, Batch normalization, 2015, section 3.2."""
     conv = layers.Conv2D(filters, kernel, strides, "same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv")
     return activation(batch_norm(f"{name}_bn")(conv(x)), act, f"{name}_{act}")
 
 
 def depthwise_bn(x, strides: int = 1, act: str | None = "relu", name: str = "depthwise", dilation: int = 1):
-    """One 3x3 filter a channel, batch normalisation, activation. Howard et al., MobileNets, 2017, section 3.1."""
+    """One 3x3 filter a channel, batch normalization, activation. Howard et al., MobileNets, 2017, section 3.1."""
     he = keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal")  # Keras' fan_in counts all channels, not the one
     conv = layers.DepthwiseConv2D(3, strides, "same", dilation_rate=dilation, use_bias=False, depthwise_initializer=he, name=f"{name}_conv")
     return activation(batch_norm(f"{name}_bn")(conv(x)), act, f"{name}_{act}")
 
 
 def separable_conv(x, filters: int, strides: int = 1, act: str | None = "relu", name: str = "separable", dilation: int = 1):
-    """Depthwise 3x3, then pointwise 1x1, each with batch normalisation and activation. MobileNets, figure 3."""
+    """Depthwise 3x3, then pointwise 1x1, each with batch normalization and activation. MobileNets, figure 3."""
     x = depthwise_bn(x, strides, act, f"{name}_depthwise", dilation)
     return conv_bn(x, filters, 1, act=act, name=f"{name}_pointwise")
 
@@ -179,7 +179,7 @@ def upsample_nearest(x, filters: int, factor: int = 2, act: str | None = "relu",
 
 
 def upsample_transposed(x, filters: int, factor: int = 2, act: str | None = "relu", name: str = "up"):
-    """Transposed convolution, batch normalisation, activation: [B, H, W, C] -> [B, f * H, f * W, filters].
+    """Transposed convolution, batch normalization, activation: [B, H, W, C] -> [B, f * H, f * W, filters].
 
     The kernel is twice the factor wide, so that every output pixel is in as many windows: Odena et al., 2016.
     Long et al., Fully convolutional networks, 2015, section 3.3.

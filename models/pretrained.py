@@ -22,14 +22,14 @@ from models import blocks
 
 SMALLEST = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}  # pixels; all others: 32
 _MOST_PACKED = 2000  # times that an array may be larger than what is stored of it: compression reaches about 1,000
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours, between 0 and 1
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colors, between 0 and 1
 
 
 def build(config: Pretrained, spec: Spec) -> keras.Model:
     """Images [B, H, W, 1 or 3] -> logits [B, num_outputs].
 
     Images are bytes, or between 0 and 1 as the operation `scale` makes them; what the backbone was trained to see (its
-    own scaling, order of channels, mean) is made of them here, so that no other operation is needed. A grey channel is
+    own scaling, order of channels, mean) is made of them here, so that no other operation is needed. A gray channel is
     taken three times.
     """
     smallest = SMALLEST.get(config.backbone, 32)
@@ -50,7 +50,7 @@ def build(config: Pretrained, spec: Spec) -> keras.Model:
     return keras.Model(images, layers.Dense(spec.num_outputs, name="logits")(x), name="pretrained")
 
 
-def initialise(model: keras.Model, config: Pretrained, spec: Spec) -> None:
+def initialize(model: keras.Model, config: Pretrained, spec: Spec) -> None:
     """Gives the backbone its weights, if the configuration names any; the head keeps those of the seed.
 
     Raises CheckpointError for a file that is not of this backbone, ResourceError where ImageNet's cannot be fetched.

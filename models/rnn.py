@@ -25,7 +25,7 @@ def build(config: Rnn, spec: Spec) -> keras.Model:
     """
     if not spec.vocabulary and (len(spec.input_shape) < 2 or None in spec.input_shape):  # padded numbers have no mask
         expected = "expected token ids, or numbers in sequences of one length"
-        raise ConfigError(f"rnn: {expected}, got inputs of shape {spec.input_shape}; add `tokenise` or `pad`")
+        raise ConfigError(f"rnn: {expected}, got inputs of shape {spec.input_shape}; add `tokenize` or `pad`")
     if config.output == "many" and len(spec.target_shape) < 1:
         raise ConfigError(f"rnn: output: many: expected a target for every step, got targets of shape {spec.target_shape}")
     inputs = keras.Input(spec.input_shape, dtype=spec.input_dtype, name="inputs")
@@ -69,7 +69,7 @@ def _embedding(config: Rnn, num_tokens: int) -> layers.Embedding:
     return layers.Embedding(num_tokens, options.size, mask_zero=True, trainable=trainable, name="embedding")
 
 
-def initialise(model: keras.Model, config: Rnn, spec: Spec) -> None:
+def initialize(model: keras.Model, config: Rnn, spec: Spec) -> None:
     """Puts the vectors of a GloVe or word2vec text file into the embedding; once, when a run begins."""
     if spec.vocabulary and config.embedding.name == "file":
         embedding = model.get_layer("embedding").embeddings

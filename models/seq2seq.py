@@ -20,7 +20,7 @@ _NEVER = -1e9  # the log probability of what must not be chosen
 def build(config: Seq2seq, spec: Spec) -> keras.Model:
     """{source [B, S], previous [B, T]} token ids -> {logits [B, T, V], attention [B, T, S]}; see `Translator.write` too."""
     if not spec.vocabulary or not spec.target_vocabulary:
-        raise ConfigError("seq2seq: expected token ids as inputs and as targets; add `tokenise` for both")
+        raise ConfigError("seq2seq: expected token ids as inputs and as targets; add `tokenize` for both")
     if config.attention == "luong_dot" and config.encoder_outputs != config.decoder.units:
         both = f"{config.encoder_outputs} units of the encoder and {config.decoder.units} of the decoder"
         raise ConfigError(f"seq2seq: attention: luong_dot expected as many of both, got {both}; or luong_general")

@@ -14,7 +14,7 @@ def build(config: Vgg, spec: Spec) -> keras.Model:
     """Images [B, H, W, C], H and W at least 16 -> logits [B, num_outputs].
 
     Depth 16 is the paper's: 13 convolutions with biases, three dense layers; 138,357,544 weights at 224x224 and 1,000
-    classes. Depth 13 has the same convolutions, each with batch normalisation and PReLU, and a fully convolutional head
+    classes. Depth 13 has the same convolutions, each with batch normalization and PReLU, and a fully convolutional head
     (section 3.2 of the paper): scores of every place, averaged.
     """
     images = x = blocks.images(spec, 16, "vgg")

@@ -15,7 +15,7 @@ from models import blocks
 def build(config: Xception, spec: Spec) -> keras.Model:
     """Images [B, H, W, C], H and W at least 16 -> logits [B, num_outputs].
 
-    `aligned`: three separable convolutions a unit, strides instead of poolings, batch normalisation after each depthwise
+    `aligned`: three separable convolutions a unit, strides instead of poolings, batch normalization after each depthwise
     convolution too, and ReLU there in the exit alone, as in the authors' code: in all units, as their text has it, small
     networks learn several times more slowly. With 8 middle units there are then 2 + 3*3 + 8*3 + 3 + 3 = 41 layers,
     otherwise 2 + 3*2 + 8*3 + 2 + 2 = 36, with 22,855,952 trainable weights for RGB and 1,000 classes.
@@ -80,7 +80,7 @@ def unit(x, filters: list[int], strides: int, dilation: int, aligned: bool, name
 
 
 def separable(x, filters: int, strides: int, dilation: int, aligned: bool, name: str):
-    """3x3 a channel, then 1x1, then batch normalisation: -> [B, H/s, W/s, filters]; `aligned` as in `build`."""
+    """3x3 a channel, then 1x1, then batch normalization: -> [B, H/s, W/s, filters]; `aligned` as in `build`."""
     if aligned:
         x = blocks.depthwise_bn(x, strides, None, f"{name}_depthwise", dilation)
         return blocks.conv_bn(x, filters, 1, act=None, name=f"{name}_pointwise")

@@ -92,7 +92,7 @@ def decode_batch(features, seeds: list, ops: list):
         if first.name in _WINDOWS and getattr(first, "padding", 0) == 0 and "image_size" in features:
             height, width = tf.unstack(features["image_size"], axis=1)
             y, x, h, w = _WINDOWS[first.name](first, height, width, seeds[1])
-            # A column more on each side: the decoder interpolates colours between columns, and at an edge it cannot.
+            # A column more on each side: the decoder interpolates colors between columns, and at an edge it cannot.
             left, right, zero = tf.maximum(x - 1, 0), tf.minimum(x + w + 1, width), tf.zeros_like(x)
             decoded, begin = tf.stack([y, left, h, right - left], axis=1), tf.stack([zero, x - left, zero], axis=1)
             if first.name == "random_resized_crop":
@@ -244,7 +244,7 @@ def random_resized_crop(features, seeds, config: data_config.RandomResizedCrop):
     y, x, h, w = _random_area_window(config, height, width, seeds)
     if not isinstance(height, int):
         return features | {"inputs": _resized(images[:, y[0] : y[0] + h[0], x[0] : x[0] + w[0]], config.size, "bilinear")}
-    # crop_and_resize maps the ends of a box to the centres of the corner pixels.
+    # crop_and_resize maps the ends of a box to the centers of the corner pixels.
     last_row, last_column = max(height - 1, 1), max(width - 1, 1)
     box = tf.cast(tf.stack([y / last_row, x / last_column, (y + h - 1) / last_row, (x + w - 1) / last_column], axis=1), tf.float32)
     box = tf.minimum(box, 1 - 1e-6)  # beyond the last pixel by a rounding error it would give 0
@@ -282,7 +282,7 @@ def random_rotate(features, seeds, config: data_config.RandomRotate):
 
 
 def _affine(images, a, b, d, e, shift_x=0.0, shift_y=0.0) -> tf.Tensor:
-    """Each output pixel (x, y), from the centre, reads the input at (a x + b y + shift_x, d x + e y + shift_y).
+    """Each output pixel (x, y), from the center, reads the input at (a x + b y + shift_x, d x + e y + shift_y).
 
     float32, bilinear, 0 outside.
     """
@@ -304,7 +304,7 @@ def _each(values) -> tf.Tensor:
     return values[:, tf.newaxis, tf.newaxis, tf.newaxis]
 
 
-# ------------------------------------------------------------------------------------------------ colours and noise
+# ------------------------------------------------------------------------------------------------ colors and noise
 
 
 def _luma(images) -> tf.Tensor:
@@ -313,10 +313,10 @@ def _luma(images) -> tf.Tensor:
     return images if images.shape[-1] == 1 else tf.tensordot(images, [[0.299], [0.587], [0.114]], 1)
 
 
-def grey(features, seeds, config: data_config.Grey):
-    images = images_of(features, "grey")
+def grayscale(features, seeds, config: data_config.Grayscale):
+    images = images_of(features, "grayscale")
     if images.shape[3] not in (1, 3):
-        raise ConfigError(f"grey: expected 1 or 3 channels, got {images.shape[3]}")
+        raise ConfigError(f"grayscale: expected 1 or 3 channels, got {images.shape[3]}")
     return features | {"inputs": _like(images, _luma(images))}
 
 
@@ -325,10 +325,10 @@ def _blend(away, images, factor) -> tf.Tensor:
     return away + _each(factor) * (images - away)
 
 
-def colour_jitter(features, seeds, config: data_config.ColourJitter):
-    images = images_of(features, "colour_jitter")
+def color_jitter(features, seeds, config: data_config.ColorJitter):
+    images = images_of(features, "color_jitter")
     if images.shape[3] not in (1, 3):
-        raise ConfigError(f"colour_jitter: expected 1 or 3 channels, got {images.shape[3]}")
+        raise ConfigError(f"color_jitter: expected 1 or 3 channels, got {images.shape[3]}")
     white, pixels = _brightest(images), tf.cast(images, tf.float32)
     factors = [uniform(seeds, i, 1 - x, 1 + x) for i, x in enumerate((config.brightness, config.contrast, config.saturation))]
     pixels = tf.clip_by_value(_blend(0.0, pixels, factors[0]), 0.0, white)
@@ -336,7 +336,7 @@ def colour_jitter(features, seeds, config: data_config.ColourJitter):
     pixels = tf.clip_by_value(_blend(_luma(pixels), pixels, factors[2]), 0.0, white)
     if config.hue:
         if images.shape[3] != 3:
-            raise ConfigError(f"colour_jitter: hue: expected 3 channels, got {images.shape[3]}")
+            raise ConfigError(f"color_jitter: hue: expected 3 channels, got {images.shape[3]}")
         hue, rest = tf.split(tf.image.rgb_to_hsv(pixels / white), [1, 2], axis=-1)
         hue = tf.math.floormod(hue + _each(uniform(seeds, 3, -config.hue, config.hue)), 1.0)
         pixels = tf.image.hsv_to_rgb(tf.concat([hue, rest], axis=-1)) * white
@@ -423,11 +423,11 @@ def _augmented(image, seed, strength: float) -> tf.Tensor:
     branches = [
         lambda: image,
         lambda: _auto_contrast(image),
-        lambda: _equalised(image),
+        lambda: _equalized(image),
         lambda: _affine(image, tf.cos(angle), -tf.sin(angle), tf.sin(angle), tf.cos(angle)),
-        lambda: tf.where(image >= 256 - 256 * strength, 255 - image, image),  # solarise
-        lambda: tf.floor(image / step) * step,  # posterise
-        lambda: _blend(_luma(image), image, factor),  # colour
+        lambda: tf.where(image >= 256 - 256 * strength, 255 - image, image),  # solarize
+        lambda: tf.floor(image / step) * step,  # posterize
+        lambda: _blend(_luma(image), image, factor),  # color
         lambda: _blend(tf.reduce_mean(_luma(image), [1, 2, 3], keepdims=True), image, factor),  # contrast
         lambda: _blend(0.0, image, factor),  # brightness
         lambda: _blend(_smoothed(image), image, factor),  # sharpness
@@ -445,7 +445,7 @@ def _auto_contrast(image):
     return tf.where(high > low, (image - low) * 255.0 / tf.maximum(high - low, 1.0), image)
 
 
-def _equalised(image):
+def _equalized(image):
     """Each channel's histogram made flat."""
     channels = []
     for channel in tf.unstack(image[0], axis=-1):
@@ -465,7 +465,7 @@ def _smoothed(image):
 # ------------------------------------------------------------------------------------------ examples of whole batches
 
 
-def _neighbours(values) -> tf.Tensor:
+def _neighbors(values) -> tf.Tensor:
     """[n, ...] with the examples 2 i and 2 i + 1 exchanged: a tower's even part of a batch needs no other part."""
     return tf.reshape(tf.reverse(tf.reshape(values, [-1, 2, *values.shape[1:]]), [1]), [-1, *values.shape[1:]])
 
@@ -493,7 +493,7 @@ def mixup(features, seeds, config: data_config.Mixup, *, num_classes: int):
 
     def blended(values):
         each = tf.reshape(share, [-1] + [1] * (values.shape.rank - 1))
-        return each * values + (1 - each) * _neighbours(values)
+        return each * values + (1 - each) * _neighbors(values)
 
     return features | {"inputs": blended(inputs), "targets": blended(targets)}
 
@@ -506,13 +506,13 @@ def cutmix(features, seeds, config: data_config.Cutmix, *, num_classes: int):
     y, x = integers(seeds, 2, height) - h // 2, integers(seeds, 3, width) - w // 2
     pasted = _rectangle(images, y, x, h, w)
     own = 1 - tf.reduce_mean(tf.cast(pasted, tf.float32), [1, 2, 3])[:, tf.newaxis]  # what is left after the edges cut it
-    mixed = own * targets + (1 - own) * _neighbours(targets)
-    return features | {"inputs": tf.where(pasted, _neighbours(images), images), "targets": mixed}
+    mixed = own * targets + (1 - own) * _neighbors(targets)
+    return features | {"inputs": tf.where(pasted, _neighbors(images), images), "targets": mixed}
 
 
 _FUNCTIONS = (
-    decode_image, resize, center_crop, random_crop, random_resized_crop, pad_image, random_shift, random_flip, random_rotate, grey,
-    colour_jitter, random_erasing, cutout, rand_augment, gaussian_noise, salt_noise,
+    decode_image, resize, center_crop, random_crop, random_resized_crop, pad_image, random_shift, random_flip, random_rotate, grayscale,
+    color_jitter, random_erasing, cutout, rand_augment, gaussian_noise, salt_noise,
 )  # fmt: skip
 IMAGE_OPS = {op.__name__: op for op in _FUNCTIONS}
 BATCH_OPS = {op.__name__: op for op in (mixup, cutmix)}

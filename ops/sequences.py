@@ -40,7 +40,7 @@ def scale(features, seeds, config: data_config.Scale):
 
 def _numbers(values, op: str) -> tf.Tensor:
     if values.dtype == tf.string:
-        raise ConfigError(f"{op}: expected numbers, got text or encoded images; put `decode_image` or `tokenise` before")
+        raise ConfigError(f"{op}: expected numbers, got text or encoded images; put `decode_image` or `tokenize` before")
     return tf.cast(values, tf.float32)
 
 
@@ -72,7 +72,7 @@ def _per_channel(features, config, first: str, second: str, change):
     return features | {name: changed(features[name]) for name in _of(config)}
 
 
-def standardise(features, seeds, config: data_config.Standardise):
+def standardize(features, seeds, config: data_config.Standardize):
     return _per_channel(features, config, "mean", "std", lambda values, mean, std: (values - mean) / std)
 
 
@@ -130,11 +130,11 @@ def _tokens(texts, level: str) -> tf.RaggedTensor:
     return tf.strings.split(texts) if level == "words" else tf.strings.unicode_split(texts, "UTF-8")
 
 
-def first_token(config: data_config.Tokenise) -> int:
+def first_token(config: data_config.Tokenize) -> int:
     return END + 1 if config.ends else UNKNOWN + 1
 
 
-def tokens_of(config: data_config.Tokenise) -> list[str]:
+def tokens_of(config: data_config.Tokenize) -> list[str]:
     """The token of each id."""
     return ["<pad>", "<unknown>", "<start>", "<end>"][: first_token(config)] + config.vocabulary.split("\n")
 
@@ -147,8 +147,8 @@ def _table(vocabulary: str, first: int) -> tf.lookup.StaticHashTable:
         return tf.lookup.StaticHashTable(ids, UNKNOWN)
 
 
-def tokenise(features, seeds, config: data_config.Tokenise):
-    tokens = _tokens(_texts(features[config.of], "tokenise"), config.level)
+def tokenize(features, seeds, config: data_config.Tokenize):
+    tokens = _tokens(_texts(features[config.of], "tokenize"), config.level)
     ids = tokens.with_flat_values(_table(config.vocabulary, first_token(config)).lookup(tokens.flat_values))
     if config.ends:
         ids = tf.concat([ids, tf.fill([tokens.nrows(), 1], tf.constant(END, tf.int64))], axis=1)
@@ -160,7 +160,7 @@ def tokenise(features, seeds, config: data_config.Tokenise):
 
 def _sequences(values, op: str) -> tf.Tensor:
     if values.shape.rank < 2 or values.dtype == tf.string:
-        raise ConfigError(f"{op}: expected sequences, got {values.dtype.name} of shape {values.shape[1:]}; put `tokenise` before")
+        raise ConfigError(f"{op}: expected sequences, got {values.dtype.name} of shape {values.shape[1:]}; put `tokenize` before")
     return values
 
 
@@ -193,7 +193,7 @@ def _lengths(features, name: str) -> tf.Tensor:
     values = features[name]
     if name in ("targets", "sample_weight") and "sample_weight" in features:
         return tf.cast(tf.reduce_sum(features["sample_weight"], axis=1), tf.int32)
-    if values.dtype == tf.int32 and values.shape.rank == 2:  # what `tokenise` gives
+    if values.dtype == tf.int32 and values.shape.rank == 2:  # what `tokenize` gives
         return tf.reduce_sum(tf.cast(values != PADDING, tf.int32), axis=1)
     return tf.fill(tf.shape(values)[:1], tf.shape(values)[1])
 
@@ -215,7 +215,7 @@ def skip_gram(features, seeds, config: data_config.SkipGram):
     """Mikolov et al., Distributed representations of words and phrases, 2013, section 2.2. A true token may be drawn as well."""
     ids = _sequences(features["inputs"], "skip_gram")
     if not ids.dtype.is_integer:
-        raise ConfigError(f"skip_gram: expected token ids, got {ids.dtype.name}; put `tokenise` before")
+        raise ConfigError(f"skip_gram: expected token ids, got {ids.dtype.name}; put `tokenize` before")
     length, reach = tf.shape(ids)[1], config.window
     padded = tf.pad(ids, [[0, 0], [reach, reach]])
     offsets = [offset for offset in range(-reach, reach + 1) if offset]
@@ -233,8 +233,8 @@ def skip_gram(features, seeds, config: data_config.SkipGram):
 
 
 _FUNCTIONS = (
-    scale, scale_to_one, imagenet, standardise, min_max, log, window, encode_categories, one_hot, inputs_as_targets,
-    lowercase, tokenise, truncate, pad, reverse, token_dropout, skip_gram,
+    scale, scale_to_one, imagenet, standardize, min_max, log, window, encode_categories, one_hot, inputs_as_targets,
+    lowercase, tokenize, truncate, pad, reverse, token_dropout, skip_gram,
 )  # fmt: skip
 SEQUENCE_OPS = {op.__name__: op for op in _FUNCTIONS}
 
@@ -255,7 +255,7 @@ def target_units(ops: list) -> list[data_config.Undo]:
 
 def _undo(config) -> data_config.Undo | None:
     match config.name:
-        case "standardise":
+        case "standardize":
             return data_config.Undo(scale=config.std, offset=config.mean)
         case "min_max":
             return data_config.Undo(scale=np.subtract(config.high, config.low).tolist(), offset=config.low)
@@ -289,7 +289,7 @@ def _channels(config, batches: Iterator[dict]) -> Iterator[np.ndarray]:
         yield values.reshape(-1, values.shape[-1] if values.ndim > 1 else 1)
 
 
-def _measure_standardise(config, batches):
+def _measure_standardize(config, batches):
     count, mean, squares = 0, 0.0, 0.0
     for values in _channels(config, batches):  # Chan, Golub, LeVeque, Updating formulae for variances, 1979
         more, own = len(values), values.mean(axis=0)
@@ -322,10 +322,10 @@ def _measure_categories(config, batches):
 def _measure_vocabulary(config, batches):
     counts = Counter()
     for batch in batches:
-        counts.update(_tokens(_texts(batch[config.of], "tokenise"), config.level).flat_values.numpy().tolist())
+        counts.update(_tokens(_texts(batch[config.of], "tokenize"), config.level).flat_values.numpy().tolist())
     counts.pop(b"\n", None)
     if not counts:
-        raise DataError("tokenise: expected at least one token in the training examples, got none")
+        raise DataError("tokenize: expected at least one token in the training examples, got none")
     ranked = sorted(counts, key=lambda token: (-counts[token], token))
     kept = ranked[: config.max_tokens - first_token(config)]
     return config.model_copy(update={"vocabulary": "\n".join(token.decode() for token in kept)})
@@ -354,10 +354,10 @@ def _count_truncated(config, batches):
 
 
 MEASURES = {
-    "standardise": _measure_standardise, "min_max": _measure_min_max, "encode_categories": _measure_categories,
-    "tokenise": _measure_vocabulary, "skip_gram": _measure_frequencies, "truncate": _count_truncated,
+    "standardize": _measure_standardize, "min_max": _measure_min_max, "encode_categories": _measure_categories,
+    "tokenize": _measure_vocabulary, "skip_gram": _measure_frequencies, "truncate": _count_truncated,
 }  # fmt: skip
-_OPEN = {"standardise": "mean", "min_max": "low", "encode_categories": "categories", "tokenise": "vocabulary", "skip_gram": "frequencies"}
+_OPEN = {"standardize": "mean", "min_max": "low", "encode_categories": "categories", "tokenize": "vocabulary", "skip_gram": "frequencies"}
 
 
 def needs_measuring(config) -> bool:

@@ -238,9 +238,9 @@ def read_header(data: bytes, name: str, max_pixels: int) -> ImageHeader:
         elif data[:2] == b"BM":
             sides = (int.from_bytes(data[at : at + 4], "little", signed=True) for at in (18, 22))
             bits, pixels_at = int.from_bytes(data[28:30], "little"), int.from_bytes(data[10:14], "little")
-            grey = bytes(part for value in range(256) for part in (value, value, value, 0))
-            if bits not in (24, 32) and not (bits == 8 and data[pixels_at - 1024 : pixels_at] == grey):  # colours would be read as grey
-                raise DataError(f"{name}: expected a BMP of 24 or 32 bits, or of 256 greys, got {bits} bits with a palette; convert it")
+            gray = bytes(part for value in range(256) for part in (value, value, value, 0))
+            if bits not in (24, 32) and not (bits == 8 and data[pixels_at - 1024 : pixels_at] == gray):  # colors would be read as gray
+                raise DataError(f"{name}: expected a BMP of 24 or 32 bits, or of 256 grays, got {bits} bits with a palette; convert it")
             header = ImageHeader(*map(abs, sides))
         else:
             raise DataError(f"{name}: expected JPEG, PNG, BMP or GIF, got a file that begins with {data[:4].hex()}")
@@ -268,7 +268,7 @@ def _jpeg_header(data: bytes, name: str) -> ImageHeader:
             if precision != 8:
                 raise DataError(f"{name}: expected 8 bits a channel, got a JPEG of {precision}; convert it")
             if components not in (1, 3):
-                raise DataError(f"{name}: expected a grey or RGB image, got a JPEG of {components} channels (CMYK); convert it")
+                raise DataError(f"{name}: expected a gray or RGB image, got a JPEG of {components} channels (CMYK); convert it")
             return ImageHeader(width, height, orientation)
         at += 2 + length
 
@@ -276,21 +276,21 @@ def _jpeg_header(data: bytes, name: str) -> ImageHeader:
 def _gif_header(data: bytes) -> ImageHeader:
     """As large as the screen and the largest frame, which need not agree; all frames are unpacked (GIF89a, sections 18, 20)."""
     width, height = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
-    at = 13 + _gif_colours(data[10])
+    at = 13 + _gif_colors(data[10])
     while at < len(data) and data[at] in b"!,":
         at += 2
         if data[at - 2] == ord(","):
             frame = data[at + 3 : at + 7]
             width, height = max(width, int.from_bytes(frame[:2], "little")), max(height, int.from_bytes(frame[2:], "little"))
-            at += 9 + _gif_colours(data[at + 7])
+            at += 9 + _gif_colors(data[at + 7])
         while data[at]:  # blocks, each with its length before it
             at += 1 + data[at]
         at += 1
     return ImageHeader(width, height)
 
 
-def _gif_colours(flags: int) -> int:
-    """Bytes of a table of colours."""
+def _gif_colors(flags: int) -> int:
+    """Bytes of a table of colors."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
@@ -446,7 +446,7 @@ def _without_damaged(root: Path, files: list, max_pixels: int) -> list:
 
 
 def fake(config: data_config.Fake, split: str, directory: Path | None) -> Source:
-    """Half a fixed random pattern per class, half noise: uint8 inputs from which the label can be learnt."""
+    """Half a fixed random pattern per class, half noise: uint8 inputs from which the label can be learned."""
     patterns = np.random.default_rng(0).integers(0, 128, (config.num_classes, *config.shape))
     noise = np.random.default_rng(1 + SPLITS.index(split))
     labels = noise.integers(0, config.num_classes, config.size)

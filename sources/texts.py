@@ -1,4 +1,4 @@
-"""Texts: labelled, tagged, in pairs, and the pronouncing dictionary. All of them stay text until `tokenise`."""
+"""Texts: labeled, tagged, in pairs, and the pronouncing dictionary. All of them stay text until `tokenize`."""
 
 import functools
 import gzip
@@ -106,7 +106,7 @@ def _tagged(name: str, sentences: list[tuple[str, list[str]]], class_names: list
     source = from_arrays(name, features, class_names, locate)
 
     def read(indices):
-        """As long as the longest sentence of the batch, which is how long `tokenise` makes the inputs."""
+        """As long as the longest sentence of the batch, which is how long `tokenize` makes the inputs."""
         batch = source.read(indices)
         length = tf.cast(tf.reduce_max(tf.reduce_sum(batch["sample_weight"], axis=1)), tf.int32)
         return batch | {key: batch[key][:, :length] for key in ("targets", "sample_weight")}

@@ -155,8 +155,8 @@ def psnr(images, targets, peak: float):
 # ------------------------------------------------------------------------------------------------------- embeddings
 
 
-def neighbours_in_group(vectors, groups, k: int):
-    """Share of the `k` nearest neighbours, by cosine, that are in the same group, over all members of groups.
+def neighbors_in_group(vectors, groups, k: int):
+    """Share of the `k` nearest neighbors, by cosine, that are in the same group, over all members of groups.
 
     vectors [V, D]; groups int [V], -1 for tokens in no group, which are left out on both sides.
     """

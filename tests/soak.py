@@ -21,13 +21,13 @@ sys.path[:0] = [str(ROOT)]
 
 from engine import checkpoint
 
-# Dropout, random shifts, batch normalisation, Adam, a schedule with warm-up, clipping, a mix of two sets, averages, best-k,
+# Dropout, random shifts, batch normalization, Adam, a schedule with warm-up, clipping, a mix of two sets, averages, best-k,
 # early stopping, both kinds of validation, and readings across saves; epochs end inside batches.
 WORDS = [
     "model={name: resnet, depth: 20, width: 0.25, dropout: 0.3}", "train.batch_size=48", "train.epochs=null", "train.steps=120",
     "train.ema=0.95", "train.log_every=7", "checkpoint={every: 5, keep: 2, best: {metric: accuracy, keep: 2}}",
     "data.sources={shifted: {name: mnist_sample}, plain: {name: mnist_sample, train_ops: []}}",
-    "data.train={shifted: 0.7, plain: 0.3}", "data.valid=mnist_sample", "validate={every: 40, stepwise: {every: 9, batches: 2}}",
+    "data.train={shifted: 0.7, plain: 0.3}", "data.valid=mnist_sample", "validation={every: 40, stepwise: {every: 9, batches: 2}}",
     "early_stopping={metric: loss, patience: 100}", "optimizer.schedule={name: cosine, warmup: 10}", "summary.tensorboard=false",
 ]  # fmt: skip
 

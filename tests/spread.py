@@ -21,7 +21,7 @@ from data_config import Spec
 from data_loader import from_arrays
 from engine.devices import open_devices
 from engine.optimizer import build_optimizer, build_schedule
-from model import build_model, build_task, synchronise
+from model import build_model, build_task, synchronize
 from models import blocks
 from train_config import Clock, Distribute, Train
 from train_step import TrainStep
@@ -43,7 +43,7 @@ def lenet(train, strategy, dropout=0.0):
 
 
 def batch_norm(train, strategy):
-    """Two convolutions, each with batch normalisation."""
+    """Two convolutions, each with batch normalization."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(3)
     keras.config.set_dtype_policy(train.precision)
@@ -54,7 +54,7 @@ def batch_norm(train, strategy):
         x = keras.layers.Dense(4, kernel_regularizer=keras.regularizers.L2(1e-3), name="logits")(keras.layers.Flatten()(x))
         model = keras.Model(images, x, name="batch_norm")
     keras.config.set_dtype_policy("float32")
-    synchronise(model, strategy)
+    synchronize(model, strategy)
     return model
 
 

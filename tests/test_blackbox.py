@@ -23,7 +23,7 @@ from train_config import Distribute, load_config
 ONE = Devices(tf.distribute.get_strategy())
 SOFTMAX = [  # one layer, whose numbers are easily too large
     "model={name: mlp, hidden: [], l2: 1e-3}", "data={train: fake, valid: fake, ops: [scale]}", "train.epochs=null", "train.steps=12",
-    "checkpoint={every: 3}", "validate={every: null}", "summary={tensorboard: false}", "train.log_every=1", "early_stopping=null",
+    "checkpoint={every: 3}", "validation={every: null}", "summary={tensorboard: false}", "train.log_every=1", "early_stopping=null",
 ]  # fmt: skip
 # Weights of 1e21: their squares, and so the L2 penalty, are more than float32 holds; logits and gradients are not.
 TOO_LARGE = "optimizer={name: sgd, learning_rate: 1e22}"
@@ -218,7 +218,7 @@ def test_a_run_that_was_rolled_back_is_stopped_and_goes_on_to_the_same_bytes(tmp
         if step == 8:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    more = (TOO_LARGE, ROLLBACK, "validate={every: 2}")
+    more = (TOO_LARGE, ROLLBACK, "validation={every: 2}")
     run(tmp_path / "whole", *more)
     with pytest.raises(Stopped):
         run(tmp_path / "stopped", *more, on_eval=stop)

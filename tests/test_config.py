@@ -18,7 +18,7 @@ task:       {name: classification}
 data:       {train: mnist_sample, valid: mnist_sample, train_ops: [{name: random_shift, pixels: 2}], ops: [scale]}
 optimizer:  {name: adam, learning_rate: 2e-3, schedule: {name: cosine, warmup: 200}, clip_norm: 1.0}
 train:      {batch_size: 128, epochs: 40, seed: 0, log_every: 50}
-validate:   {every: 2 epochs, stepwise: {every: 100, batches: 2}}
+validation: {every: 2 epochs, stepwise: {every: 100, batches: 2}}
 checkpoint: {every: 200, keep: 3, best: {metric: accuracy, mode: max, keep: 1}}
 """
 
@@ -311,12 +311,12 @@ def test_origins():
 def test_differences_name_what_changed_and_ignore_where_data_lies():
     old = load_config(RUN)
     assert differences(old, load_config(RUN, ["data.dir=/elsewhere"])) == []
-    new = load_config(RUN, ["optimizer.learning_rate=1e-3", "data.train_ops=[]", "validate.stepwise=null"])
+    new = load_config(RUN, ["optimizer.learning_rate=1e-3", "data.train_ops=[]", "validation.stepwise=null"])
     assert differences(old, new) == [
         "data.train_ops: [{name: random_shift, pixels: 2}] -> []",
         "optimizer.learning_rate: 0.002 -> 0.001",
-        "validate.stepwise.every: 100 -> null",
-        "validate.stepwise.batches: 2 -> null",
+        "validation.stepwise.every: 100 -> null",
+        "validation.stepwise.batches: 2 -> null",
     ]
 
 

@@ -494,7 +494,7 @@ BROKEN_IMAGES = [
     ("cut", "bmp", files.bmp()[:-100], "Input size should match (header_size + row_size * abs_height)"),
     ("flipped", "png", with_byte(SOUND_PNG, 80, SOUND_PNG[80] ^ 255), "Invalid PNG data"),
     ("no frame", "jpg", SOUND_JPEG[:2] + b"\xff\xd9", "expected a JPEG with a frame header before its data, got a damaged one"),
-    ("CMYK", "jpg", CMYK, "expected a grey or RGB image, got a JPEG of 4 channels (CMYK); convert it"),
+    ("CMYK", "jpg", CMYK, "expected a gray or RGB image, got a JPEG of 4 channels (CMYK); convert it"),
     ("16 bit", "png", SIXTEEN, "expected 8 bits a channel, got a PNG of 16; convert it"),
     *(("bomb", kind, files.claims(data, 50_000, 50_000), SHAPES) for kind, data in BOMBS.items()),
     ("no pixels", "png", files.claims(SOUND_PNG, 0, 2), "expected 1 to 50,000,000 pixels (max_pixels), got 2x0"),
@@ -595,7 +595,7 @@ def test_a_set_smaller_than_one_batch(tmp_path):
 
 def test_unknown_tokens_and_long_sequences(tmp_path, capsys):
     fill(tmp_path, {"t.txt": b"a\tone two\nb\tone two three\na\ttwo two two two\n"})
-    ops = [{"name": "tokenise", "max_tokens": 4}, {"name": "truncate", "length": 3}]
+    ops = [{"name": "tokenize", "max_tokens": 4}, {"name": "truncate", "length": 3}]
     data = measured(Data(train=TEXT | {"name": "text"}, dir=str(tmp_path), ops=ops))
     assert capsys.readouterr().err == "data: truncate: 1 of 3 training sequences are longer than 3 and are cut\n"
     mix = input_ops.open_mix(data, "train", training=True)
@@ -608,7 +608,7 @@ def test_a_program_ends_with_one_line_and_code_3(tmp_path, program, where):
     folder = fill(tmp_path / "data", {f"{split}/{c}/{n}.png": SOUND_PNG for split in ("train", "valid") for c in "ab" for n in range(4)})
     broken = folder / ("valid" if where == "valid" else "train") / "b/2.png"
     broken.write_bytes(SOUND_PNG[:-100])
-    ops = "{name: decode_image, channels: 1}, {name: resize, size: [28, 28]}, " + ("standardise" if where == "measured" else "scale")
+    ops = "{name: decode_image, channels: 1}, {name: resize, size: [28, 28]}, " + ("standardize" if where == "measured" else "scale")
     done = program(
         "trainer.py", "--config", "configs/lenet.yaml", "--run_dir", tmp_path / "run", "data.train=image_folder", "data.valid=null",
         f"data.dir={folder}", "data.train_ops=[]", f"data.ops=[{ops}]", "train.batch_size=8", "train.epochs=2",

@@ -51,7 +51,7 @@ def on_one_device(network, precision="float32"):
     return outcome(network, ONE, precision=precision)
 
 
-# Statistics of a batch normalisation are those of each accumulated part: that network is left out of these rows.
+# Statistics of a batch normalization are those of each accumulated part: that network is left out of these rows.
 SPREAD = {"2 towers": (2, 1), "4 towers": (4, 1), "accumulate 2": (1, 2), "accumulate 2 on 2 towers": (2, 2)}
 WITH_PARTS = ("lenet", "masked")
 MATRIX = [(network, row) for network in (*WITH_PARTS, "batch_norm") for row in SPREAD if network in WITH_PARTS or SPREAD[row][1] == 1]
@@ -116,7 +116,7 @@ def test_the_usual_mistakes_are_noticed(network, wrong):
 
 def test_batch_statistics_of_each_tower_alone_are_noticed(monkeypatch):
     expected = on_one_device("batch_norm")
-    monkeypatch.setattr(spread, "synchronise", lambda model, strategy: None)
+    monkeypatch.setattr(spread, "synchronize", lambda model, strategy: None)
     assert apart(outcome("batch_norm", towers(2)), expected) > 20 * CLOSE["float32"]
 
 
@@ -225,8 +225,8 @@ def test_two_processes_compute_the_same(network, precision, of_two_workers):
 
 
 RUN = [
-    "train.batch_size=48", "train.epochs=null", "train.steps=160", "train.log_every=35", "validate.every=0.5 epochs",
-    "validate.stepwise={every: 40, batches: 3}", "checkpoint.every=20", "checkpoint.keep=20", "train.ema=0.9", "model.dropout=0.4",
+    "train.batch_size=48", "train.epochs=null", "train.steps=160", "train.log_every=35", "validation.every=0.5 epochs",
+    "validation.stepwise={every: 40, batches: 3}", "checkpoint.every=20", "checkpoint.keep=20", "train.ema=0.9", "model.dropout=0.4",
     "early_stopping={metric: loss, patience: 1000}", "summary.tensorboard=false",
 ]  # fmt: skip
 TWO_TOWERS = ["distribute={strategy: towers, towers: 2, virtual_devices: 2}"]

@@ -1,4 +1,4 @@
-"""The catalogue of faults, one row each: a program, what is wrong, the exit code, the one line. Programs run as files, in this process.
+"""The catalog of faults, one row each: a program, what is wrong, the exit code, the one line. Programs run as files, in this process.
 
 What needs a process of its own (signals, kills, workers, a real full disk) is in test_process.py, test_distribution.py and
 test_checkpoint.py; every kind of damage to every format in test_data_faults.py; downloads there too.
@@ -249,7 +249,7 @@ def runs(tmp_path_factory):
     """A finished run of 6 steps, and one that was stopped at step 4: by a signal after the validation at step 2."""
     directory = tmp_path_factory.mktemp("runs")
     (directory / "run.yaml").write_text(CONFIG)
-    config = load_config(directory / "run.yaml", ["validate={every: 2}"])
+    config = load_config(directory / "run.yaml", ["validation={every: 2}"])
     trainer.train_and_evaluate(config, directory / "finished")
     with pytest.raises(Stopped):
         trainer.train_and_evaluate(
@@ -265,7 +265,7 @@ def run_dirs(runs, tmp_path):
     return tmp_path
 
 
-GO_ON = (*TRAIN, "validate={every: 2}", "--run_dir", "stopped")
+GO_ON = (*TRAIN, "validation={every: 2}", "--run_dir", "stopped")
 STEP_4, STEP_2 = "stopped/checkpoints/step-0000000004", "stopped/checkpoints/step-0000000002"
 DATA_FILE = "variables.data-00000-of-00001"
 
@@ -282,7 +282,7 @@ def test_a_run_that_was_copied_elsewhere_goes_on_to_the_same_bytes(run_dirs, run
 
 def test_a_finished_run_says_so(run_dirs, run_program):
     before = everything("finished")
-    code, stdout, stderr = run_program(*TRAIN, "validate={every: 2}", "--run_dir", "finished")
+    code, stdout, stderr = run_program(*TRAIN, "validation={every: 2}", "--run_dir", "finished")
     assert code == 0 and json.loads(stdout)["step"] == 6
     assert stderr == ["finished: already at step 6 of 6: nothing to do"]
     assert everything("finished") == before
@@ -472,11 +472,11 @@ def test_a_signal_during_a_save_lets_it_complete_then_saves_and_ends(number, run
         return commit(directory, step, write_and_get_it, *more)
 
     monkeypatch.setattr(checkpoint, "commit", signalled)
-    words = (*TRAIN, "validate={every: 2}", "--run_dir", "run")
+    words = (*TRAIN, "validation={every: 2}", "--run_dir", "run")
     code, stdout, stderr = run_program(*words)
     assert (code, stdout) == (75, "")
     assert stderr[-1].startswith(f"trainer: stopped: {number.name}: saved run at step 4 of 6; run the same command again to go on: ")
-    assert stderr[-1].endswith("trainer.py --config run.yaml 'validate={every: 2}' --run_dir run")
+    assert stderr[-1].endswith("trainer.py --config run.yaml 'validation={every: 2}' --run_dir run")
     assert list(checkpoint.steps_in(Path("run/checkpoints"))) == [2, 4]
     assert run_program(*words)[0] == 0
     assert last_manifest(Path("run")) == last_manifest(Path("finished"))

@@ -53,11 +53,11 @@ def test_permutation_is_random(length):
 
 
 def pairs_within(shuffled):
-    """A shuffle against no shuffle, against its neighbours, and against those one row of the Feistel square away."""
+    """A shuffle against no shuffle, against its neighbors, and against those one row of the Feistel square away."""
     row = math.isqrt(len(shuffled) - 1) + 1
     return {
         "identity": (shuffled, np.arange(len(shuffled))),
-        "neighbour": (shuffled[1:], shuffled[:-1]),
+        "neighbor": (shuffled[1:], shuffled[:-1]),
         "row": (shuffled[row:], shuffled[:-row]),
     }
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 import data_loader
 import input_ops
 from cli.program import ConfigError, DataError
-from data_config import Cutmix, Fake, GaussianNoise, Mixup, RandomShift, Scale, Tokenise
+from data_config import Cutmix, Fake, GaussianNoise, Mixup, RandomShift, Scale, Tokenize
 from data_loader import from_arrays
 from engine import order
 from input_ops import Mix, Part
@@ -164,7 +164,7 @@ def test_a_far_step_by_shards_is_reached_at_once():
 def texts(length: int):
     lengths = np.random.default_rng(0).integers(1, 30, length)
     source = from_arrays("texts", {"inputs": np.array([b"a" * each for each in lengths], object), "targets": np.arange(length)})
-    return Mix.of(source, [Tokenise(name="tokenise", level="characters", vocabulary="a")]), lengths
+    return Mix.of(source, [Tokenize(name="tokenize", level="characters", vocabulary="a")]), lengths
 
 
 def test_batches_of_like_size_are_windows_of_the_same_examples():
@@ -181,7 +181,7 @@ def test_batches_of_like_size_are_windows_of_the_same_examples():
 
 
 def test_a_run_that_goes_on_sees_the_same_batches_padded_alike():
-    """To the bit and to the length: were a batch padded with its neighbours, it would depend on where a run began."""
+    """To the bit and to the length: were a batch padded with its neighbors, it would depend on where a run began."""
     mix, _ = texts(200)
     for bucket in (0, 7):
         whole = stream(mix, batch_size=4, stop=23, bucket=bucket)

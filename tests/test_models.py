@@ -73,7 +73,7 @@ EXAMPLES = {  # what a network is tried on that does not take images and give lo
         train_config.Seq2seq(name="seq2seq"),
         {"inputs": IDS, "targets": IDS, "sample_weight": np.ones([32, 6], np.float32)},
     ),
-    "skipgram": (
+    "skip_gram": (
         WORDS.model_copy(update={"target_shape": [None, 2, 3]}),
         train_config.SkipGram(name="skip_gram"),
         {
@@ -155,7 +155,7 @@ def test_variables_are_saved_and_restored_by_unique_names(config, tmp_path):
         np.testing.assert_array_equal(variable, expected[name], err_msg=name)
 
 
-QUICK = {"lenet", "mlp", "rnn", "skipgram", "autoencoder"}
+QUICK = {"lenet", "mlp", "rnn", "skip_gram", "autoencoder"}
 OF_16 = [*CONFIGS, *(config for config in OTHERS if config.name == "seq2seq")]
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 import model_config
 from cli.program import CheckpointError, ConfigError
 from data_config import Spec
-from model import build_model, initialise
+from model import build_model, initialize
 from model_config import Inception, Mobilenet, Pretrained, Resnet, Squeezenet, Vgg, Xception
 from models import blocks, pretrained, xception
 
@@ -86,7 +86,7 @@ def test_block(block, arguments, shape, within):
     x = np.random.default_rng(0).normal(size=(5, 9, 8, 8)).astype(np.float32)
     np.testing.assert_allclose(model(x)[:2], model(x[:2]), atol=1e-5)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(model(x, training=True) ** 3)  # of the cube: batch normalisation keeps sums and squares as they are
+        loss = tf.reduce_sum(model(x, training=True) ** 3)  # of the cube: batch normalization keeps sums and squares as they are
     gradients = tape.gradient(loss, model.trainable_variables)
     assert [v.path for v, g in zip(model.trainable_variables, gradients, strict=True) if g is None or not np.any(g)] == []
 
@@ -104,7 +104,7 @@ def test_a_shortcut_of_zeros_has_no_weights_and_takes_every_other_pixel():
     """With kernels of 0 only the shortcut is left: channels 2 to 9 of 12 are the input's 8."""
     inputs = keras.Input((9, 8, 8))
     model = keras.Model(inputs, blocks.residual_block(inputs, 12, 2, "zeros"))
-    assert model.count_params() == 9 * 8 * 12 + 9 * 12 * 12 + 2 * 4 * 12  # two convolutions, two batch normalisations
+    assert model.count_params() == 9 * 8 * 12 + 9 * 12 * 12 + 2 * 4 * 12  # two convolutions, two batch normalizations
     for variable in model.trainable_variables:
         variable.assign(tf.zeros_like(variable))
     x = np.random.default_rng(0).random((2, 9, 8, 8), np.float32)
@@ -192,7 +192,7 @@ def test_parameter_count_of_the_paper(config, data, expected, source):
 
 def test_hand_counts():
     """VGG: convolutions 9 * (3*64 + 64*64 + 64*128 + 128*128 + 128*256 + 2*256*256 + 256*512 + 5*512*512); two numbers of
-    batch normalisation and a slope for each of 2*64 + 2*128 + 3*256 + 6*512 channels; scores 512 * 1000 + 1000.
+    batch normalization and a slope for each of 2*64 + 2*128 + 3*256 + 6*512 channels; scores 512 * 1000 + 1000.
 
     Inception: stem; in each of two stages a reduction of c channels, 288 c + 9 * 96 * (96 + 32 + 128) + 2 * 544, and two
     modules of c channels, 224 c + 9 * (64*96 + 64*96 + 96*96) + 2 * 512; logits.
@@ -326,7 +326,7 @@ def test_backbones_see_what_they_were_trained_on(backbone, expected):
     np.testing.assert_allclose(np.ravel(pretrained._as_trained(x, backbone)), expected, rtol=1e-5)
 
 
-def test_efficientnet_is_normalised_as_by_its_authors():
+def test_efficientnet_is_normalized_as_by_its_authors():
     """What Keras' Normalization (mean, deviation) makes of it is once more divided by the root of the deviation."""
     x = tf.constant([0.0, 51.0, 255.0], shape=(1, 1, 1, 3))
     seen = (np.ravel(pretrained._as_trained(x, "EfficientNetB0")) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
@@ -337,17 +337,17 @@ def test_efficientnet_is_normalised_as_by_its_authors():
 def begun(config, spec):
     """The network as a run begins with it."""
     model = build_model(config, spec)
-    initialise(model, config, spec)
+    initialize(model, config, spec)
     return model
 
 
-def test_bytes_and_grey_are_the_same_picture(weights_file):
+def test_bytes_and_gray_are_the_same_picture(weights_file):
     config = mobile(weights=str(weights_file[0]))
     byte = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), np.uint8)
     expected = begun(config, spec_of([32, 32, 1]))(byte.astype(np.float32) / 255)
     assert np.std(expected) > 0
-    colour = begun(config, spec_of([32, 32, 3], dtype="uint8"))
-    np.testing.assert_allclose(colour(byte.repeat(3, axis=3)), expected, rtol=1e-4)
+    color = begun(config, spec_of([32, 32, 3], dtype="uint8"))
+    np.testing.assert_allclose(color(byte.repeat(3, axis=3)), expected, rtol=1e-4)
 
 
 def test_weights_from_a_file_are_the_backbones_once_a_run_begins(weights_file):
@@ -381,7 +381,7 @@ def test_damaged_and_foreign_weights_are_refused_in_one_line(weights_file, tmp_p
     assert len(files) == 9
     for file in files:
         with pytest.raises(CheckpointError, match=rf"^model\.weights: {file}: ") as caught:
-            initialise(model, mobile(weights=str(file)), spec)
+            initialize(model, mobile(weights=str(file)), spec)
         assert "\n" not in str(caught.value)
 
 

@@ -84,13 +84,13 @@ EXAMPLES = {  # (options, features) for every operation
     "decode_image": ({}, FILES), "resize": ({"size": (4, 7)}, BYTES), "center_crop": ({"size": (3, 2)}, BYTES),
     "random_crop": ({"size": (5, 5), "padding": 1}, BYTES), "random_resized_crop": ({"size": (4, 4)}, BYTES),
     "pad_image": ({"size": (8, 8), "value": 7}, BYTES), "random_shift": ({"pixels": 1}, BYTES), "random_flip": ({}, BYTES),
-    "random_rotate": ({"degrees": 40}, BYTES), "grey": ({}, BYTES), "colour_jitter": ({"hue": 0.3}, BYTES),
+    "random_rotate": ({"degrees": 40}, BYTES), "grayscale": ({}, BYTES), "color_jitter": ({"hue": 0.3}, BYTES),
     "random_erasing": ({}, BYTES), "cutout": ({"size": 3}, BYTES), "rand_augment": ({}, BYTES), "gaussian_noise": ({"std": 1.0}, FLOATS),
     "salt_noise": ({"share": 0.3}, BYTES), "scale": ({}, BYTES), "scale_to_one": ({}, BYTES), "imagenet": ({}, BYTES),
-    "standardise": ({"mean": [0.1], "std": [2.0]}, BYTES), "min_max": ({"low": [3.0], "high": [9.0]}, BYTES), "log": ({}, BYTES),
+    "standardize": ({"mean": [0.1], "std": [2.0]}, BYTES), "min_max": ({"low": [3.0], "high": [9.0]}, BYTES), "log": ({}, BYTES),
     "window": ({"horizon": 2, "column": 1}, SERIES), "encode_categories": ({"categories": [["a", "b"], ["x", "y"]]}, TABLE),
     "one_hot": ({}, BYTES), "inputs_as_targets": ({}, FLOATS), "lowercase": ({}, TEXTS),
-    "tokenise": ({"vocabulary": "a\nb", "ends": True}, TEXTS), "truncate": ({"length": 2, "keep": "last"}, IDS),
+    "tokenize": ({"vocabulary": "a\nb", "ends": True}, TEXTS), "truncate": ({"length": 2, "keep": "last"}, IDS),
     "pad": ({"length": 6}, IDS), "reverse": ({}, IDS), "token_dropout": ({"rate": 0.5}, IDS),
     "skip_gram": ({"window": 1, "negatives": 3, "frequencies": [0.0, 0.0, 1.0, 2.0, 3.0, 4.0]}, IDS),
 }  # fmt: skip
@@ -104,7 +104,7 @@ def example_of(name):
 
 def check_alike_in_any_batch(ops, features):
     """In the graph, all examples together and one at a time; and at once."""
-    function, seeds, longer = compiled(ops, features), fold(0, tf.range(4)), any(config.name == "tokenise" for config in ops)
+    function, seeds, longer = compiled(ops, features), fold(0, tf.range(4)), any(config.name == "tokenize" for config in ops)
     whole, at_once = treat(ops, features, seeds, function), treat(ops, features, seeds)
     assert whole.keys() == at_once.keys()
     for key, value in whole.items():
@@ -131,7 +131,7 @@ def check_same(a, b):
 
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_operations_treat_an_example_alike_in_any_batch(name):
-    """What an example becomes depends on its own seed, not on its neighbours: so threads and towers cannot change it."""
+    """What an example becomes depends on its own seed, not on its neighbors: so threads and towers cannot change it."""
     check_alike_in_any_batch(*example_of(name))
 
 
@@ -160,13 +160,13 @@ def test_every_random_operation_says_so_and_only_those_draw():
         ("scale", {"by": 4.0}, np.int64([[2, -1]]), [[0.5, -0.25]]),
         ("scale_to_one", {}, np.uint8([[0, 51, 255]]), [[-1, -0.6, 1]]),
         ("imagenet", {}, np.uint8([[0, 51, 255]]), [[-0.485 / 0.229, (0.2 - 0.456) / 0.224, 0.594 / 0.225]]),
-        ("standardise", {"mean": [1, 2], "std": [2, 4]}, np.float32([[3, 10]]), [[1, 2]]),
-        ("standardise", {"mean": [1], "std": [2]}, np.float32([[3, 11]]), [[1, 5]]),
+        ("standardize", {"mean": [1, 2], "std": [2, 4]}, np.float32([[3, 10]]), [[1, 2]]),
+        ("standardize", {"mean": [1], "std": [2]}, np.float32([[3, 11]]), [[1, 5]]),
         ("min_max", {"low": [0, 10], "high": [4, 20]}, np.float32([[3, 25]]), [[0.75, 1.5]]),
         ("log", {}, np.float32([[0, np.e - 1]]), [[0, 1]]),
         ("log", {"plus": 0}, np.float32([[1, 100]]), [[0, np.log(100)]]),
-        ("grey", {}, np.uint8([[[[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 9, 9]]]]), [[[[76], [150], [29], [9]]]]),
-        ("grey", {}, np.float32([[[[1, 0.5, 0.25]]]]), [[[[0.299 + 0.2935 + 0.0285]]]]),
+        ("grayscale", {}, np.uint8([[[[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 9, 9]]]]), [[[[76], [150], [29], [9]]]]),
+        ("grayscale", {}, np.float32([[[[1, 0.5, 0.25]]]]), [[[[0.299 + 0.2935 + 0.0285]]]]),
         ("lowercase", {}, np.array(["ÄRGER Ñ ŁẞŐ x1", ""], object), ["ärger ñ łßő x1", ""]),
     ],
 )
@@ -182,7 +182,7 @@ def test_targets_by_hand():
     assert (
         treat([op("one_hot")], {"inputs": np.zeros(3), "targets": np.array([0, 2, 1])})["targets"].tolist() == np.eye(3)[[0, 2, 1]].tolist()
     )
-    both = treat([op("standardise", of="both", mean=[1], std=[2])], {"inputs": np.float32([[3], [5]]), "targets": np.float32([1, 0])})
+    both = treat([op("standardize", of="both", mean=[1], std=[2])], {"inputs": np.float32([[3], [5]]), "targets": np.float32([1, 0])})
     assert both["inputs"].tolist() == [[1], [2]] and both["targets"].tolist() == [0, -0.5]
     noisy = treat([op("inputs_as_targets"), op("gaussian_noise", std=1.0)], {"inputs": np.zeros((2, 5), np.float32)})
     assert not noisy["targets"].any() and noisy["inputs"].all()
@@ -230,8 +230,8 @@ def test_uniform_fills_its_range():
         ({"vocabulary": "a\nb", "ends": True}, ["b x", ""], [[5, 1, 3], [3, 0, 0]]),
     ],
 )
-def test_tokenise_by_hand(options, texts, expected):
-    found = treat([op("tokenise", of="targets", **options)], {"inputs": np.zeros(len(texts)), "targets": np.array(texts, object)})
+def test_tokenize_by_hand(options, texts, expected):
+    found = treat([op("tokenize", of="targets", **options)], {"inputs": np.zeros(len(texts)), "targets": np.array(texts, object)})
     assert found["targets"].tolist() == expected and found["targets"].dtype == np.int32
     assert found["sample_weight"].tolist() == [[float(token != 0) for token in row] for row in expected]
 
@@ -312,8 +312,8 @@ KINDS = {
 
 
 @pytest.mark.parametrize("channels", [3, 1])
-def test_files_of_every_kind_become_grey_or_rgb(channels):
-    """Transparency is left out; grey is luma."""
+def test_files_of_every_kind_become_gray_or_rgb(channels):
+    """Transparency is left out; gray is luma."""
     files, expected = {}, []
     for kind, mode in [(kind, mode) for kind, modes in KINDS.items() for mode in modes]:
         picture = Image.fromarray(STRIPES).convert(mode, dither=Image.Dither.NONE)
@@ -348,7 +348,7 @@ def test_files_of_different_sizes_are_alike_in_any_batch(ops):
 @pytest.mark.parametrize(("channels", "subsampling"), [(3, 0), (3, 1), (3, 2), (1, 2)])
 @pytest.mark.parametrize("ops", [DECODED[0], DECODED[1], DECODED[3]], ids=lambda ops: ops[0].name)
 def test_decoding_a_window_of_a_jpeg_gives_what_the_whole_gives(ops, channels, subsampling):
-    """The colours of a JPEG are mostly stored for every second pixel: a window has to begin beside it."""
+    """The colors of a JPEG are mostly stored for every second pixel: a window has to begin beside it."""
     features = picture_files([(NOISY[0], "JPEG", {"subsampling": subsampling}, 1)] * 40)
     partial = treat([op("decode_image", channels=channels), *ops], features)["inputs"]
     without_size = {key: value for key, value in features.items() if key != "image_size"}  # so the whole is decoded
@@ -433,10 +433,10 @@ def test_random_flip_mirrors_about_half(direction, axis):
     assert 140 < sum(kinds) < 260  # 6 standard deviations
 
 
-def test_random_rotate_turns_about_the_centre():
-    """The centre stays; the angle stays in its range and fills it."""
+def test_random_rotate_turns_about_the_center():
+    """The center stays; the angle stays in its range and fills it."""
     images = np.zeros((200, 9, 9, 1), np.float32)
-    images[:, 4, 4] = 1.0  # the centre
+    images[:, 4, 4] = 1.0  # the center
     images[:, 4, 8] = 1.0  # to its right
     turned = run("random_rotate", images, degrees=30)[..., 0]
     np.testing.assert_allclose(turned[:, 4, 4], 1.0, atol=1e-5)
@@ -446,30 +446,30 @@ def test_random_rotate_turns_about_the_centre():
     assert -33 < angles.min() < -20 and 20 < angles.max() < 33
 
 
-# ---------------------------------------------------------------------------------------------------- colours, rectangles
+# ---------------------------------------------------------------------------------------------------- colors, rectangles
 
 NOTHING = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
 
 
-def test_colour_jitter_of_nothing_changes_nothing_and_each_factor_does_one_thing():
-    np.testing.assert_array_equal(run("colour_jitter", RGB, **NOTHING), RGB)
+def test_color_jitter_of_nothing_changes_nothing_and_each_factor_does_one_thing():
+    np.testing.assert_array_equal(run("color_jitter", RGB, **NOTHING), RGB)
     even = np.full((200, 2, 2, 3), 0.5, np.float32)
-    lit = run("colour_jitter", even, **NOTHING | {"brightness": 0.4})
+    lit = run("color_jitter", even, **NOTHING | {"brightness": 0.4})
     assert np.ptp(lit, axis=(1, 2, 3)).max() == 0 and 0.3 <= lit.min() < 0.32 and 0.68 < lit.max() <= 0.7
     np.testing.assert_allclose(
-        run("colour_jitter", even, **NOTHING | {"contrast": 1, "saturation": 1}), even, atol=1e-6
+        run("color_jitter", even, **NOTHING | {"contrast": 1, "saturation": 1}), even, atol=1e-6
     )  # nothing to stretch
     pictures = np.repeat(RGB[:1] / np.float32(255), 200, 0)
-    grey = (pictures @ np.float32([0.299, 0.587, 0.114]))[..., np.newaxis]
-    muted = run("colour_jitter", pictures * 0.5, **NOTHING | {"saturation": 0.4})
-    ratio = ((muted - grey * 0.5) / (pictures * 0.5 - grey * 0.5)).reshape(200, -1)
+    gray = (pictures @ np.float32([0.299, 0.587, 0.114]))[..., np.newaxis]
+    muted = run("color_jitter", pictures * 0.5, **NOTHING | {"saturation": 0.4})
+    ratio = ((muted - gray * 0.5) / (pictures * 0.5 - gray * 0.5)).reshape(200, -1)
     kept = muted.reshape(200, -1).min(axis=1) > 0  # where nothing was clipped, all pixels moved by one factor
     assert kept.sum() > 20 and np.ptp(ratio[kept], axis=1).max() < 1e-2 and ratio.min() < 0.7
-    turned = run("colour_jitter", pictures, **NOTHING | {"hue": 0.5})
+    turned = run("color_jitter", pictures, **NOTHING | {"hue": 0.5})
     for extreme in (np.max, np.min):  # brightness and saturation stay
         np.testing.assert_allclose(extreme(turned, axis=-1), extreme(pictures, axis=-1), atol=1e-5)
     assert abs(turned - pictures).max() > 0.5
-    wild = run("colour_jitter", pictures, brightness=1, contrast=1, saturation=1, hue=0.5)
+    wild = run("color_jitter", pictures, brightness=1, contrast=1, saturation=1, hue=0.5)
     assert wild.min() >= 0 and wild.max() <= 1
 
 
@@ -483,7 +483,7 @@ def sides(changed) -> np.ndarray:
 def test_cutout_covers_a_square_which_the_edge_may_cut():
     covered = run("cutout", np.full((400, 12, 12, 1), 5, np.uint8), size=4, value=9)[..., 0] == 9
     height, width = sides(covered).T
-    assert set(height) == set(width) == {2, 3, 4}  # the centre is always inside
+    assert set(height) == set(width) == {2, 3, 4}  # the center is always inside
     np.testing.assert_allclose([(height == 4).mean(), (width == 4).mean()], 9 / 12, atol=0.1)
     assert covered.any(axis=0).all()
 
@@ -497,18 +497,18 @@ def test_random_erasing_covers_shares_of_some_images():
     assert 0.45 < (height / width).min() < 0.65 and 1.6 < (height / width).max() < 2.2
 
 
-def test_equalised_and_auto_contrast_by_hand():
+def test_equalized_and_auto_contrast_by_hand():
     def of(function, values):
         return function(tf.constant(values, tf.float32)[tf.newaxis, tf.newaxis, :, tf.newaxis]).numpy().ravel().tolist()
 
-    assert of(image_ops._equalised, [0, 0, 1, 3]) == [0, 0, 128, 255]  # ranks 2, 3, 4 of 4: 0, 127.5 to even, 255
-    assert of(image_ops._equalised, [9, 9]) == [9, 9]
+    assert of(image_ops._equalized, [0, 0, 1, 3]) == [0, 0, 128, 255]  # ranks 2, 3, 4 of 4: 0, 127.5 to even, 255
+    assert of(image_ops._equalized, [9, 9]) == [9, 9]
     assert of(image_ops._auto_contrast, [50, 60, 100]) == [0, 51, 255]
     assert of(image_ops._auto_contrast, [50, 50]) == [50, 50]
 
 
 def test_rand_augment_of_no_strength_changes_nothing_and_of_full_strength_does():
-    """Every byte once is a picture that equalising and stretching the contrast leave alone."""
+    """Every byte once is a picture that equalizing and stretching the contrast leave alone."""
     picture = np.random.default_rng(1).permutation(256).astype(np.uint8).reshape(1, 16, 16, 1)
     pictures = np.concatenate([picture, picture[:, ::-1], 255 - picture], axis=-1).repeat(60, 0)
     np.testing.assert_array_equal(run("rand_augment", pictures, magnitude=0, count=3), pictures)
@@ -534,11 +534,11 @@ FLAT = np.arange(8, dtype=np.float32).reshape(8, 1, 1, 1) * np.ones((1, 10, 10, 
 
 @pytest.mark.parametrize("name", sorted(BATCH_OPS))
 def test_a_pair_shares_inputs_and_targets_in_the_same_proportion(name):
-    """Of images that are 0, 1, 2... everywhere, the mean tells the share of the neighbour, which is 2 i + 1 for 2 i and back."""
+    """Of images that are 0, 1, 2... everywhere, the mean tells the share of the neighbor, which is 2 i + 1 for 2 i and back."""
     inputs, targets = mix(name, FLAT, alpha=1.0, num_classes=8)
-    neighbour = np.arange(8) ^ 1
-    share = (inputs.mean((1, 2, 3)) - np.arange(8)) / (neighbour - np.arange(8))
-    expected = (1 - share)[:, np.newaxis] * np.eye(8) + share[:, np.newaxis] * np.eye(8)[neighbour]
+    neighbor = np.arange(8) ^ 1
+    share = (inputs.mean((1, 2, 3)) - np.arange(8)) / (neighbor - np.arange(8))
+    expected = (1 - share)[:, np.newaxis] * np.eye(8) + share[:, np.newaxis] * np.eye(8)[neighbor]
     np.testing.assert_allclose(targets, expected, atol=1e-5)
     np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-6)
     assert np.ptp(share) > 0.2 and share.min() >= 0 and share.max() <= 1
@@ -552,7 +552,7 @@ def test_an_even_part_of_a_batch_is_mixed_as_in_the_whole(name):
         np.testing.assert_array_equal(whole[place], np.concatenate([half[place] for half in halves]))
 
 
-def test_skip_gram_takes_true_neighbours_and_random_tokens_by_frequency():
+def test_skip_gram_takes_true_neighbors_and_random_tokens_by_frequency():
     """Window 1 over 4 5 6 and padding: (none, 5), (4, 6), (5, none). Negatives by frequency^0.75: 16^0.75 = 8 against 1^0.75."""
     ids = np.int32([[4, 5, 6, 0]])
     found = treat([op("skip_gram", window=1, negatives=2, frequencies=[0, 0, 0, 0, 16, 1, 0])], {"inputs": ids})
@@ -568,12 +568,12 @@ def test_skip_gram_takes_true_neighbours_and_random_tokens_by_frequency():
 @pytest.mark.parametrize(
     ("ops", "back"),
     [
-        ([op("standardise", of="targets", mean=[1.0, 2.0], std=[10.0, 20.0])], lambda x: x * [10, 20] + [1, 2]),
+        ([op("standardize", of="targets", mean=[1.0, 2.0], std=[10.0, 20.0])], lambda x: x * [10, 20] + [1, 2]),
         ([op("min_max", of="targets", low=[-1.0], high=[3.0])], lambda x: x * 4 - 1),
-        ([op("log", plus=3.0), op("standardise", mean=[2.0], std=[0.5]), op("window", horizon=2)], lambda x: np.exp(x * 0.5 + 2) - 3),
-        ([op("standardise", mean=[7.0, 2.0], std=[9.0, 0.5]), op("window", horizon=2, column=1)], lambda x: x * 0.5 + 2),
+        ([op("log", plus=3.0), op("standardize", mean=[2.0], std=[0.5]), op("window", horizon=2)], lambda x: np.exp(x * 0.5 + 2) - 3),
+        ([op("standardize", mean=[7.0, 2.0], std=[9.0, 0.5]), op("window", horizon=2, column=1)], lambda x: x * 0.5 + 2),
         ([op("scale"), op("inputs_as_targets"), op("scale", by=2.0)], lambda x: x * 255),
-        ([op("standardise", mean=[7.0], std=[9.0])], lambda x: x),  # of the inputs: no matter for the targets
+        ([op("standardize", mean=[7.0], std=[9.0])], lambda x: x),  # of the inputs: no matter for the targets
     ],
     ids=["of targets", "range", "logarithm", "column", "copied", "inputs only"],
 )  # fmt: skip
@@ -623,10 +623,10 @@ def test_statistics_are_of_the_training_examples_after_the_operations_before(tmp
     train, outlier = np.array([[0, 10], [2, 10], [4, 10], [6, 10]]), np.full((2, 2), 1e9)
     for held_out in (train[:2], outlier):  # what is held out changes nothing
         np.savez(tmp_path / "a.npz", x_train=train, y_train=[0, 1, 0, 1], x_valid=held_out, y_valid=[0, 1])
-        data = measured(data_of([{"name": "scale", "by": 2}, "standardise", "min_max"], name="npz", file=str(tmp_path / "a.npz")))
-        _, standardise, min_max = data.ops
-        np.testing.assert_allclose(standardise.mean, [1.5, 5])
-        np.testing.assert_allclose(standardise.std, [np.sqrt(5) / 2, 1])  # a constant column stays finite
+        data = measured(data_of([{"name": "scale", "by": 2}, "standardize", "min_max"], name="npz", file=str(tmp_path / "a.npz")))
+        _, standardize, min_max = data.ops
+        np.testing.assert_allclose(standardize.mean, [1.5, 5])
+        np.testing.assert_allclose(standardize.std, [np.sqrt(5) / 2, 1])  # a constant column stays finite
         np.testing.assert_allclose(min_max.low, [-1.5 / (np.sqrt(5) / 2), 0], rtol=1e-6)
         np.testing.assert_allclose(min_max.high, [1.5 / (np.sqrt(5) / 2), 1], rtol=1e-6)
         normal = treat(data.ops, {"inputs": train.astype(np.float32)})["inputs"]
@@ -636,7 +636,7 @@ def test_statistics_are_of_the_training_examples_after_the_operations_before(tmp
 def test_statistics_of_many_batches_are_those_of_all_at_once(tmp_path):
     values = np.random.default_rng(0).normal(1e3, 1, (1000, 3)).astype(np.float32)  # far from 0: sums of squares would lose the digits
     np.savez(tmp_path / "a.npz", x_train=values, y_train=np.arange(1000) % 2)
-    (config,) = measured(data_of(["standardise"], name="npz", file=str(tmp_path / "a.npz"))).ops
+    (config,) = measured(data_of(["standardize"], name="npz", file=str(tmp_path / "a.npz"))).ops
     np.testing.assert_allclose(config.mean, values.astype(float).mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(config.std, values.astype(float).std(axis=0), rtol=1e-9)
 
@@ -670,13 +670,13 @@ def test_categories_are_those_of_the_training_rows(tmp_path):
 )
 def test_the_vocabulary_holds_the_most_frequent_tokens(tmp_path, options, expected):
     (tmp_path / "t.tsv").write_text("x\tb a\ny\tb c a\nx\té b\n")
-    data = data_of([{"name": "tokenise", **options}], name="text", file=str(tmp_path / "t.tsv"), valid=0, test=0)
+    data = data_of([{"name": "tokenize", **options}], name="text", file=str(tmp_path / "t.tsv"), valid=0, test=0)
     assert measured(data).ops[0].vocabulary.split("\n") == expected
 
 
 def test_the_vocabulary_is_of_the_training_texts_alone(tmp_path):
     (tmp_path / "t.tsv").write_text("".join(f"x\tword{i}\n" for i in range(200)))
-    data = measured(data_of(["tokenise"], name="text", file=str(tmp_path / "t.tsv")))
+    data = measured(data_of(["tokenize"], name="text", file=str(tmp_path / "t.tsv")))
     train, valid = (data_loader.load(data.train, split, None) for split in ("train", "valid"))
     known = {text.decode() for text in train.read(tf.range(len(train), dtype=tf.int64))["inputs"].numpy()}
     assert set(data.ops[0].vocabulary.split("\n")) == known and len(known) == len(train) < 200
@@ -686,4 +686,4 @@ def test_the_vocabulary_is_of_the_training_texts_alone(tmp_path):
 
 def test_a_vocabulary_without_room_for_a_token_is_refused():
     with pytest.raises(ValidationError, match="expected at least 5 with `ends`"):
-        op("tokenise", ends=True, max_tokens=4)
+        op("tokenize", ends=True, max_tokens=4)

@@ -284,12 +284,12 @@ def test_a_full_disk_ends_with_6_and_goes_on_afterwards(tmp_path):
 
 
 def test_first_ops_may_measure_but_keep_no_vocabulary(tmp_path, program):
-    data = Data.model_validate({"train": {"name": "series", "first_ops": [{"name": "standardise"}]}})
+    data = Data.model_validate({"train": {"name": "series", "first_ops": [{"name": "standardize"}]}})
     write(data.train, tmp_path / "out", per_shard=1000)
     values = data_loader.load(RECORDS, "train", str(tmp_path / "out")).read(tf.range(2000, dtype=tf.int64))["inputs"].numpy()
     assert abs(values.mean()) < 0.2 and abs(values.std() - 1) < 0.2
-    words = ["--source", "cmudict", "--out", tmp_path / "no", "task=g2p", "first_ops=[tokenise]"]
+    words = ["--source", "cmudict", "--out", tmp_path / "no", "task=g2p", "first_ops=[tokenize]"]
     done = program(ROOT / "preprocess_data.py", *words)
-    assert done.returncode == 2 and "tokenise: expected in the configuration of a run" in done.stderr
+    assert done.returncode == 2 and "tokenize: expected in the configuration of a run" in done.stderr
     done = program(ROOT / "preprocess_data.py", "--source", "fake", "--out", tmp_path / "no", "first_ops=[random_flip]")
     assert done.returncode == 2 and "first_ops: expected nothing random, got 'random_flip'" in done.stderr

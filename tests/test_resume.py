@@ -22,8 +22,8 @@ from train_step import TrainStep
 # Everything that could go out of step: dropout, random shifts, Adam, schedule, clipping, best-k, early stopping, both
 # kinds of validation, readings across the save, epochs that end inside a batch.
 OVERRIDES = [
-    "train.batch_size=48", "train.epochs=null", "train.steps=400", "train.log_every=35", "validate.every=0.5 epochs",
-    "validate.stepwise={every: 40, batches: 3}", "checkpoint.every=50", "optimizer.weight_decay=1e-3", "model.l2=1e-4",
+    "train.batch_size=48", "train.epochs=null", "train.steps=400", "train.log_every=35", "validation.every=0.5 epochs",
+    "validation.stepwise={every: 40, batches: 3}", "checkpoint.every=50", "optimizer.weight_decay=1e-3", "model.l2=1e-4",
     "early_stopping={metric: loss, patience: 1000}", "summary.histograms={every: 90}", "summary.images=null", "model.dropout=0.4",
 ]  # fmt: skip
 
@@ -142,5 +142,5 @@ SMALLER = "model={name: vgg, width: 0.125, dropout: 0.3}"
 
 
 def test_a_run_killed_at_random_instants_ends_with_the_same_bytes(tmp_path):
-    """Batch normalisation, a mix, averages and all the rest; tests/soak.py does it thirty times."""
-    assert soak.soak(tmp_path, 1, 1, SMALLER, "train.steps=40", "validate.every=20")["identical"] == 1
+    """Batch normalization, a mix, averages and all the rest; tests/soak.py does it thirty times."""
+    assert soak.soak(tmp_path, 1, 1, SMALLER, "train.steps=40", "validation.every=20")["identical"] == 1

@@ -14,7 +14,7 @@ from engine.checkpoint import restore
 from engine.optimizer import build_optimizer, build_schedule
 from engine.weights import named_variables, read_variables, write_variables
 from eval import Evaluator
-from model import build_model, build_task, initialise
+from model import build_model, build_task, initialize
 from train_config import Adam, Clock, Train
 from train_step import TrainStep
 
@@ -55,7 +55,7 @@ def name_of(config):
     [pytest.param(config, id=name_of(config), marks=[pytest.mark.slow] * (name_of(config) not in QUICK)) for config in GRID],
 )
 def test_every_recurrent_network_trains_saves_restores_and_evaluates(config, tmp_path):
-    """How often a token stands in a sequence, or which token it is: both can be learnt from 16 examples. And padding is nothing."""
+    """How often a token stands in a sequence, or which token it is: both can be learned from 16 examples. And padding is nothing."""
     many = config.output == "many"
     spec = MANY if many else ONE
     task = build_task((train_config.Tagging if many else train_config.Classification)(name="tagging" if many else "classification"), spec)
@@ -130,7 +130,7 @@ def with_vectors(tmp_path, text, size=2, trainable=False):
     config = model_config.Rnn(name="rnn", embedding=section)
     model = build_model(config, ONE)
     fresh = model.get_layer("embedding").embeddings.numpy()
-    initialise(model, config, ONE)
+    initialize(model, config, ONE)
     return fresh, model.get_layer("embedding")
 
 

@@ -132,9 +132,9 @@ def test_fake_examples_share_a_pattern_for_each_class_in_all_splits():
 # -------------------------------------------------------------------------------------------------------- image folder
 
 
-def put_image(path, colour=0):
+def put_image(path, color=0):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (6, 4), (colour, 0, 0)).save(path)
+    Image.new("RGB", (6, 4), (color, 0, 0)).save(path)
 
 
 def test_a_folder_of_images_in_one_piece_is_divided_class_by_class(tmp_path):
@@ -308,7 +308,7 @@ def put_lines(path, made) -> None:
 
 
 @pytest.mark.parametrize("file", ["t.tsv", "t.jsonl"])
-def test_labelled_texts(tmp_path, file):
+def test_labeled_texts(tmp_path, file):
     made = [("ja" if i % 3 else "née", f"text {i}\tmit Tab" if i % 2 else f"wörd {i % 40}") for i in range(200)]
     as_json = [json.dumps({"label": label, "text": text, "more": 1}) for label, text in made]
     put_lines(tmp_path / file, as_json if file.endswith("l") else [f"{label}\t{text}" for label, text in made])
@@ -343,7 +343,7 @@ def test_tagged_sentences_of_different_lengths(tmp_path):
     assert found["targets"].tolist() == [[0, 2, 2], [0, 0, 0], [2, 1, 0]]
     assert found["sample_weight"].tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
     assert read(source, [1, 2])["targets"].tolist() == [[0, 0], [2, 1]]  # as long as the longest of the batch
-    data = Data.model_validate({"train": {"name": "tagging", "dir": str(tmp_path), **options}, "ops": ["tokenise"]})
+    data = Data.model_validate({"train": {"name": "tagging", "dir": str(tmp_path), **options}, "ops": ["tokenize"]})
     tokens = apply_ops(source.read(tf.constant([1, 2], tf.int64)), fold(0, tf.range(2)), measured(data).ops, 3)
     assert tokens["inputs"].shape == tokens["targets"].shape == (2, 2)
     parts = load("train", "tagging", tmp_path, **options, token_column=1, tag_column=0)

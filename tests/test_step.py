@@ -16,7 +16,7 @@ from engine.weights import load_weights, read_variables
 from train_config import InitFrom, load_config
 
 SHORT = [
-    "train.epochs=null", "validate={every: null}", "checkpoint={every: null}", "summary={tensorboard: false}",
+    "train.epochs=null", "validation={every: null}", "checkpoint={every: null}", "summary={tensorboard: false}",
     "data.train=fake", "data.valid=fake", "data.train_ops=[]",
 ]  # fmt: skip
 
@@ -70,7 +70,7 @@ def test_compiled_networks_compute_the_same_on_towers():
 
 
 def test_batch_statistics_of_several_cpus_are_not_compiled():
-    with pytest.raises(ConfigError, match=r"train.jit: on: expected auto or off for batch normalisation"):
+    with pytest.raises(ConfigError, match=r"train.jit: on: expected auto or off for batch normalization"):
         build_step("batch_norm", towers(2), jit="on")
 
 
@@ -158,10 +158,10 @@ def test_averages_by_hand(devices):
 
 def test_averages_are_evaluated_saved_and_taken_by_choice(tmp_path):
     trained = short_run(tmp_path / "run", "train.steps=30", "train.ema=0.9")["valid"]
-    raw = short_run(tmp_path / "raw", "train.steps=30", "train.ema=0.9", "validate.ema=false")["valid"]
+    raw = short_run(tmp_path / "raw", "train.steps=30", "train.ema=0.9", "validation.ema=false")["valid"]
     config = tmp_path / "run/config.yaml"
     averaged = evaluation.main(tmp_path / "run", None, load_config(config), "valid")
-    last = evaluation.main(tmp_path / "run", None, load_config(config, ["validate.ema=false"]), "valid")
+    last = evaluation.main(tmp_path / "run", None, load_config(config, ["validation.ema=false"]), "valid")
     assert {name: averaged[name] for name in trained} == trained
     assert {name: last[name] for name in raw} == raw and raw["loss"] != trained["loss"]
     saved = read_variables(checkpoint.newest(tmp_path / "run/checkpoints"))

@@ -266,17 +266,17 @@ def test_skip_gram_by_hand():
     np.testing.assert_allclose(task.loss(None, flat), np.full([1, 2, 2], 3 * math.log(2)), rtol=1e-6)
     ranked = tf.constant([[[[2.0, 1, 0], [0, 1, 2]], [[1.0, 0, 0], [0, 1, 0]]]])
     found = scores(task, 0, flat | {"scores": ranked}, [[[1.0, 1.0], [1.0, 0.0]]])
-    assert found == about(accuracy=2 / 3, neighbours=0.0)  # one token of each kind: the nearest is of the other
+    assert found == about(accuracy=2 / 3, neighbors=0.0)  # one token of each kind: the nearest is of the other
     with pytest.raises(ConfigError, match=r"task\.nearest: expected fewer than the 2 tokens in groups, got 2"):
         build_task(train_config.SkipGram(name="skip_gram", groups={"low": ["x"], "high": ["y"]}, nearest=2), spec)
     with pytest.raises(ConfigError, match=r"task.groups.low: unknown name 'q'"):
         build_task(train_config.SkipGram(name="skip_gram", groups={"low": ["q"]}), spec)
 
 
-def test_neighbours_by_hand():
+def test_neighbors_by_hand():
     """Directions 0, 10, 90, 100 degrees and one in no group, nearest of all; then with groups torn apart."""
     angles = np.radians([0, 10, 90, 100, 5])
     vectors = tf.constant(np.stack([np.cos(angles), np.sin(angles)], axis=1) * [[1], [5], [1], [5], [1]], tf.float32)
-    assert float(metrics.neighbours_in_group(vectors, [0, 0, 1, 1, -1], 1)) == 1.0
-    assert float(metrics.neighbours_in_group(vectors, [0, 1, 0, 1, -1], 1)) == 0.0
-    assert float(metrics.neighbours_in_group(vectors, [0, 1, 0, 1, -1], 2)) == 0.25  # 0 sees 90, 100 sees 10
+    assert float(metrics.neighbors_in_group(vectors, [0, 0, 1, 1, -1], 1)) == 1.0
+    assert float(metrics.neighbors_in_group(vectors, [0, 1, 0, 1, -1], 1)) == 0.0
+    assert float(metrics.neighbors_in_group(vectors, [0, 1, 0, 1, -1], 2)) == 0.25  # 0 sees 90, 100 sees 10

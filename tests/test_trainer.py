@@ -23,7 +23,7 @@ from run import Progress
 from train_config import Classification, Clock, Train, TrainConfig, load_config
 from train_step import TrainStep
 
-SHORT = ["train.epochs=null", "validate={every: null}", "checkpoint={every: null}", "summary={tensorboard: false}"]
+SHORT = ["train.epochs=null", "validation={every: null}", "checkpoint={every: null}", "summary={tensorboard: false}"]
 FAKE = ["data.train=fake", "data.valid=fake", "data.train_ops=[]"]  # its patterns are not to be shifted
 
 
@@ -229,7 +229,7 @@ def test_early_stopping_ends_the_run_and_the_last_and_best_checkpoints_are_kept(
     stopping = "early_stopping={metric: loss, mode: min, patience: 3}"
     best = "checkpoint={every: 2, keep: 2, best: {metric: loss, mode: min, keep: 1}}"
     standing_still = "optimizer={name: sgd, learning_rate: 1e-20}"  # no validation after the first, at step 5, is better
-    result = short_run(tmp_path, *FAKE, "train.steps=500", "validate={every: 5}", stopping, best, standing_still)
+    result = short_run(tmp_path, *FAKE, "train.steps=500", "validation={every: 5}", stopping, best, standing_still)
     assert result["step"] == 20
     assert result["best"][0]["step"] == 5
     assert list(checkpoint.steps_in(tmp_path / "checkpoints")) == [5, 18, 20]
@@ -263,7 +263,7 @@ def test_a_process_killed_while_it_wrote_its_first_file_is_no_obstacle(tmp_path)
 def test_changed_data_is_refused(tmp_path):
     run_dir = tmp_path / "run"
     with pytest.raises(RuntimeError, match="stop here"):
-        short_run(run_dir, *FAKE, "train.steps=9", "checkpoint={every: 2}", "validate={every: 5}", on_eval=stop_here)
+        short_run(run_dir, *FAKE, "train.steps=9", "checkpoint={every: 2}", "validation={every: 5}", on_eval=stop_here)
     state = checkpoint.path_of(run_dir / "checkpoints", 4) / "state.json"
     manifest = state.with_name("MANIFEST.json")
     changed = json.loads(state.read_text()) | {"data": "0" * 64}
@@ -271,7 +271,7 @@ def test_changed_data_is_refused(tmp_path):
     files = json.loads(manifest.read_text())
     files["files"]["state.json"] = checkpoint._fingerprint(state)
     manifest.write_text(json.dumps(files))
-    again = [*FAKE, "train.steps=9", "checkpoint={every: 2}", "validate={every: 5}"]
+    again = [*FAKE, "train.steps=9", "checkpoint={every: 2}", "validation={every: 5}"]
     with pytest.raises(CheckpointError, match="fake: the data have changed since this run began"):
         short_run(run_dir, *again)
     assert short_run(run_dir, *again, allow_changed_data=True)["step"] == 9
@@ -297,9 +297,9 @@ def test_debug_presets(tmp_path, monkeypatch):
     fdr = trainer.main(lenet_config(*train_config.DEBUG["fdr"]), tmp_path / "none", "fdr", False)
     assert fdr["step"] == fdr["restored_step"] == 1
     overfit = [*train_config.DEBUG["overfit"], "model={name: mlp, hidden: [64]}", "train.batch_size=32"]
-    assert trainer.main(lenet_config(*overfit), tmp_path / "none", "overfit", False)["learnt"]
+    assert trainer.main(lenet_config(*overfit), tmp_path / "none", "overfit", False)["learned"]
     hopeless = lenet_config(*overfit, "optimizer.learning_rate=1e-12", "train.steps=30")
-    assert not trainer.main(hopeless, tmp_path / "none", "overfit", False)["learnt"]
+    assert not trainer.main(hopeless, tmp_path / "none", "overfit", False)["learned"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -311,7 +311,7 @@ def test_debug_profile_leaves_a_trace(tmp_path):
 
 def test_tensorboard_has_both_splits_images_histograms_text_and_graph(tmp_path):
     summary = "summary={images: {every: 4, count: 2}, histograms: {every: 3}}"
-    short_run(tmp_path, *FAKE, "train.steps=6", "train.log_every=2", "validate={every: 3, stepwise: {every: 2}}", summary)
+    short_run(tmp_path, *FAKE, "train.steps=6", "train.log_every=2", "validation={every: 3, stepwise: {every: 2}}", summary)
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
     board = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "tensorboard")).Reload()

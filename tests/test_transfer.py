@@ -410,7 +410,7 @@ def test_multipliers_by_hand(name):
 
 OVERRIDES = [
     "model.dropout=0.4", "data.train={name: mnist_sample, classes: ['5', '9', '7']}", "data.valid=null", "train.epochs=null",
-    "train.steps=40", "train.batch_size=32", "train.log_every=11", "validate={every: 6}", "checkpoint={every: 10, keep: 9}",
+    "train.steps=40", "train.batch_size=32", "train.log_every=11", "validation={every: 6}", "checkpoint={every: 10, keep: 9}",
     "summary={tensorboard: false}", "freeze=[^c1/]", "optimizer.multipliers={^c3/: 0.3, ^f6/kernel: 2}",
 ]  # fmt: skip
 

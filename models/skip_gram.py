@@ -8,13 +8,13 @@ from keras import layers, ops
 
 from cli.program import ConfigError
 from data_config import Spec
-from model_config import Skipgram
+from model_config import SkipGram
 
 
-def build(config: Skipgram, spec: Spec) -> keras.Model:
+def build(config: SkipGram, spec: Spec) -> keras.Model:
     """{tokens [B, T], candidates [B, T, C, 1 + negatives]} ids -> scores [B, T, C, 1 + negatives]."""
     if not spec.vocabulary or len(spec.target_shape) != 3:
-        raise ConfigError(f"skipgram: expected tokens and candidates near each, got targets of shape {spec.target_shape}; add `skip_gram`")
+        raise ConfigError(f"skip_gram: expected tokens and candidates near each, got targets of shape {spec.target_shape}; add `skip_gram`")
     return Vectors(len(spec.tokens), config.size, spec.target_shape)
 
 
@@ -24,14 +24,14 @@ class Vectors(keras.Model):
     def __init__(self, num_tokens: int, size: int, target_shape: list[int | None]):
         tokens = keras.Input([None], dtype="int32", name="tokens")
         candidates = keras.Input(target_shape, dtype="int32", name="candidates")
-        centre = layers.Embedding(num_tokens, size, name="centre")
+        center = layers.Embedding(num_tokens, size, name="center")
         context = layers.Embedding(num_tokens, size, name="context")
-        a = centre(tokens)  # (B, T) -> (B, T, D)
+        a = center(tokens)  # (B, T) -> (B, T, D)
         b = context(candidates)  # (B, T, C, 1 + negatives) -> (B, T, C, 1 + negatives, D)
         scores = ops.einsum("btd,btcnd->btcn", a, b)
-        super().__init__({"tokens": tokens, "candidates": candidates}, scores, name="skipgram")
-        self.centre = centre
+        super().__init__({"tokens": tokens, "candidates": candidates}, scores, name="skip_gram")
+        self.center = center
 
     def vectors(self):
         """[V, D], a row for each token id."""
-        return self.centre.embeddings
+        return self.center.embeddings
