@@ -36,9 +36,14 @@ class Finding(NamedTuple):
 def find(train_step: TrainStep, batch: dict, gradients: list) -> Finding:
     """Looks in the order of computation: inputs, weights, layers, loss, gradients."""
     model, layer = train_step.model, None
-    pairs = [(v.path, gradient.numpy()) for v, gradient in zip(model.trainable_variables, gradients, strict=True)]
+    pairs = [
+        (v.path, gradient.numpy())
+        for v, gradient in zip(model.trainable_variables, gradients, strict=True)
+    ]
     broken = [path for path, gradient in pairs if not _is_finite(gradient)]
-    parts = [key for key in ("inputs", "targets", "sample_weight") if _first_row(batch[key]) is not None]
+    parts = [
+        key for key in ("inputs", "targets", "sample_weight") if _first_row(batch[key]) is not None
+    ]
     weights = [v.path for v in model.variables if not _is_finite(tf.convert_to_tensor(v).numpy())]
     with _watching(model) as layers:
         loss = train_step.forward(batch)
@@ -74,7 +79,11 @@ def _watching(model):
         @functools.wraps(call)
         def call_and_look(*args, **more):
             outputs = call(*args, **more)
-            tensors = [each for each in tf.nest.flatten(outputs) if tf.is_tensor(each) and hasattr(each, "numpy")]  # not inside a graph
+            tensors = [
+                each
+                for each in tf.nest.flatten(outputs)
+                if tf.is_tensor(each) and hasattr(each, "numpy")
+            ]  # not inside a graph
             if not all(_is_finite(tf.convert_to_tensor(each).numpy()) for each in tensors):
                 found.append(layer.name)
             return outputs
@@ -90,14 +99,32 @@ def _watching(model):
             del layer.call  # the class has its own
 
 
-def record(run_dir: Path, step: int, train_step: TrainStep, batch: dict, gradients: list, finding: Finding, more: dict) -> Path:
+def record(
+    run_dir: Path,
+    step: int,
+    train_step: TrainStep,
+    batch: dict,
+    gradients: list,
+    finding: Finding,
+    more: dict,
+) -> Path:
     """Writes `run_dir`/blowup/step-...: the batch, the variables before the step, norms; `more` goes into state.json. Returns the path."""
     arrays = {key: value.numpy() for key, value in batch.items()}
-    by_path = dict(zip([v.path for v in train_step.model.trainable_variables], gradients, strict=True))
+    by_path = dict(
+        zip([v.path for v in train_step.model.trainable_variables], gradients, strict=True)
+    )
     norms = {
-        v.path: {"weights": _norm(v), "gradient": _norm(by_path.get(v.path))} for v in train_step.model.variables if "float" in v.dtype
+        v.path: {"weights": _norm(v), "gradient": _norm(by_path.get(v.path))}
+        for v in train_step.model.variables
+        if "float" in v.dtype
     }
-    report = {"step": step, **finding._asdict(), "ids": arrays["id"].tolist(), **more, "norms": norms}
+    report = {
+        "step": step,
+        **finding._asdict(),
+        "ids": arrays["id"].tolist(),
+        **more,
+        "norms": norms,
+    }
     variables = train_step.variables()
 
     def write(path: Path) -> None:
@@ -106,7 +133,9 @@ def record(run_dir: Path, step: int, train_step: TrainStep, batch: dict, gradien
 
     directory = run_dir / "blowup"
     checkpoint.clean_up(directory)
-    checkpoint.remove(checkpoint.path_of(directory, step))  # the same step, when the run was started again
+    checkpoint.remove(
+        checkpoint.path_of(directory, step)
+    )  # the same step, when the run was started again
     size = size_of(variables.values()) + sum(array.nbytes for array in arrays.values())
     return checkpoint.commit(directory, step, write, report, size)
 
@@ -125,17 +154,26 @@ def replay(directory: Path, config: TrainConfig) -> dict:
     report = checkpoint.read_state(directory)
     devices = open_towers(config.distribute, config.train.batch_size)
     train_step = build_train_step(config, report["examples"], devices)
-    checkpoint.restore(directory, named_variables(model=train_step.model.variables), read_variables, groups=("model",))
+    checkpoint.restore(
+        directory,
+        named_variables(model=train_step.model.variables),
+        read_variables,
+        groups=("model",),
+    )
     train_step.skip_to(report["step"] - 1)  # of which dropout is; the optimizer may be another one
     train_step.rate_factor.assign(report["rate_factor"])
     try:
         with np.load(directory / "batch.npz", allow_pickle=False) as file:
-            batch = {key: tf.constant(file[key]) for key in ("inputs", "targets", "sample_weight", "id")}
+            batch = {
+                key: tf.constant(file[key]) for key in ("inputs", "targets", "sample_weight", "id")
+            }
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{directory / 'batch.npz'}: not a batch: {error}") from error
     _, finite, _, gradients = train_step.inspect(iter(tf.data.Dataset.from_tensors(batch)))
     if not finite:
         found = find(train_step, batch, gradients)
-        raise NumericsError(f"{directory}: step {report['step']}: loss or gradient is NaN or infinite again, first in {found}")
+        raise NumericsError(
+            f"{directory}: step {report['step']}: loss or gradient is NaN or infinite again, first in {found}"
+        )
     readings = {name: float(value) for name, value in train_step.read_metrics().items()}
     return {"replayed": str(directory), "step": report["step"], "finite": True, **readings}

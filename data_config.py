@@ -21,7 +21,9 @@ Of = Literal["inputs", "targets", "both"]
 
 
 class Op(Section):
-    random: ClassVar[bool] = False  # draws from seeds: may not stand where every reading must give the same
+    random: ClassVar[bool] = (
+        False  # draws from seeds: may not stand where every reading must give the same
+    )
     of_images: ClassVar[bool] = False  # takes images of any size, one at a time if they differ
 
 
@@ -45,12 +47,16 @@ class Resize(ImageOp):
     name: Literal["resize"]
     size: Size | None = Field(None, description="Height and width, or:")
     shortest: Positive | None = Field(None, description="Pixels of the shorter side.")
-    method: Literal["bilinear", "nearest", "bicubic", "area"] = Field("bilinear", description="Interpolation, with anti-aliasing.")
+    method: Literal["bilinear", "nearest", "bicubic", "area"] = Field(
+        "bilinear", description="Interpolation, with anti-aliasing."
+    )
 
     @model_validator(mode="after")
     def _one_of_two(self):
         if (self.size is None) == (self.shortest is None):
-            raise ValueError(f"expected exactly one of `size` and `shortest`, got {'neither' if self.size is None else 'both'}")
+            raise ValueError(
+                f"expected exactly one of `size` and `shortest`, got {'neither' if self.size is None else 'both'}"
+            )
         return self
 
 
@@ -77,14 +83,18 @@ class RandomResizedCrop(ImageOp):
     random: ClassVar[bool] = True
     size: Size = Field(description="Height and width of the result.")
     area: Range = Field((0.08, 1.0), description="Smallest and largest share of the image's area.")
-    aspect: Range = Field((0.75, 1.3333333333333333), description="Smallest and largest width / height.")
+    aspect: Range = Field(
+        (0.75, 1.3333333333333333), description="Smallest and largest width / height."
+    )
 
     @model_validator(mode="after")
     def _in_order(self):
         for key in ("area", "aspect"):
             low, high = getattr(self, key)
             if low > high or (key == "area" and high > 1):
-                raise ValueError(f"{key}: expected [smallest, largest]{' up to 1' * (key == 'area')}, got [{low}, {high}]")
+                raise ValueError(
+                    f"{key}: expected [smallest, largest]{' up to 1' * (key == 'area')}, got [{low}, {high}]"
+                )
         return self
 
 
@@ -109,7 +119,9 @@ class RandomFlip(Op):
 
     name: Literal["random_flip"]
     random: ClassVar[bool] = True
-    direction: Literal["horizontal", "vertical"] = Field("horizontal", description="left-right or upside down.")
+    direction: Literal["horizontal", "vertical"] = Field(
+        "horizontal", description="left-right or upside down."
+    )
 
 
 class RandomRotate(Op):
@@ -134,7 +146,9 @@ class ColorJitter(Op):
     brightness: Share = Field(0.4, description="Largest change of the factor.")
     contrast: Share = Field(0.4, description="Largest change of the factor.")
     saturation: Share = Field(0.4, description="Largest change of the factor.")
-    hue: Float = Field(0.0, ge=0, le=0.5, description="Largest turn, as a share of the circle; needs RGB.")
+    hue: Float = Field(
+        0.0, ge=0, le=0.5, description="Largest turn, as a share of the circle; needs RGB."
+    )
 
 
 class RandomErasing(Op):
@@ -143,7 +157,9 @@ class RandomErasing(Op):
     name: Literal["random_erasing"]
     random: ClassVar[bool] = True
     probability: Share = Field(0.5, description="Of an image to be changed.")
-    area: tuple[Share, Share] = Field((0.02, 0.33), description="Smallest and largest share of the image's area.")
+    area: tuple[Share, Share] = Field(
+        (0.02, 0.33), description="Smallest and largest share of the image's area."
+    )
     aspect: Range = Field((0.3, 3.3), description="Smallest and largest height / width.")
     value: Float = Field(0.0, description="What the rectangle holds.")
 
@@ -161,7 +177,9 @@ class Cutout(Op):
 
     name: Literal["cutout"]
     random: ClassVar[bool] = True
-    size: Positive = Field(description="Side of the square, in pixels; what falls outside the image is lost.")
+    size: Positive = Field(
+        description="Side of the square, in pixels; what falls outside the image is lost."
+    )
     value: Float = Field(0.0, description="What the square holds.")
 
 
@@ -220,7 +238,9 @@ def _given_together(section, first: str, second: str):
     if (one is None) != (other is None):
         raise ValueError(f"expected both `{first}` and `{second}`, or neither (measured)")
     if one is None and section.of == "both":
-        raise ValueError(f"of: expected inputs or targets where `{first}` and `{second}` are measured, got 'both'")
+        raise ValueError(
+            f"of: expected inputs or targets where `{first}` and `{second}` are measured, got 'both'"
+        )
     return section
 
 
@@ -229,8 +249,13 @@ class Standardize(Op):
 
     name: Literal["standardize"]
     of: Of = Field("inputs", description="Which feature.")
-    mean: list[Float] | None = Field(None, description="Mean of each channel, or one for all; null: measured on the training examples.")
-    std: list[Annotated[Float, Field(gt=0)]] | None = Field(None, description="Standard deviation, as the mean.")
+    mean: list[Float] | None = Field(
+        None,
+        description="Mean of each channel, or one for all; null: measured on the training examples.",
+    )
+    std: list[Annotated[Float, Field(gt=0)]] | None = Field(
+        None, description="Standard deviation, as the mean."
+    )
 
     @model_validator(mode="after")
     def _both(self):
@@ -242,13 +267,21 @@ class MinMax(Op):
 
     name: Literal["min_max"]
     of: Of = Field("inputs", description="Which feature.")
-    low: list[Float] | None = Field(None, description="Lowest value of each channel, or one for all; null: measured.")
+    low: list[Float] | None = Field(
+        None, description="Lowest value of each channel, or one for all; null: measured."
+    )
     high: list[Float] | None = Field(None, description="Highest value, as `low`.")
 
     @model_validator(mode="after")
     def _both(self):
-        if self.low is not None and self.high is not None and any(a >= b for a, b in zip(self.low, self.high, strict=False)):
-            raise ValueError(f"expected every `low` below its `high`, got {self.low} and {self.high}")
+        if (
+            self.low is not None
+            and self.high is not None
+            and any(a >= b for a, b in zip(self.low, self.high, strict=False))
+        ):
+            raise ValueError(
+                f"expected every `low` below its `high`, got {self.low} and {self.high}"
+            )
         return _given_together(self, "low", "high")
 
 
@@ -271,7 +304,9 @@ class EncodeCategories(Op):
     """Appends a one-hot vector for each text column to the inputs; what training did not show is all zeros."""
 
     name: Literal["encode_categories"]
-    categories: list[list[str]] | None = Field(None, description="Categories of each column; null: those of the training examples.")
+    categories: list[list[str]] | None = Field(
+        None, description="Categories of each column; null: those of the training examples."
+    )
 
 
 class OneHot(Op):
@@ -301,10 +336,19 @@ class Tokenize(Op):
 
     name: Literal["tokenize"]
     of: Literal["inputs", "targets"] = Field("inputs", description="Which feature.")
-    level: Literal["words", "characters"] = Field("words", description="Words between blanks, or characters.")
-    max_tokens: Int = Field(20_000, ge=3, description="Largest vocabulary: the most frequent tokens of the training examples.")
+    level: Literal["words", "characters"] = Field(
+        "words", description="Words between blanks, or characters."
+    )
+    max_tokens: Int = Field(
+        20_000,
+        ge=3,
+        description="Largest vocabulary: the most frequent tokens of the training examples.",
+    )
     ends: Bool = Field(False, description="Put <end> after each: for what a decoder is to write.")
-    vocabulary: str | None = Field(None, description="The tokens, separated by newlines; null: measured on the training examples.")
+    vocabulary: str | None = Field(
+        None,
+        description="The tokens, separated by newlines; null: measured on the training examples.",
+    )
 
     @model_validator(mode="after")
     def _room_for_a_token(self):
@@ -353,8 +397,12 @@ class SkipGram(Op):
     name: Literal["skip_gram"]
     random: ClassVar[bool] = True
     window: Positive = Field(2, description="How far to look on each side, in tokens.")
-    negatives: Positive = Field(5, description="Random tokens for each true one, by frequency^0.75.")
-    frequencies: list[Annotated[Float, Field(ge=0)]] | None = Field(None, description="Of each token id; null: of the training examples.")
+    negatives: Positive = Field(
+        5, description="Random tokens for each true one, by frequency^0.75."
+    )
+    frequencies: list[Annotated[Float, Field(ge=0)]] | None = Field(
+        None, description="Of each token id; null: of the training examples."
+    )
 
 
 OpConfig = or_name(
@@ -382,7 +430,9 @@ class Cutmix(Op):
 
     name: Literal["cutmix"]
     random: ClassVar[bool] = True
-    alpha: Float = Field(1.0, gt=0, description="The share of area is drawn from Beta(alpha, alpha).")
+    alpha: Float = Field(
+        1.0, gt=0, description="The share of area is drawn from Beta(alpha, alpha)."
+    )
 
 
 BatchOpConfig = or_name(one_of(Mixup, Cutmix))
@@ -394,12 +444,24 @@ BatchOpConfig = or_name(one_of(Mixup, Cutmix))
 class Dataset(Section):
     """What every data set may say of itself; null: what the section `data` says."""
 
-    classes: list[str] | None = Field(None, min_length=2, description="Only examples of these classes, numbered in this order; null: all.")
+    classes: list[str] | None = Field(
+        None,
+        min_length=2,
+        description="Only examples of these classes, numbered in this order; null: all.",
+    )
     dir: str | None = Field(None, description="Its directory; null: data.dir.")
-    first_ops: list[OpConfig] | None = Field(None, description="Its own operations; null: those of `data`.")
-    train_ops: list[OpConfig] | None = Field(None, description="Its own operations; null: those of `data`.")
-    eval_ops: list[OpConfig] | None = Field(None, description="Its own operations; null: those of `data`.")
-    ops: list[OpConfig] | None = Field(None, description="Its own operations; null: those of `data`.")
+    first_ops: list[OpConfig] | None = Field(
+        None, description="Its own operations; null: those of `data`."
+    )
+    train_ops: list[OpConfig] | None = Field(
+        None, description="Its own operations; null: those of `data`."
+    )
+    eval_ops: list[OpConfig] | None = Field(
+        None, description="Its own operations; null: those of `data`."
+    )
+    ops: list[OpConfig] | None = Field(
+        None, description="Its own operations; null: those of `data`."
+    )
 
     @field_validator("classes")
     @classmethod
@@ -413,13 +475,19 @@ class Dataset(Section):
 class Divided(Dataset):
     """A set that may come in one piece, which is then divided by hash: what an example's name says decides, not its neighbors."""
 
-    valid: Share = Field(0.1, description="Share held out as the split `valid`, if the data are not divided already.")
-    test: Share = Field(0.1, description="Share held out as the split `test`, if the data are not divided already.")
+    valid: Share = Field(
+        0.1, description="Share held out as the split `valid`, if the data are not divided already."
+    )
+    test: Share = Field(
+        0.1, description="Share held out as the split `test`, if the data are not divided already."
+    )
 
     @model_validator(mode="after")
     def _something_left(self):
         if self.valid + self.test >= 1:
-            raise ValueError(f"expected valid + test below 1, so that something is left to train on, got {self.valid + self.test}")
+            raise ValueError(
+                f"expected valid + test below 1, so that something is left to train on, got {self.valid + self.test}"
+            )
         return self
 
 
@@ -467,9 +535,16 @@ class ImageFolder(Divided):
     """Image files, a directory per class: DIR/<class>/..., or DIR/train/<class>/..., DIR/valid/..., DIR/test/..."""
 
     name: Literal["image_folder"]
-    group: Regex | None = Field(None, description="Files whose path gives the same first group of this regex stay in one split.")
-    damaged: Literal["fail", "skip"] = Field("fail", description="skip: look at every image first, leave out up to 0.1 %, named.")
-    max_pixels: Positive = Field(50_000_000, description="Largest height x width; more is refused from the header.")
+    group: Regex | None = Field(
+        None,
+        description="Files whose path gives the same first group of this regex stay in one split.",
+    )
+    damaged: Literal["fail", "skip"] = Field(
+        "fail", description="skip: look at every image first, leave out up to 0.1 %, named."
+    )
+    max_pixels: Positive = Field(
+        50_000_000, description="Largest height x width; more is refused from the header."
+    )
 
 
 class Npz(Divided):
@@ -490,8 +565,14 @@ class Csv(Divided):
     targets: Literal["classes", "numbers"] = Field("classes", description="What it holds.")
     categories: list[str] = Field([], description="Columns of text; all others hold numbers.")
     ignore: list[str] = Field([], description="Columns that are left out.")
-    group: str | None = Field(None, description="Rows with the same value in this column stay in one split; it is no input.")
-    time: str | None = Field(None, description="Rows are divided in the order of this column, the latest held out; it is no input.")
+    group: str | None = Field(
+        None,
+        description="Rows with the same value in this column stay in one split; it is no input.",
+    )
+    time: str | None = Field(
+        None,
+        description="Rows are divided in the order of this column, the latest held out; it is no input.",
+    )
     delimiter: str = Field(",", min_length=1, max_length=1, description="Between columns.")
 
     @model_validator(mode="after")
@@ -508,8 +589,13 @@ class Series(Divided):
     """
 
     name: Literal["series"]
-    file: str | None = Field(None, description="Path, in `dir` if there is one; null: the bundled monthly sunspot numbers.")
-    columns: list[str] | None = Field(None, description="Columns of numbers; null: all but the first.")
+    file: str | None = Field(
+        None,
+        description="Path, in `dir` if there is one; null: the bundled monthly sunspot numbers.",
+    )
+    columns: list[str] | None = Field(
+        None, description="Columns of numbers; null: all but the first."
+    )
     window: Positive = Field(24, description="Steps that are seen.")
     horizon: Positive = Field(1, description="Steps to be forecast; `window` splits them off.")
     valid: Share = Field(0.1, description="Share of the rows, before the test's.")
@@ -521,7 +607,9 @@ class Text(Divided):
 
     name: Literal["text"]
     file: str = Field(description="Path, in `dir` if there is one; .jsonl is JSONL, all else TSV.")
-    group: str | None = Field(None, description="JSONL: lines with the same value of this key stay in one split.")
+    group: str | None = Field(
+        None, description="JSONL: lines with the same value of this key stay in one split."
+    )
 
 
 class Tagging(Divided):
@@ -547,7 +635,10 @@ class Cmudict(Divided):
     task: Literal["syllables", "stress", "g2p"] = Field(
         description="spelling -> number of syllables; phonemes -> stress of each; spelling -> phonemes."
     )
-    variants: Bool = Field(True, description="Every pronunciation of a word; false: the first alone, so that no spelling has two answers.")
+    variants: Bool = Field(
+        True,
+        description="Every pronunciation of a word; false: the first alone, so that no spelling has two answers.",
+    )
     valid: Share = Field(0.05, description="Share of the headwords held out as the split `valid`.")
     test: Share = Field(0.05, description="Share of the headwords held out as the split `test`.")
 
@@ -584,26 +675,38 @@ class Undo(Section):
 
     scale: list[Float] = Field(description="Of each channel, or one for all.")
     offset: list[Float] = Field(description="As `scale`.")
-    log_plus: Float | None = Field(None, description="What was added before the logarithm; null: no logarithm.")
+    log_plus: Float | None = Field(
+        None, description="What was added before the logarithm; null: no logarithm."
+    )
 
 
 class Spec(Section):
     """What a network must know of the data. Comes from the data set and is kept, resolved, with the run."""
 
-    input_shape: list[Int | None] = Field(description="Shape of one input after all operations; null: any length.")
+    input_shape: list[Int | None] = Field(
+        description="Shape of one input after all operations; null: any length."
+    )
     input_dtype: str = Field(description="Type of the inputs.")
     target_shape: list[Int | None] = Field(description="Shape of one target; [] for a class index.")
     target_dtype: str = Field(description="Type of the targets.")
     num_classes: Int = Field(ge=0, description="Number of classes; 0 where targets are no classes.")
     class_names: list[str] = Field(description="Name of each class, in the order of the logits.")
-    vocabulary: str = Field("", description="Token of each id of the inputs, separated by newlines; empty: no tokens.")
-    target_vocabulary: str = Field("", description="Token of each id of the targets; empty: no tokens.")
-    target_units: list[Undo] = Field([], description="From scaled targets back to their units, in this order.")
+    vocabulary: str = Field(
+        "", description="Token of each id of the inputs, separated by newlines; empty: no tokens."
+    )
+    target_vocabulary: str = Field(
+        "", description="Token of each id of the targets; empty: no tokens."
+    )
+    target_units: list[Undo] = Field(
+        [], description="From scaled targets back to their units, in this order."
+    )
 
     @model_validator(mode="after")
     def _one_name_per_class(self):
         if len(self.class_names) != self.num_classes:
-            raise ValueError(f"expected {self.num_classes} class names, got {len(self.class_names)}")
+            raise ValueError(
+                f"expected {self.num_classes} class names, got {len(self.class_names)}"
+            )
         return self
 
     @property

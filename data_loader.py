@@ -21,7 +21,9 @@ __all__ = ["DATASETS", "SPLITS", "NoSplit", "Source", "from_arrays", "load"]
 
 def load(config, split: str, directory: str | None) -> Source:
     """The examples of one split. Raises DataError, naming the file, for whatever is missing or damaged."""
-    source = DATASETS[config.name](config, split, directory if directory is None or "://" in directory else Path(directory))
+    source = DATASETS[config.name](
+        config, split, directory if directory is None or "://" in directory else Path(directory)
+    )
     if config.classes is not None:
         source = of_classes(source, config.classes)
     if not len(source):

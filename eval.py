@@ -12,8 +12,12 @@ from cli import program
 from cli.program import CheckpointError, ConfigError
 from engine import checkpoint
 
-COMMAND = program.Command("eval", "python eval.py --ckpt RUN [--split train|valid|test] [key=value ...]")
-COMMAND.string("ckpt", None, "A run directory (its newest checkpoint), or the directory of one step.")
+COMMAND = program.Command(
+    "eval", "python eval.py --ckpt RUN [--split train|valid|test] [key=value ...]"
+)
+COMMAND.string(
+    "ckpt", None, "A run directory (its newest checkpoint), or the directory of one step."
+)
 COMMAND.choice("split", "valid", ["train", "valid", "test"], "Which split of the data to score.")
 
 
@@ -52,10 +56,16 @@ _SECONDS_PER_CALL = 0.5
 class Evaluator:
     """Scores a model on batches; compiled once, whatever the number of batches and whichever set they come from."""
 
-    def __init__(self, model: keras.Model, task: Task, apart: bool = False, devices: Devices | None = None):
+    def __init__(
+        self, model: keras.Model, task: Task, apart: bool = False, devices: Devices | None = None
+    ):
         """`apart`: several sets are to be scored, each for itself as well."""
         task.check_fits(model)
-        self.model, self.task, self.devices = model, task, devices or Devices(tf.distribute.get_strategy())
+        self.model, self.task, self.devices = (
+            model,
+            task,
+            devices or Devices(tf.distribute.get_strategy()),
+        )
         metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=False)}
         with self.devices.strategy.scope():
             self.sums, self.sums_apart = Sums(metrics), Sums(metrics) if apart else None
@@ -65,7 +75,9 @@ class Evaluator:
         with self.devices.strategy.scope():
             for _ in tf.range(num_batches):
                 batch = self.devices.deal(next(iterator))
-                found = self.devices.one(self.devices.sum(self.devices.strategy.run(self._contributions, args=(batch,))))
+                found = self.devices.one(
+                    self.devices.sum(self.devices.strategy.run(self._contributions, args=(batch,)))
+                )
                 self.sums.add(found)
                 if self.sums_apart:
                     self.sums_apart.add(found)
@@ -94,7 +106,9 @@ class Evaluator:
             done += number
             most = max(1, int(number * _SECONDS_PER_CALL / (time.perf_counter() - begin)))
 
-    def whole(self, sets: list[tuple[str, Iterable[dict], int]], mix: input_ops.Mix) -> dict[str, float]:
+    def whole(
+        self, sets: list[tuple[str, Iterable[dict], int]], mix: input_ops.Mix
+    ) -> dict[str, float]:
         """Every example of every set of `mix` once: the means over all of them; of several, `<set>/<metric>` of each as well.
 
         `sets`: (name, its batches, their number) of each; where the batches are an iterator, it is that far on afterwards.
@@ -107,7 +121,9 @@ class Evaluator:
                     self.sums_apart.reset()
                 self._run_in_calls(iter(batches), num_batches)
                 if self.sums_apart:
-                    found |= {f"{name}/{key}": value for key, value in _numbers(self.sums_apart).items()}
+                    found |= {
+                        f"{name}/{key}": value for key, value in _numbers(self.sums_apart).items()
+                    }
         return _numbers(self.sums) | found
 
 
@@ -158,9 +174,15 @@ def read_model(ckpt: str, averaged: bool = False) -> tuple[Path, dict]:
     def read(path: Path) -> dict:
         found = read_variables(path)
         if averaged and not any(name.startswith("ema/") for name in found):
-            raise CheckpointError(f"{path}: expected averaged weights, for init_from.ema, but that run had no train.ema")
+            raise CheckpointError(
+                f"{path}: expected averaged weights, for init_from.ema, but that run had no train.ema"
+            )
         found = with_averages(found) if averaged else found
-        return {name.removeprefix("model/"): value for name, value in found.items() if name.startswith("model/")}
+        return {
+            name.removeprefix("model/"): value
+            for name, value in found.items()
+            if name.startswith("model/")
+        }
 
     run_dir, step_dir = find_run(ckpt)
     if step_dir is None:
@@ -168,11 +190,15 @@ def read_model(ckpt: str, averaged: bool = False) -> tuple[Path, dict]:
     return step_dir, with_step(step_dir, read)
 
 
-def main(run_dir: Path, step_dir: Path | None, config: train_config.TrainConfig, split: str) -> dict:
+def main(
+    run_dir: Path, step_dir: Path | None, config: train_config.TrainConfig, split: str
+) -> dict:
     devices = open_towers(config.distribute, config.train.batch_size)
     mix = input_ops.open_mix(config.data, split, training=False)
     input_ops.check_spec(config.spec, mix)
-    model = build_model(config.model, config.spec, precision=config.train.precision, strategy=devices.strategy)
+    model = build_model(
+        config.model, config.spec, precision=config.train.precision, strategy=devices.strategy
+    )
     variables = named_variables(model=model.variables)
     averaged = bool(config.train.ema and config.validation.ema)
     if step_dir is None:
@@ -180,8 +206,17 @@ def main(run_dir: Path, step_dir: Path | None, config: train_config.TrainConfig,
     else:
         step = with_step(step_dir, lambda path: restore_one(path, variables, averaged))
     sets = input_ops.eval_sets(mix, config.train.batch_size)
-    metrics = Evaluator(model, build_task(config.task, config.spec), len(sets) > 1, devices).whole(sets, mix)
-    return {"checkpoint": str(step_dir), "step": step, "data": mix.name, "split": split, "examples": len(mix), **metrics}
+    metrics = Evaluator(model, build_task(config.task, config.spec), len(sets) > 1, devices).whole(
+        sets, mix
+    )
+    return {
+        "checkpoint": str(step_dir),
+        "step": step,
+        "data": mix.name,
+        "split": split,
+        "examples": len(mix),
+        **metrics,
+    }
 
 
 if __name__ == "__main__":

@@ -14,11 +14,18 @@ import train_config
 from cli import program
 from cli.program import ConfigError, DataError
 
-COMMAND = program.Command("input_ops", "python input_ops.py --config FILE --preview sheet.png [key=value ...]")
+COMMAND = program.Command(
+    "input_ops", "python input_ops.py --config FILE --preview sheet.png [key=value ...]"
+)
 COMMAND.string("config", None, "The run's YAML file; see configs/.")
 COMMAND.string("preview", None, "The picture to be written: .png or .jpg.")
 COMMAND.integer("count", 32, "How many examples.", lower_bound=1, upper_bound=1000)
-COMMAND.choice("split", "train", ["train", "valid", "test"], "Which split, treated as in training or as in evaluation.")
+COMMAND.choice(
+    "split",
+    "train",
+    ["train", "valid", "test"],
+    "Which split, treated as in training or as in evaluation.",
+)
 
 
 def prepare(command: program.Command):
@@ -29,7 +36,9 @@ def prepare(command: program.Command):
             raise ConfigError(f"command line: --{flag}: missing; expected a file")
     path = Path(command.preview)
     if path.suffix not in (".png", ".jpg") or not path.parent.is_dir():
-        raise ConfigError(f"command line: --preview: expected a .png or .jpg in a directory that exists, got {path}")
+        raise ConfigError(
+            f"command line: --preview: expected a .png or .jpg in a directory that exists, got {path}"
+        )
     return train_config.load_config(command.config, command.overrides), path
 
 
@@ -47,10 +56,20 @@ from engine.order import shuffled, slot_table, slots
 from engine.stateless import fold, uniform
 from engine.summary import contact_sheet
 from ops.sequences import target_units
-from preprocess_data import BATCH_OPS, READING_ERRORS, apply_ops, cached, first_failure, measured, vocabulary
+from preprocess_data import (
+    BATCH_OPS,
+    READING_ERRORS,
+    apply_ops,
+    cached,
+    first_failure,
+    measured,
+    vocabulary,
+)
 from train_config import Data
 
-_POSITIONS_AT_ONCE = 8192  # the order is computed for many steps in one go: a few hundred small ops, paid once
+_POSITIONS_AT_ONCE = (
+    8192  # the order is computed for many steps in one go: a few hundred small ops, paid once
+)
 _EXAMPLES_AT_ONCE = 512  # small batches are read and treated in groups,
 _BYTES_AT_ONCE = 1 << 21  # as long as a group stays small,
 _STORED_BYTES_AT_ONCE = 1 << 25  # also as it lies in files
@@ -85,7 +104,9 @@ class Mix:
             _check_same(parts[0], specs[0], part, spec)
         self.element_spec = specs[0]
         # Sets that are treated alike are put together before, not after: encoded images are a tenth of the pixels.
-        self.alike = all(part.ops == parts[0].ops for part in parts) and all(each == raw[0] for each in raw)
+        self.alike = all(part.ops == parts[0].ops for part in parts) and all(
+            each == raw[0] for each in raw
+        )
 
     @classmethod
     def of(cls, source: data_loader.Source, ops: list) -> "Mix":
@@ -122,7 +143,9 @@ class Mix:
         lines = []
         for part in self.parts:
             share, length = part.slots / cycle, len(part.source)
-            lines.append(f"{part.name}: {share:.2%} of every batch, {examples * share / length:.2f} epochs of {length:,}")
+            lines.append(
+                f"{part.name}: {share:.2%} of every batch, {examples * share / length:.2f} epochs of {length:,}"
+            )
         return lines
 
     def ids(self, seed: int, positions: tf.Tensor, blocks: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
@@ -132,7 +155,13 @@ class Mix:
         ids = tf.zeros_like(positions)
         for i, part in enumerate(self.parts):
             inside = cycle * part.slots + tf.gather(tf.constant(self.rank_of_slot, tf.int64), slot)
-            index = shuffled(seed + i, inside, len(part.source), part.source.block_length, blocks * bool(part.source.block_length))
+            index = shuffled(
+                seed + i,
+                inside,
+                len(part.source),
+                part.source.block_length,
+                blocks * bool(part.source.block_length),
+            )
             ids = tf.where(number == i, index + self.offsets[i], ids)
         return number, ids
 
@@ -141,24 +170,36 @@ class Mix:
         if self.alike:
             return self.parts[0].treat(self.raw(number, ids), seeds)
         places, raw = self._read(number, ids)
-        treated = [part.treat(each, tf.gather(seeds, place)) for part, each, place in zip(self.parts, raw, places, strict=True)]
+        treated = [
+            part.treat(each, tf.gather(seeds, place))
+            for part, each, place in zip(self.parts, raw, places, strict=True)
+        ]
         return _stitched(places, treated)
 
     def raw(self, number, ids) -> dict[str, tf.Tensor]:
         """The features of examples [n] as they are stored; of sets that are treated alike."""
-        return self.parts[0].source.read(ids) if len(self.parts) == 1 else _stitched(*self._read(number, ids))
+        return (
+            self.parts[0].source.read(ids)
+            if len(self.parts) == 1
+            else _stitched(*self._read(number, ids))
+        )
 
     def _read(self, number, ids) -> tuple[list, list]:
         """(places in [0, n), raw features) of each data set."""
         places = [tf.where(number == i)[:, 0] for i in range(len(self.parts))]
         each = zip(self.parts, places, self.offsets, strict=False)
-        return places, [part.source.read(tf.gather(ids, place) - offset) for part, place, offset in each]
+        return places, [
+            part.source.read(tf.gather(ids, place) - offset) for part, place, offset in each
+        ]
 
 
 def _stitched(places: list, features: list[dict]) -> dict:
     places = [tf.cast(place, tf.int32) for place in places]
     shared = features[0].keys() & set.intersection(*(set(each) for each in features))
-    return {key: tf.dynamic_stitch(places, _same_length([each[key] for each in features])) for key in sorted(shared)}
+    return {
+        key: tf.dynamic_stitch(places, _same_length([each[key] for each in features]))
+        for key in sorted(shared)
+    }
 
 
 def _same_length(values: list) -> list:
@@ -166,7 +207,10 @@ def _same_length(values: list) -> list:
     if values[0].shape.rank < 2 or all(value.shape[1] is not None for value in values):
         return values
     longest = tf.reduce_max([tf.shape(value)[1] for value in values])
-    return [tf.pad(v, [[0, 0], [0, longest - tf.shape(v)[1]]] + [[0, 0]] * (v.shape.rank - 2)) for v in values]
+    return [
+        tf.pad(v, [[0, 0], [0, longest - tf.shape(v)[1]]] + [[0, 0]] * (v.shape.rank - 2))
+        for v in values
+    ]
 
 
 def _element_spec(part: Part) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]:
@@ -182,15 +226,24 @@ def _element_spec(part: Part) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.Te
     for key in ("inputs", "targets"):
         if key not in found:
             cure = "; add the operation `window` or `inputs_as_targets`" if key == "targets" else ""
-            raise ConfigError(f"data.ops: {part.name}: expected {key} after all operations, got {', '.join(sorted(found))}{cure}")
+            raise ConfigError(
+                f"data.ops: {part.name}: expected {key} after all operations, got {', '.join(sorted(found))}{cure}"
+            )
     if found["inputs"].dtype == tf.string:
         raise ConfigError(
             f"data.ops: {part.name}: expected numbers as inputs, got text or encoded images; add `tokenize` or `decode_image`"
         )
     if found["targets"].dtype == tf.string:
-        raise ConfigError(f"data.ops: {part.name}: expected numbers as targets, got text; add {{name: tokenize, of: targets}}")
-    found = {key: value for key, value in found.items() if key in ("inputs", "targets", "sample_weight")}
-    return tuple({key: tf.TensorSpec(value.shape[1:], value.dtype) for key, value in each.items()} for each in (found, raw))
+        raise ConfigError(
+            f"data.ops: {part.name}: expected numbers as targets, got text; add {{name: tokenize, of: targets}}"
+        )
+    found = {
+        key: value for key, value in found.items() if key in ("inputs", "targets", "sample_weight")
+    }
+    return tuple(
+        {key: tf.TensorSpec(value.shape[1:], value.dtype) for key, value in each.items()}
+        for each in (found, raw)
+    )
 
 
 def _check_same(first: Part, first_spec, other: Part, other_spec) -> None:
@@ -202,9 +255,13 @@ def _check_same(first: Part, first_spec, other: Part, other_spec) -> None:
             )
     if first.source.class_names != other.source.class_names:
         a, b = (", ".join(part.source.class_names[:12]) or "none" for part in (first, other))
-        raise ConfigError(f"data: classes: {first.name} has {a}, {other.name} has {b}; expected the same")
+        raise ConfigError(
+            f"data: classes: {first.name} has {a}, {other.name} has {b}; expected the same"
+        )
     if vocabulary(first.ops) != vocabulary(other.ops):
-        raise ConfigError(f"data: vocabulary: {first.name} and {other.name} have different ones; put `tokenize` into data.ops, for both")
+        raise ConfigError(
+            f"data: vocabulary: {first.name} and {other.name} have different ones; put `tokenize` into data.ops, for both"
+        )
 
 
 def _shown(spec) -> str:
@@ -215,21 +272,29 @@ def open_mix(data: Data, split: str, training: bool) -> Mix:
     """The data sets of a split with the operations for training or for evaluation."""
     parts, described = [], data.parts(split)
     if data.cache and not any(part.first_ops for part in described):
-        raise ConfigError("data.cache: expected operations in first_ops, whose results are kept, got none")
+        raise ConfigError(
+            "data.cache: expected operations in first_ops, whose results are kept, got none"
+        )
     blocks = data.order.blocks if training else None
     for part, count in zip(described, slots([part.rate for part in described]), strict=True):
         source = data_loader.load(part.dataset, split, part.directory)
         if blocks and source.block_length:
-            source = replace(source, read=source.read_in_blocks(2 * blocks))  # one group is read while another is used
+            source = replace(
+                source, read=source.read_in_blocks(2 * blocks)
+            )  # one group is read while another is used
         first, rest = part.first_ops, [*(part.train_ops if training else part.eval_ops), *part.ops]
         if data.cache and first:
             source, first = cached(replace(source, name=part.name), first), []
         parts.append(Part(part.name, source, [*first, *rest], count))
     if training and data.order.bucket and any(part.source.sizes is None for part in parts):
         names = ", ".join(part.name for part in parts if part.source.sizes is None)
-        raise ConfigError(f"data.order.bucket: expected texts or records, whose sizes are known, got {names}")
+        raise ConfigError(
+            f"data.order.bucket: expected texts or records, whose sizes are known, got {names}"
+        )
     if blocks and not any(part.source.block_length for part in parts):
-        raise ConfigError(f"data.order.blocks: expected a set in shards, such as `records`, got {', '.join(part.name for part in parts)}")
+        raise ConfigError(
+            f"data.order.blocks: expected a set in shards, such as `records`, got {', '.join(part.name for part in parts)}"
+        )
     return Mix(parts)
 
 
@@ -260,13 +325,17 @@ def check_spec(expected: Spec, mix: Mix) -> None:
     for field in Spec.model_fields:
         want, got = getattr(expected, field), getattr(found, field)
         if want != got:
-            raise DataError(f"{mix.name}: {field}: expected {show(want)}, as in training, got {show(got)}")
+            raise DataError(
+                f"{mix.name}: {field}: expected {show(want)}, as in training, got {show(got)}"
+            )
 
 
 # ---------------------------------------------------------------------------------------------------------- batches
 
 
-def ids_of_steps(mix: Mix, batch_size: int, seed: int, start: int, stop: int, blocks: int = 0, bucket: int = 0) -> tf.data.Dataset:
+def ids_of_steps(
+    mix: Mix, batch_size: int, seed: int, start: int, stop: int, blocks: int = 0, bucket: int = 0
+) -> tf.data.Dataset:
     """(positions, number of the data set, id of the example), int64 [batch_size] each, of steps [start, stop).
 
     With `bucket`, the examples of each window of so many steps are put in the order of their sizes before they are cut into
@@ -275,7 +344,9 @@ def ids_of_steps(mix: Mix, batch_size: int, seed: int, start: int, stop: int, bl
     """
 
     def ids_of(steps):
-        positions = steps[:, tf.newaxis] * batch_size + tf.range(batch_size, dtype=tf.int64)  # (steps,) -> (steps, batch)
+        positions = steps[:, tf.newaxis] * batch_size + tf.range(
+            batch_size, dtype=tf.int64
+        )  # (steps,) -> (steps, batch)
         return positions, *mix.ids(seed, positions, blocks)
 
     if not bucket:
@@ -284,22 +355,31 @@ def ids_of_steps(mix: Mix, batch_size: int, seed: int, start: int, stop: int, bl
     sizes = np.concatenate([part.source.sizes for part in mix.parts])
 
     def window(number):
-        positions, of_set, ids = (tf.reshape(part, [-1]) for part in ids_of(number * bucket + tf.range(bucket, dtype=tf.int64)))
+        positions, of_set, ids = (
+            tf.reshape(part, [-1])
+            for part in ids_of(number * bucket + tf.range(bucket, dtype=tf.int64))
+        )
         by_size = tf.reshape(tf.argsort(tf.gather(sizes, ids), stable=True), [bucket, batch_size])
         places = tf.gather(by_size, tf.argsort(uniform(fold(seed, number), tf.range(bucket))))
         return tuple(tf.gather(part, places) for part in (positions, of_set, ids))
 
-    windows = tf.data.Dataset.range(start // bucket, -(-stop // bucket)).map(window, num_parallel_calls=tf.data.AUTOTUNE)
+    windows = tf.data.Dataset.range(start // bucket, -(-stop // bucket)).map(
+        window, num_parallel_calls=tf.data.AUTOTUNE
+    )
     return windows.unbatch().skip(start % bucket).take(stop - start)
 
 
 def check_batches(mix: Mix, batch_size: int, batch_ops=(), parts: int = 1) -> None:
     """Raises DataError or ConfigError where there can be no training batches of this size, read in so many parts."""
     if len(mix) < batch_size:
-        raise DataError(f"{mix.name}: expected at least one batch of {batch_size} examples, got {len(mix)}")
+        raise DataError(
+            f"{mix.name}: expected at least one batch of {batch_size} examples, got {len(mix)}"
+        )
     if batch_ops and (own := batch_size // parts) % 2:
         each = " for each worker" if parts > 1 else ""
-        raise ConfigError(f"data.batch_ops: {batch_ops[0].name}: expected an even train.batch_size{each}, got {own}")
+        raise ConfigError(
+            f"data.batch_ops: {batch_ops[0].name}: expected an even train.batch_size{each}, got {own}"
+        )
 
 
 def train_batches(
@@ -329,7 +409,9 @@ def train_batches(
         seeds = fold(seed, positions)
         features = features_of(seeds)
         for draw, config in enumerate(batch_ops, _BATCH_OPS_DRAW):
-            features = BATCH_OPS[config.name](features, fold(seeds, draw), config, num_classes=len(mix.class_names))
+            features = BATCH_OPS[config.name](
+                features, fold(seeds, draw), config, num_classes=len(mix.class_names)
+            )
         return _batch(features, ids, tf.ones_like(ids, tf.float32))
 
     def read_and_treat(positions, number, ids):
@@ -357,15 +439,25 @@ def train_batches(
     # Large examples: read in groups, but treated batch by batch, so that no pixel is copied into a group and out of it.
     stored = max(part.source.stored_bytes // len(part.source) for part in mix.parts)
     at_once = max(1, min(most, _STORED_BYTES_AT_ONCE // max(1, stored) // batch_size))
-    return _finish(ids.batch(at_once).map(read, num_parallel_calls=auto).unbatch().map(treat, num_parallel_calls=auto))
+    return _finish(
+        ids.batch(at_once)
+        .map(read, num_parallel_calls=auto)
+        .unbatch()
+        .map(treat, num_parallel_calls=auto)
+    )
 
 
-def eval_sets(mix: Mix, batch_size: int, part: tuple[int, int] = (0, 1)) -> list[tuple[str, tf.data.Dataset, int]]:
+def eval_sets(
+    mix: Mix, batch_size: int, part: tuple[int, int] = (0, 1)
+) -> list[tuple[str, tf.data.Dataset, int]]:
     """[(name, batches, their number)] of each data set: every example once, in order; the last batch padded with weight 0.
 
     `part`: (number, parts): only that contiguous part of each batch, as one of several processes reads it.
     """
-    return [(each.name, *_eval_batches(each, batch_size, int(offset), *part)) for each, offset in zip(mix.parts, mix.offsets, strict=False)]
+    return [
+        (each.name, *_eval_batches(each, batch_size, int(offset), *part))
+        for each, offset in zip(mix.parts, mix.offsets, strict=False)
+    ]
 
 
 def _eval_batches(part: Part, global_batch: int, offset: int, number: int, parts: int):
@@ -376,10 +468,17 @@ def _eval_batches(part: Part, global_batch: int, offset: int, number: int, parts
         weight = tf.cast(positions < length, tf.float32)
         indices = tf.minimum(positions, length - 1)
         features = part.treat(part.source.read(indices), fold(0, positions))
-        return _only({key: _in_steps(value, batch_size) for key, value in _batch(features, indices + offset, weight).items()})
+        return _only(
+            {
+                key: _in_steps(value, batch_size)
+                for key, value in _batch(features, indices + offset, weight).items()
+            }
+        )
 
     num_batches = math.ceil(length / global_batch)
-    return _finish(tf.data.Dataset.range(num_batches).map(batch, num_parallel_calls=tf.data.AUTOTUNE)), num_batches
+    return _finish(
+        tf.data.Dataset.range(num_batches).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
+    ), num_batches
 
 
 def _batch(features, ids, weight):
@@ -387,7 +486,12 @@ def _batch(features, ids, weight):
     if "sample_weight" in features:
         items = features["sample_weight"]
         weight = items * tf.reshape(weight, [-1] + [1] * (items.shape.rank - 1))
-    return {"inputs": features["inputs"], "targets": features["targets"], "sample_weight": weight, "id": ids}
+    return {
+        "inputs": features["inputs"],
+        "targets": features["targets"],
+        "sample_weight": weight,
+        "id": ids,
+    }
 
 
 def _in_steps(value: tf.Tensor, batch_size: int) -> tf.Tensor:
@@ -403,13 +507,17 @@ def _only(batches: dict) -> dict:
 
 def _bytes_of(mix: Mix) -> int:
     """Of one treated example."""
-    return sum(math.prod(spec.shape.as_list()) * spec.dtype.size for spec in mix.element_spec.values())
+    return sum(
+        math.prod(spec.shape.as_list()) * spec.dtype.size for spec in mix.element_spec.values()
+    )
 
 
 def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
-    options.threading.max_intra_op_parallelism = 1  # whole batches run beside each other, not against the training step
+    options.threading.max_intra_op_parallelism = (
+        1  # whole batches run beside each other, not against the training step
+    )
     return dataset.prefetch(4).with_options(options)
 
 
@@ -422,7 +530,9 @@ def preview(config: train_config.TrainConfig, path: Path, count: int, split: str
     count = min(count, len(mix))
     if split == "train":
         count = max(2, count - count % 2) if config.data.batch_ops else count  # they need pairs
-        batches = train_batches(mix, count, config.train.seed, 0, 1, config.data.batch_ops, **order_of(config.data))
+        batches = train_batches(
+            mix, count, config.train.seed, 0, 1, config.data.batch_ops, **order_of(config.data)
+        )
     else:
         batches = eval_sets(mix, count)[0][1]
     with naming_examples(mix, lambda: range(len(mix))):
@@ -430,22 +540,40 @@ def preview(config: train_config.TrainConfig, path: Path, count: int, split: str
     inputs, spec = batch["inputs"], spec_of(mix)
     words, cells = spec.tokens, []
     for number, example in enumerate(batch["id"]):
-        shown = " ".join(words[token] for token in inputs[number] if token) if words else inputs[number]
+        shown = (
+            " ".join(words[token] for token in inputs[number] if token) if words else inputs[number]
+        )
         name = mix.part_of(int(example))[0].name
         target = _target_text(batch["targets"][number], batch["sample_weight"][number], spec)
         cells.append((shown, f"{name}: {target}" if len(mix.parts) > 1 else target))
     contact_sheet(path, cells)
-    return {"preview": str(path), "data": mix.name, "split": split, "examples": len(cells), "inputs": list(inputs.shape[1:])}
+    return {
+        "preview": str(path),
+        "data": mix.name,
+        "split": split,
+        "examples": len(cells),
+        "inputs": list(inputs.shape[1:]),
+    }
 
 
 def _target_text(target, weight, spec: Spec) -> str:
     if words := spec.target_tokens:
         return " ".join(words[token] for token in target if token)
     if spec.num_classes and np.issubdtype(target.dtype, np.integer):
-        return " ".join(spec.class_names[item] for item, used in zip(np.atleast_1d(target), np.atleast_1d(weight), strict=True) if used)
+        return " ".join(
+            spec.class_names[item]
+            for item, used in zip(np.atleast_1d(target), np.atleast_1d(weight), strict=True)
+            if used
+        )
     if spec.num_classes and target.shape == (spec.num_classes,):  # soft
-        return ", ".join(f"{spec.class_names[place]} {target[place]:.2f}" for place in np.argsort(-target)[:3] if target[place] > 0)
-    return ", ".join(f"{value:.4g}" for value in target.ravel()[:4]) + (" ..." if target.size > 4 else "")
+        return ", ".join(
+            f"{spec.class_names[place]} {target[place]:.2f}"
+            for place in np.argsort(-target)[:3]
+            if target[place] > 0
+        )
+    return ", ".join(f"{value:.4g}" for value in target.ravel()[:4]) + (
+        " ..." if target.size > 4 else ""
+    )
 
 
 # ------------------------------------------------------------------------------------------------- damaged examples
@@ -461,7 +589,12 @@ def naming_examples(mix: Mix, ids):
     except READING_ERRORS as error:
 
         def features(some):
-            number = tf.searchsorted(tf.constant(mix.offsets, tf.int64), some, side="right", out_type=tf.int64) - 1
+            number = (
+                tf.searchsorted(
+                    tf.constant(mix.offsets, tf.int64), some, side="right", out_type=tf.int64
+                )
+                - 1
+            )
             return mix.features(number, some, fold(0, some))
 
         if reason := first_failure(error, features, ids(), mix.locate):

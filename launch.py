@@ -18,10 +18,17 @@ from cli import program
 from cli.program import ConfigError, Stopped
 from engine.cluster import tf_config
 
-COMMAND = program.Command("launch", "python launch.py --workers N [--ps N --chief] -- --config FILE [flags of trainer.py] [key=value ...]")
+COMMAND = program.Command(
+    "launch",
+    "python launch.py --workers N [--ps N --chief] -- --config FILE [flags of trainer.py] [key=value ...]",
+)
 COMMAND.integer("workers", 2, "How many workers.", lower_bound=1)
 COMMAND.integer("ps", 0, "How many parameter servers: asynchronous training.", lower_bound=0)
-COMMAND.boolean("chief", False, "A process of its own that drives workers and parameter servers; needed with --ps.")
+COMMAND.boolean(
+    "chief",
+    False,
+    "A process of its own that drives workers and parameter servers; needed with --ps.",
+)
 
 _RESTARTS = 10  # of workers beside parameter servers, which train without them meanwhile
 _GRACE = 20.0  # seconds in which the others may end by themselves once one has, and again once they were asked to
@@ -31,8 +38,14 @@ def prepare(command: program.Command):
     if command.flags.help:
         return command.help_text()
     if bool(command.ps) != command.chief:
-        raise ConfigError("command line: --ps and --chief: expected both (parameter servers) or neither (workers alone)")
-    return {"chief": 1, "ps": command.ps, "worker": command.workers} if command.ps else {"worker": command.workers}
+        raise ConfigError(
+            "command line: --ps and --chief: expected both (parameter servers) or neither (workers alone)"
+        )
+    return (
+        {"chief": 1, "ps": command.ps, "worker": command.workers}
+        if command.ps
+        else {"worker": command.workers}
+    )
 
 
 def free_addresses(number: int) -> list[str]:
@@ -49,16 +62,30 @@ class Task:
 
     def __init__(self, jobs: dict[str, list[str]], job: str, index: int, words: list[str]):
         self.job, self.name, self.result = job, f"{job} {index}", ""  # the last line of stdout
-        self._command = [sys.executable, str(Path(__file__).resolve().parent / "trainer.py"), *words]
+        self._command = [
+            sys.executable,
+            str(Path(__file__).resolve().parent / "trainer.py"),
+            *words,
+        ]
         self._environment = {**os.environ, "TF_CONFIG": tf_config(jobs, job, index)}
         self.start()
 
     def start(self) -> None:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
+        pipes = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            "errors": "replace",
+        }
         # A session of its own, so that Ctrl-C reaches it once: from here.
-        self.process = subprocess.Popen(self._command, env=self._environment, start_new_session=True, **pipes)
+        self.process = subprocess.Popen(
+            self._command, env=self._environment, start_new_session=True, **pipes
+        )
         streams = (self.process.stdout, self.process.stderr)
-        self._readers = [threading.Thread(target=self._forward, args=(stream,), daemon=True) for stream in streams]
+        self._readers = [
+            threading.Thread(target=self._forward, args=(stream,), daemon=True)
+            for stream in streams
+        ]
         for reader in self._readers:
             reader.start()
 
@@ -90,11 +117,18 @@ def main(counts: dict[str, int], words: list[str]) -> dict:
     jobs = {job: [next(addresses) for _ in range(count)] for job, count in counts.items()}
     signals = program.StopSignals()
     with signals:
-        elsewhere = {job: [f"{job.upper()}_{number}:2222" for number in range(count)] for job, count in counts.items()}
+        elsewhere = {
+            job: [f"{job.upper()}_{number}:2222" for number in range(count)]
+            for job, count in counts.items()
+        }
         for job, count in counts.items():
             for index in range(count):
-                program.warn(f"{job} {index} on a machine of its own: TF_CONFIG='{tf_config(elsewhere, job, index)}'")
-        tasks = [Task(jobs, job, index, words) for job, count in counts.items() for index in range(count)]
+                program.warn(
+                    f"{job} {index} on a machine of its own: TF_CONFIG='{tf_config(elsewhere, job, index)}'"
+                )
+        tasks = [
+            Task(jobs, job, index, words) for job, count in counts.items() for index in range(count)
+        ]
         try:
             return wait(tasks, signals)
         finally:
@@ -107,8 +141,12 @@ def wait(tasks: list[Task], signals: program.StopSignals) -> dict:
     while chief.process.poll() is None and not signals.number:
         lost = [task for task in tasks if task.process.poll() not in (None, 0)]
         if restarts and lost and all(task.job == "worker" for task in lost):
-            for task in lost:  # the chief goes on with the others, and with this one when it is back
-                program.warn(f"launch: {task.name} ended with {task.process.returncode}: started again")
+            for (
+                task
+            ) in lost:  # the chief goes on with the others, and with this one when it is back
+                program.warn(
+                    f"launch: {task.name} ended with {task.process.returncode}: started again"
+                )
                 task.start()
             restarts -= 1
         elif lost:
@@ -126,10 +164,20 @@ def wait(tasks: list[Task], signals: program.StopSignals) -> dict:
     # A chief alone decides: a worker that has come back may still be starting, and would wait for it in vain.
     if not any([codes[chief.name]] if chief.job == "chief" else codes.values()):
         return json.loads(chief.result)
-    ended = ", ".join(f"{name} with {code}" if code >= 0 else f"{name} by {signal.Signals(-code).name}" for name, code in codes.items())
+    ended = ", ".join(
+        f"{name} with {code}" if code >= 0 else f"{name} by {signal.Signals(-code).name}"
+        for name, code in codes.items()
+    )
     # What went wrong first and not what others made of it: a code of its own before `stopped`, `stopped` before a signal.
-    code = next((code for code in codes.values() if code > 0 and code != Stopped.exit_code), Stopped.exit_code)
-    failure = Stopped(f"{ended}; start it again to go on from the last checkpoint") if code == Stopped.exit_code else program.Failure(ended)
+    code = next(
+        (code for code in codes.values() if code > 0 and code != Stopped.exit_code),
+        Stopped.exit_code,
+    )
+    failure = (
+        Stopped(f"{ended}; start it again to go on from the last checkpoint")
+        if code == Stopped.exit_code
+        else program.Failure(ended)
+    )
     failure.exit_code = code
     raise failure
 

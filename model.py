@@ -16,10 +16,15 @@ from data_config import END, PADDING, START, Spec
 from tasks import metrics
 from tasks.metrics import Ratio, labels_of, mean_of
 
-_POLICIES = {"bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}  # computed in 16 bits, kept in 32
+_POLICIES = {
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}  # computed in 16 bits, kept in 32
 
 
-def build_model(config, spec: Spec, seed: int = 0, precision: str = "float32", strategy=None) -> keras.Model:
+def build_model(
+    config, spec: Spec, seed: int = 0, precision: str = "float32", strategy=None
+) -> keras.Model:
     """The network of `models/<config.name>.py` for data of this spec; its weights and names are the same at every call.
 
     Keras numbers unnamed layers and random generators through the life of a process, and checkpoints go by name: its
@@ -38,7 +43,9 @@ def build_model(config, spec: Spec, seed: int = 0, precision: str = "float32", s
     synchronize(model, strategy)
     if model.inputs[0].dtype != spec.input_dtype:
         cure = "; add the operation `scale`" if spec.input_dtype == "uint8" else ""
-        raise ConfigError(f"data.ops: expected {model.inputs[0].dtype} inputs for {config.name}, got {spec.input_dtype}{cure}")
+        raise ConfigError(
+            f"data.ops: expected {model.inputs[0].dtype} inputs for {config.name}, got {spec.input_dtype}{cure}"
+        )
     return model
 
 
@@ -68,7 +75,9 @@ def _of_inputs(model: keras.Model, batch: dict, training: bool):
 
 def cast_floats(tensors, dtype):
     """A structure of tensors with those of floating type cast."""
-    return tf.nest.map_structure(lambda tensor: tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor, tensors)
+    return tf.nest.map_structure(
+        lambda tensor: tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor, tensors
+    )
 
 
 @dataclass(frozen=True)
@@ -94,10 +103,16 @@ class Task:
         names = tuple(sorted(model.input)) if isinstance(model.input, dict) else ()
         if names != self.inputs:
             expected, got = (" and ".join(each) or "one tensor" for each in (self.inputs, names))
-            raise ConfigError(f"task: expected a network that takes {expected}; {model.name} takes {got}")
-        if self.outputs and not any(_alike(shape, model.output_shape[1:]) for shape in self.outputs):
+            raise ConfigError(
+                f"task: expected a network that takes {expected}; {model.name} takes {got}"
+            )
+        if self.outputs and not any(
+            _alike(shape, model.output_shape[1:]) for shape in self.outputs
+        ):
             expected, got = " or ".join(map(str, self.outputs)), list(model.output_shape[1:])
-            raise ConfigError(f"task: expected a network with outputs of shape {expected}; {model.name} gives {got}")
+            raise ConfigError(
+                f"task: expected a network with outputs of shape {expected}; {model.name} gives {got}"
+            )
 
 
 def _alike(shape, other) -> bool:
@@ -133,7 +148,9 @@ METRICS = {  # name -> a fresh metric for so many classes
 def _label_metrics(config, spec: Spec, training: bool) -> dict[str, keras.metrics.Metric]:
     left_out = {"top_5_accuracy"} if spec.num_classes <= 5 else set()
     left_out |= {"confusion_matrix"} if training else set()
-    return {name: METRICS[name](spec.num_classes) for name in config.metrics if name not in left_out}
+    return {
+        name: METRICS[name](spec.num_classes) for name in config.metrics if name not in left_out
+    }
 
 
 def _label_loss(loss: str, smoothing: float, targets, logits):
@@ -141,13 +158,19 @@ def _label_loss(loss: str, smoothing: float, targets, logits):
     if targets.dtype.is_integer and loss == "cross_entropy" and not smoothing:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
     num_classes = logits.shape[-1]
-    probabilities = tf.one_hot(targets, num_classes, dtype=logits.dtype) if targets.dtype.is_integer else targets
+    probabilities = (
+        tf.one_hot(targets, num_classes, dtype=logits.dtype)
+        if targets.dtype.is_integer
+        else targets
+    )
     return LOSSES[loss]((1 - smoothing) * probabilities + smoothing / num_classes, logits)
 
 
 def _expect_classes(config, spec: Spec) -> None:
     if not spec.num_classes:
-        raise ConfigError(f"task: {config.name}: expected targets that are classes, got {spec.target_dtype} of shape {spec.target_shape}")
+        raise ConfigError(
+            f"task: {config.name}: expected targets that are classes, got {spec.target_dtype} of shape {spec.target_shape}"
+        )
 
 
 def classification(config: train_config.Classification, spec: Spec) -> Task:
@@ -156,7 +179,10 @@ def classification(config: train_config.Classification, spec: Spec) -> Task:
 
     def predict(model, inputs):
         probabilities = tf.nn.softmax(model(inputs, training=False))
-        return {"label": tf.argmax(probabilities, axis=-1), "probability": tf.reduce_max(probabilities, axis=-1)}
+        return {
+            "label": tf.argmax(probabilities, axis=-1),
+            "probability": tf.reduce_max(probabilities, axis=-1),
+        }
 
     loss = partial(_label_loss, config.loss, config.label_smoothing)
     return Task(loss, partial(_label_metrics, config, spec), predict, outputs=([spec.num_classes],))
@@ -186,7 +212,9 @@ def tagging(config: train_config.Tagging, spec: Spec) -> Task:
         return metrics.whole(right, weight)
 
     def task_metrics(training: bool):
-        found = {name: _Items(metric) for name, metric in _label_metrics(config, spec, training).items()}
+        found = {
+            name: _Items(metric) for name, metric in _label_metrics(config, spec, training).items()
+        }
         return found | {"sequence_accuracy": Ratio(sequences, "sequence_accuracy")}
 
     def predict(model, inputs):
@@ -200,11 +228,15 @@ def multi_label(config: train_config.MultiLabel, spec: Spec) -> Task:
     """Any number of labels per example: logits [B, L] against targets [B, L] of 0 and 1; loss and accuracy are means over labels."""
     if len(spec.target_shape) != 1 or spec.num_classes:
         got = f"{spec.target_dtype} of shape {spec.target_shape}"
-        raise ConfigError(f"task: multi_label: expected a row of 0 and 1 as the targets of each example, got {got}")
+        raise ConfigError(
+            f"task: multi_label: expected a row of 0 and 1 as the targets of each example, got {got}"
+        )
     logit = math.log(config.threshold / (1 - config.threshold))
 
     def loss(targets, logits):
-        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(targets, logits.dtype), logits), axis=-1)
+        return tf.reduce_mean(
+            tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(targets, logits.dtype), logits), axis=-1
+        )
 
     def accuracy(targets, logits):
         return tf.reduce_mean(tf.cast((logits > logit) == (targets > 0), tf.float32), axis=-1)
@@ -217,7 +249,10 @@ def multi_label(config: train_config.MultiLabel, spec: Spec) -> Task:
 
     def predict(model, inputs):
         probabilities = tf.sigmoid(model(inputs, training=False))
-        return {"labels": tf.cast(probabilities > config.threshold, tf.int32), "probabilities": probabilities}
+        return {
+            "labels": tf.cast(probabilities > config.threshold, tf.int32),
+            "probabilities": probabilities,
+        }
 
     def task_metrics(training: bool):
         return {"accuracy": mean_of(accuracy, "accuracy"), "f1": Ratio(f1, "f1")}
@@ -232,19 +267,27 @@ def seq2seq(config: train_config.Seq2seq, spec: Spec) -> Task:
     right, `token_error_rate` the edit distance over the number of true tokens.
     """
     if spec.target_tokens[START : END + 1] != ["<start>", "<end>"]:
-        raise ConfigError("task: seq2seq: expected targets with ends; add the operation {name: tokenize, of: targets, ends: true}")
+        raise ConfigError(
+            "task: seq2seq: expected targets with ends; add the operation {name: tokenize, of: targets, ends: true}"
+        )
 
     def call(model, batch, training):
         targets = batch["targets"]
         previous = tf.concat([tf.fill([tf.shape(targets)[0], 1], START), targets[:, :-1]], axis=1)
         outputs = model({"source": batch["inputs"], "previous": previous}, training=training)
-        return outputs if training else outputs | {"written": model.write(batch["inputs"], config.beam)}
+        return (
+            outputs
+            if training
+            else outputs | {"written": model.write(batch["inputs"], config.beam)}
+        )
 
     def loss(targets, outputs):
         return _label_loss("cross_entropy", config.label_smoothing, targets, outputs["logits"])
 
     def token_accuracy(targets, outputs):
-        return tf.cast(tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32) == targets, tf.float32)
+        return tf.cast(
+            tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32) == targets, tf.float32
+        )
 
     def without_end(ids):
         return tf.where(ids == END, PADDING, ids)
@@ -292,9 +335,13 @@ def regression(config: train_config.Regression, spec: Spec) -> Task:
     `skill`: 1 - mean squared error / that of persistence, which says that nothing changes; above 0 is better than that.
     """
     if spec.target_dtype.startswith("int") or None in spec.target_shape:
-        raise ConfigError(f"task: regression: expected numbers as targets, got {spec.target_dtype} of shape {spec.target_shape}")
+        raise ConfigError(
+            f"task: regression: expected numbers as targets, got {spec.target_dtype} of shape {spec.target_shape}"
+        )
     size, unscaled = math.prod(spec.target_shape), _units_of(spec)
-    if config.persistence is not None and (len(spec.input_shape) != 2 or config.persistence >= spec.input_shape[1]):
+    if config.persistence is not None and (
+        len(spec.input_shape) != 2 or config.persistence >= spec.input_shape[1]
+    ):
         expected = f"expected series [steps, columns] with a column {config.persistence}"
         raise ConfigError(f"task.persistence: {expected}, got inputs of shape {spec.input_shape}")
     losses = {"mse": tf.square, "mae": tf.abs, "huber": _huber(config.delta)}
@@ -305,7 +352,9 @@ def regression(config: train_config.Regression, spec: Spec) -> Task:
     def call(model, batch, training):
         outputs = {"values": model(batch["inputs"], training=training)}
         if config.persistence is not None:
-            outputs["persistence"] = tf.repeat(batch["inputs"][:, -1:, config.persistence], size, axis=1)
+            outputs["persistence"] = tf.repeat(
+                batch["inputs"][:, -1:, config.persistence], size, axis=1
+            )
         return outputs
 
     def loss(targets, outputs):
@@ -320,14 +369,25 @@ def regression(config: train_config.Regression, spec: Spec) -> Task:
         return values
 
     def skill(targets, outputs, weight):
-        return weight * error_of("values", tf.square)(targets, outputs), weight * error_of("persistence", tf.square)(targets, outputs)
+        return weight * error_of("values", tf.square)(targets, outputs), weight * error_of(
+            "persistence", tf.square
+        )(targets, outputs)
 
     def task_metrics(training: bool):
-        found = {"rmse": mean_of(error_of("values", tf.square), "rmse", tf.sqrt), "mae": mean_of(error_of("values", tf.abs), "mae")}
-        return found if config.persistence is None else found | {"skill": Ratio(skill, "skill", lambda ratio: 1.0 - ratio)}
+        found = {
+            "rmse": mean_of(error_of("values", tf.square), "rmse", tf.sqrt),
+            "mae": mean_of(error_of("values", tf.abs), "mae"),
+        }
+        return (
+            found
+            if config.persistence is None
+            else found | {"skill": Ratio(skill, "skill", lambda ratio: 1.0 - ratio)}
+        )
 
     def predict(model, inputs):
-        return {"values": unscaled(tf.reshape(model(inputs, training=False), [-1, *spec.target_shape]))}
+        return {
+            "values": unscaled(tf.reshape(model(inputs, training=False), [-1, *spec.target_shape]))
+        }
 
     return Task(loss, task_metrics, predict, call, outputs=([size], spec.target_shape))
 
@@ -385,15 +445,21 @@ def skip_gram(config: train_config.SkipGram, spec: Spec) -> Task:
             groups[tokens.index(token)] = number
     members = sum(group >= 0 for group in groups)
     if config.groups and config.nearest >= members:
-        raise ConfigError(f"task.nearest: expected fewer than the {members} tokens in groups, got {config.nearest}")
+        raise ConfigError(
+            f"task.nearest: expected fewer than the {members} tokens in groups, got {config.nearest}"
+        )
 
     def call(model, batch, training):
-        scores = model({"tokens": batch["inputs"], "candidates": batch["targets"]}, training=training)
+        scores = model(
+            {"tokens": batch["inputs"], "candidates": batch["targets"]}, training=training
+        )
         return {"scores": scores, "vectors": tf.convert_to_tensor(model.vectors())}
 
     def loss(targets, outputs):
         scores = outputs["scores"]
-        wanted = tf.one_hot(tf.zeros(tf.shape(scores)[:-1], tf.int32), scores.shape[-1], dtype=scores.dtype)
+        wanted = tf.one_hot(
+            tf.zeros(tf.shape(scores)[:-1], tf.int32), scores.shape[-1], dtype=scores.dtype
+        )
         return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(wanted, scores), axis=-1)
 
     def accuracy(targets, outputs):
@@ -404,7 +470,11 @@ def skip_gram(config: train_config.SkipGram, spec: Spec) -> Task:
 
     def task_metrics(training: bool):
         found = {"accuracy": mean_of(accuracy, "accuracy")}
-        return found if training or not config.groups else found | {"neighbors": Ratio(neighbors, "neighbors")}
+        return (
+            found
+            if training or not config.groups
+            else found | {"neighbors": Ratio(neighbors, "neighbors")}
+        )
 
     def predict(model, inputs):
         return {"vectors": tf.gather(model.vectors(), inputs)}
@@ -412,7 +482,18 @@ def skip_gram(config: train_config.SkipGram, spec: Spec) -> Task:
     return Task(loss, task_metrics, predict, call, inputs=("candidates", "tokens"))
 
 
-TASKS = {task.__name__: task for task in (classification, tagging, multi_label, seq2seq, regression, reconstruction, skip_gram)}
+TASKS = {
+    task.__name__: task
+    for task in (
+        classification,
+        tagging,
+        multi_label,
+        seq2seq,
+        regression,
+        reconstruction,
+        skip_gram,
+    )
+}
 
 
 def build_task(config, spec: Spec) -> Task:

@@ -24,19 +24,31 @@ class Lenet(Section):
     """LeNet-5, models/lenet.py."""
 
     name: Literal["lenet"]
-    activation: Literal["relu", "tanh"] = Field("relu", description="After every layer but the last.")
+    activation: Literal["relu", "tanh"] = Field(
+        "relu", description="After every layer but the last."
+    )
     dropout: Rate = Field(0.0, description="Share of F6's units dropped in training.")
-    l2: Float = Field(0.0, ge=0, description="L2 penalty on the dense kernels: l2 * sum(w^2) is added to the loss.")
+    l2: Float = Field(
+        0.0,
+        ge=0,
+        description="L2 penalty on the dense kernels: l2 * sum(w^2) is added to the loss.",
+    )
 
 
 class Mlp(Section):
     """Fully connected layers, models/mlp.py."""
 
     name: Literal["mlp"]
-    hidden: list[Width] = Field([512, 512], description="Units of each hidden layer; []: softmax regression.")
+    hidden: list[Width] = Field(
+        [512, 512], description="Units of each hidden layer; []: softmax regression."
+    )
     activation: Literal["relu", "tanh"] = Field("relu", description="After every hidden layer.")
-    dropout: Rate = Field(0.0, description="Share of units dropped after every hidden layer in training.")
-    l2: Float = Field(0.0, ge=0, description="L2 penalty on the kernels: l2 * sum(w^2) is added to the loss.")
+    dropout: Rate = Field(
+        0.0, description="Share of units dropped after every hidden layer in training."
+    )
+    l2: Float = Field(
+        0.0, ge=0, description="L2 penalty on the kernels: l2 * sum(w^2) is added to the loss."
+    )
 
 
 # ------------------------------------------------------------------------------------------------ networks for images
@@ -46,9 +58,14 @@ class Vgg(Section):
     """VGG, models/vgg.py."""
 
     name: Literal["vgg"]
-    depth: Literal[13, 16] = Field(13, description="16: the paper's D; 13: its convolutions with BN, PReLU, a fully convolutional head.")
+    depth: Literal[13, 16] = Field(
+        13,
+        description="16: the paper's D; 13: its convolutions with BN, PReLU, a fully convolutional head.",
+    )
     width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
-    dropout: Rate = Field(0.5, description="Before the scores of depth 13; after fc6 and fc7 of depth 16.")
+    dropout: Rate = Field(
+        0.5, description="Before the scores of depth 13; after fc6 and fc7 of depth 16."
+    )
 
 
 class Squeezenet(Section):
@@ -56,7 +73,9 @@ class Squeezenet(Section):
 
     name: Literal["squeezenet"]
     width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
-    bypass: Bool = Field(False, description="Add the input of every second fire module to its output.")
+    bypass: Bool = Field(
+        False, description="Add the input of every second fire module to its output."
+    )
     dropout: Rate = Field(0.5, description="After fire9.")
 
 
@@ -64,7 +83,9 @@ class Resnet(Section):
     """Residual networks, models/resnet.py."""
 
     name: Literal["resnet"]
-    depth: Literal[18, 34, 50, 101, 152, 20, 32, 44, 56, 110] = Field(20, description="20, 32, 44, 56, 110: of CIFAR; others: of ImageNet.")
+    depth: Literal[18, 34, 50, 101, 152, 20, 32, 44, 56, 110] = Field(
+        20, description="20, 32, 44, 56, 110: of CIFAR; others: of ImageNet."
+    )
     width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
     dropout: Rate = Field(0.0, description="Before the logits.")
 
@@ -82,10 +103,15 @@ class Mobilenet(Section):
     """MobileNetV2, models/mobilenet.py."""
 
     name: Literal["mobilenet"]
-    width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8; the last 1,280 only where above 1.")
+    width: Multiplier = Field(
+        1.0,
+        description="Times the channels, rounded to multiples of 8; the last 1,280 only where above 1.",
+    )
     depth: Multiplier = Field(1.0, description="Times the blocks of each stage, at least 1.")
     resolution: Multiplier = Field(1.0, description="Times the height and width of the images.")
-    shortcut: Literal["identity", "projection"] = Field("identity", description="projection: also around blocks that change shapes.")
+    shortcut: Literal["identity", "projection"] = Field(
+        "identity", description="projection: also around blocks that change shapes."
+    )
     dropout: Rate = Field(0.0, description="Before the logits.")
 
 
@@ -93,10 +119,14 @@ class Xception(Section):
     """Xception, models/xception.py."""
 
     name: Literal["xception"]
-    aligned: Bool = Field(True, description="The 41 layers for dense prediction; false: the 36 of the first paper.")
+    aligned: Bool = Field(
+        True, description="The 41 layers for dense prediction; false: the 36 of the first paper."
+    )
     middle: Width = Field(8, description="Units of the middle flow; 16 make 65 layers of 41.")
     width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
-    output_stride: Literal[4, 8, 16, 32] = Field(32, description="How much coarser the features may be than the image.")
+    output_stride: Literal[4, 8, 16, 32] = Field(
+        32, description="How much coarser the features may be than the image."
+    )
     dropout: Rate = Field(0.5, description="Before the logits.")
 
 
@@ -115,9 +145,17 @@ class Pretrained(Section):
 
     name: Literal["pretrained"]
     backbone: Backbone = Field("MobileNetV2", description="A function of keras.applications.")
-    weights: Annotated[str, AfterValidator(_weights)] | None = Field(None, description="imagenet, path of an .h5 file, or null: random.")
-    size: Int | None = Field(None, ge=32, description="Height and width to which images are resized first; null: as they come.")
-    pooling: Literal["avg", "max"] = Field("avg", description="Over the places of the backbone's last features.")
+    weights: Annotated[str, AfterValidator(_weights)] | None = Field(
+        None, description="imagenet, path of an .h5 file, or null: random."
+    )
+    size: Int | None = Field(
+        None,
+        ge=32,
+        description="Height and width to which images are resized first; null: as they come.",
+    )
+    pooling: Literal["avg", "max"] = Field(
+        "avg", description="Over the places of the backbone's last features."
+    )
     dropout: Rate = Field(0.2, description="Before the logits.")
 
 
@@ -125,10 +163,19 @@ class Autoencoder(Section):
     """A convolutional autoencoder, models/autoencoder.py."""
 
     name: Literal["autoencoder"]
-    filters: list[Width] = Field([32, 64], min_length=1, description="Of each stage; each halves height and width.")
-    upsampling: Literal["nearest", "transposed"] = Field("nearest", description="How the decoder doubles them.")
-    skip: Bool = Field(False, description="The decoder also sees what the encoder saw at that size: for damage, not for compression.")
-    residual: Bool = Field(False, description="The output is added to the input: the network says what to change.")
+    filters: list[Width] = Field(
+        [32, 64], min_length=1, description="Of each stage; each halves height and width."
+    )
+    upsampling: Literal["nearest", "transposed"] = Field(
+        "nearest", description="How the decoder doubles them."
+    )
+    skip: Bool = Field(
+        False,
+        description="The decoder also sees what the encoder saw at that size: for damage, not for compression.",
+    )
+    residual: Bool = Field(
+        False, description="The output is added to the input: the network says what to change."
+    )
 
 
 class Learned(Section):
@@ -142,7 +189,9 @@ class OneHotTokens(Section):
 
 class WordVectors(Section):
     name: Literal["file"]
-    path: str = Field(description="GloVe or word2vec as text: a token and its numbers on each line.")
+    path: str = Field(
+        description="GloVe or word2vec as text: a token and its numbers on each line."
+    )
     size: Width = Field(description="Numbers on each line.")
     trainable: Bool = Field(True, description="Go on from them; false: keep them.")
 
@@ -155,10 +204,20 @@ class Rnn(Section):
     bidirectional: Bool = Field(False, description="Read from both ends.")
     units: Width = Field(128, description="Of each layer, in each direction.")
     layers: Width = Field(1, description="Number of layers.")
-    dropout: Rate = Field(0.0, description="Of embeddings, between layers and before the logits, in training.")
-    output: Literal["one", "many"] = Field("one", description="One output, after the last step, or one for every step.")
-    relative: Bool = Field(False, description="Of numbers: the recurrent layers see every step less the last one.")
-    autoregressive: Int = Field(0, ge=0, description="Of numbers: a linear function of so many last steps is added to the one output.")
+    dropout: Rate = Field(
+        0.0, description="Of embeddings, between layers and before the logits, in training."
+    )
+    output: Literal["one", "many"] = Field(
+        "one", description="One output, after the last step, or one for every step."
+    )
+    relative: Bool = Field(
+        False, description="Of numbers: the recurrent layers see every step less the last one."
+    )
+    autoregressive: Int = Field(
+        0,
+        ge=0,
+        description="Of numbers: a linear function of so many last steps is added to the one output.",
+    )
     embedding: one_of(Learned, OneHotTokens, WordVectors, default="learned") = Field(
         Learned(name="learned"), description="What stands for a token."
     )
@@ -200,4 +259,18 @@ class SkipGram(Section):
     size: Width = Field(32, description="Numbers of a vector.")
 
 
-ModelConfig = one_of(Lenet, Mlp, Vgg, Squeezenet, Resnet, Inception, Mobilenet, Xception, Pretrained, Autoencoder, Rnn, Seq2seq, SkipGram)
+ModelConfig = one_of(
+    Lenet,
+    Mlp,
+    Vgg,
+    Squeezenet,
+    Resnet,
+    Inception,
+    Mobilenet,
+    Xception,
+    Pretrained,
+    Autoencoder,
+    Rnn,
+    Seq2seq,
+    SkipGram,
+)

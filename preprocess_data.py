@@ -15,19 +15,37 @@ from cli import program, typed_yaml
 from cli.program import ConfigError, DataError, ResourceError, Stopped, StopSignals, warn
 from train_config import Data, Part
 
-COMMAND = program.Command("preprocess_data", "python preprocess_data.py --source NAME --out DIR [key=value ...]")
-COMMAND.string("source", None, "The data set, by its name in the configuration; its options follow as key=value.")
+COMMAND = program.Command(
+    "preprocess_data", "python preprocess_data.py --source NAME --out DIR [key=value ...]"
+)
+COMMAND.string(
+    "source",
+    None,
+    "The data set, by its name in the configuration; its options follow as key=value.",
+)
 COMMAND.string("dir", None, "Where its raw files are.")
 COMMAND.string("out", None, "The directory to be written; it appears when it is whole.")
 COMMAND.integer("per_shard", 1024, "Examples in each file.", lower_bound=1)
-COMMAND.boolean("compress", False, "Compress each record for itself (zlib), so that any one can still be read alone.")
-COMMAND.integer("workers", 0, "Shards that are written beside each other; 0: one a core.", lower_bound=0)
-COMMAND.string("check", None, "Reads every byte of a directory that was written before, and writes nothing.")
+COMMAND.boolean(
+    "compress",
+    False,
+    "Compress each record for itself (zlib), so that any one can still be read alone.",
+)
+COMMAND.integer(
+    "workers", 0, "Shards that are written beside each other; 0: one a core.", lower_bound=0
+)
+COMMAND.string(
+    "check", None, "Reads every byte of a directory that was written before, and writes nothing."
+)
 
 
 def prepare(command: program.Command):
     if command.flags.help:
-        lines = [line.replace("  sources.", "  ", 1) for line in typed_yaml.field_lines(Data) if line.startswith("  sources.")]
+        lines = [
+            line.replace("  sources.", "  ", 1)
+            for line in typed_yaml.field_lines(Data)
+            if line.startswith("  sources.")
+        ]
         return command.help_text("\n".join(["options of the data sets, as key=value:", *lines]))
     if command.check is not None:
         return None
@@ -40,7 +58,9 @@ def prepare(command: program.Command):
     overridden = typed_yaml.apply_overrides(data, [f"train.{word}" for word in command.overrides])
     config = typed_yaml.validate(Data, data, "command line", {}, overridden).train
     if any(op.name == "tokenize" for op in config.first_ops or []):
-        raise ConfigError("command line: first_ops: tokenize: expected in the configuration of a run, which keeps the vocabulary")
+        raise ConfigError(
+            "command line: first_ops: tokenize: expected in the configuration of a run, which keeps the vocabulary"
+        )
     return config
 
 
@@ -80,7 +100,9 @@ __all__ = ["BATCH_OPS", "OPS", "apply_ops", "cached", "measured", "vocabulary"]
 OPS = IMAGE_OPS | SEQUENCE_OPS
 _EXAMPLES_AT_ONCE = 64  # of photos as they come, some megabytes each
 _TEXTS_AT_ONCE = 4096
-_MOST_MEASURED = 20_000  # examples of which the mean, the range or the vocabulary of large sets is taken
+_MOST_MEASURED = (
+    20_000  # examples of which the mean, the range or the vocabulary of large sets is taken
+)
 _SHARE_OF_MEMORY = 0.5  # that a cache may take of what is free
 
 
@@ -89,10 +111,14 @@ def apply_ops(features, seeds: tf.Tensor, ops: list, num_classes: int):
     number = 0
     while number < len(ops):
         end = number + 1
-        if ops[number].name == "decode_image":  # up to the operation that gives images of different sizes one size
+        if (
+            ops[number].name == "decode_image"
+        ):  # up to the operation that gives images of different sizes one size
             while end < len(ops) and getattr(ops[end - 1], "size", None) is None:
                 end += 1
-            features = decode_batch(features, [fold(seeds, draw) for draw in range(number, end)], ops[number:end])
+            features = decode_batch(
+                features, [fold(seeds, draw) for draw in range(number, end)], ops[number:end]
+            )
         else:
             config = ops[number]
             known = {"num_classes": num_classes} if config.name == "one_hot" else {}
@@ -103,7 +129,9 @@ def apply_ops(features, seeds: tf.Tensor, ops: list, num_classes: int):
 
 def vocabulary(ops: list, of: str = "inputs") -> list[str]:
     """The token of each id that the operations make of a feature; [] if they make none."""
-    return next((tokens_of(config) for config in ops if config.name == "tokenize" and config.of == of), [])
+    return next(
+        (tokens_of(config) for config in ops if config.name == "tokenize" and config.of == of), []
+    )
 
 
 # ------------------------------------------------------------------------------- what is done once, before training
@@ -136,11 +164,15 @@ READING_ERRORS = (
 )  # fmt: skip
 
 
-def first_failure(error: Exception, features: Callable, ids: Iterable[int], locate: Callable[[int], str]) -> str | None:
+def first_failure(
+    error: Exception, features: Callable, ids: Iterable[int], locate: Callable[[int], str]
+) -> str | None:
     """One line for an error of the pipeline: the item and what is wrong with the first of `ids` for which `features` fails alone."""
     if "DataError: " in str(error):  # raised by a function of ours inside the graph
         return program.reason_of(error, "")
-    treat = tf.function(features, input_signature=[tf.TensorSpec([None], tf.int64)])  # once: the damaged one may be the last of many
+    treat = tf.function(
+        features, input_signature=[tf.TensorSpec([None], tf.int64)]
+    )  # once: the damaged one may be the last of many
 
     def failure(some: list[int]) -> str | None:
         try:
@@ -176,7 +208,9 @@ def measured(data: Data) -> Data:
             for config in [*part.first_ops, *part.train_ops, *part.eval_ops, *part.ops]:
                 if needs_measuring(config) and config.name != "truncate":
                     expected = "expected it among the ops or first_ops of a training set, or its numbers written out"
-                    raise ConfigError(f"data.{split}: {part.name}: {config.name}: nothing to measure it on; {expected}")
+                    raise ConfigError(
+                        f"data.{split}: {part.name}: {config.name}: nothing to measure it on; {expected}"
+                    )
     return data
 
 
@@ -184,16 +218,26 @@ def _measured_list(data: Data, key: str, users: list[Part]) -> list:
     configs = list(getattr(users[0], key))
     for number, config in enumerate(configs):
         if needs_measuring(config):
-            configs[number] = MEASURES[config.name](config, _reaching(data, key, users, configs[:number], config))
+            configs[number] = MEASURES[config.name](
+                config, _reaching(data, key, users, configs[:number], config)
+            )
     return configs
 
 
 def _reaching(data: Data, key: str, users: list[Part], before: list, config):
     """Training features of all `users` as they reach an operation of their shared list."""
     for part in users:
-        lists = {"first_ops": [], "eval_ops": part.first_ops, "ops": [*part.first_ops, *part.eval_ops]}
+        lists = {
+            "first_ops": [],
+            "eval_ops": part.first_ops,
+            "ops": [*part.first_ops, *part.eval_ops],
+        }
         source = data_loader.load(part.dataset, "train", part.directory)
-        count = len(source) if config.name in ("tokenize", "encode_categories", "truncate") else min(len(source), _MOST_MEASURED)
+        count = (
+            len(source)
+            if config.name in ("tokenize", "encode_categories", "truncate")
+            else min(len(source), _MOST_MEASURED)
+        )
         indices = np.arange(count) * len(source) // count
         ops = [op for op in [*lists[key], *before] if not op.random]
         yield from _batches(source, ops, indices)
@@ -202,7 +246,10 @@ def _reaching(data: Data, key: str, users: list[Part], before: list, config):
 def _with_dataset(data: Data, old, new) -> Data:
     """`new` wherever `old` stands: a set that is measured in training is the same in validation."""
     update = {split: new for split in ("train", "valid", "test") if getattr(data, split) == old}
-    return data.model_copy(update=update | {"sources": {name: new if each == old else each for name, each in data.sources.items()}})
+    return data.model_copy(
+        update=update
+        | {"sources": {name: new if each == old else each for name, each in data.sources.items()}}
+    )
 
 
 def cached(source: data_loader.Source, ops: list) -> data_loader.Source:
@@ -214,11 +261,18 @@ def cached(source: data_loader.Source, ops: list) -> data_loader.Source:
             raise ConfigError(
                 f"data.cache: {source.name}: expected numbers of one size after first_ops, got {key} of {value.dtype.name}; decode first"
             )
-    size = sum(len(source) * math.prod(value.shape[1:]) * value.dtype.size for value in first.values())
+    size = sum(
+        len(source) * math.prod(value.shape[1:]) * value.dtype.size for value in first.values()
+    )
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     in_memory = size <= _SHARE_OF_MEMORY * free
-    warn(f"data: cache: {len(source):,} examples of {source.name} take {size / 1e9:.2f} GB {'in memory' if in_memory else 'on disk'}")
-    arrays = {key: _array([len(source), *value.shape[1:]], value.dtype.as_numpy_dtype, in_memory) for key, value in first.items()}
+    warn(
+        f"data: cache: {len(source):,} examples of {source.name} take {size / 1e9:.2f} GB {'in memory' if in_memory else 'on disk'}"
+    )
+    arrays = {
+        key: _array([len(source), *value.shape[1:]], value.dtype.as_numpy_dtype, in_memory)
+        for key, value in first.items()
+    }
     start, batch = 0, first
     while batch is not None:
         for key, value in batch.items():
@@ -230,16 +284,31 @@ def cached(source: data_loader.Source, ops: list) -> data_loader.Source:
         return [array[indices] for array in arrays.values()]
 
     def read(indices):
-        values = tf.numpy_function(rows, [indices], [spec.dtype for spec in specs.values()], stateful=False)
-        return {key: tf.ensure_shape(value, [None, *specs[key].shape]) for key, value in zip(specs, values, strict=True)}
+        values = tf.numpy_function(
+            rows, [indices], [spec.dtype for spec in specs.values()], stateful=False
+        )
+        return {
+            key: tf.ensure_shape(value, [None, *specs[key].shape])
+            for key, value in zip(specs, values, strict=True)
+        }
 
-    return data_loader.Source(source.name, len(source), read, source.class_names, source.fingerprint, source.locate, source.labels)
+    return data_loader.Source(
+        source.name,
+        len(source),
+        read,
+        source.class_names,
+        source.fingerprint,
+        source.locate,
+        source.labels,
+    )
 
 
 def _array(shape: list[int], dtype, in_memory: bool) -> np.ndarray:
     if in_memory:
         return np.empty(shape, dtype)
-    with tempfile.NamedTemporaryFile(prefix="cache-") as file:  # without a name from here on: gone with the process
+    with tempfile.NamedTemporaryFile(
+        prefix="cache-"
+    ) as file:  # without a name from here on: gone with the process
         return np.memmap(file, dtype, "w+", shape=tuple(shape))
 
 
@@ -253,7 +322,11 @@ def write(config, out: Path, per_shard: int, compress: bool, workers: int) -> di
     """Writes `out`; interrupted, the same call goes on with the next shard and ends with the same bytes."""
     config = measured(Data(train=config)).train
     splits = _splits_of(config)
-    options = {key: value for key, value in config.model_dump(mode="json").items() if key not in ("dir", "damaged")}
+    options = {
+        key: value
+        for key, value in config.model_dump(mode="json").items()
+        if key not in ("dir", "damaged")
+    }
     plan = {  # what decides the bytes
         "source": options | {"per_shard": per_shard, "compress": compress},
         "fingerprints": {split: source.fingerprint for split, source in splits.items()},
@@ -261,11 +334,15 @@ def write(config, out: Path, per_shard: int, compress: bool, workers: int) -> di
     if (out / records.MANIFEST).exists():
         written = records.read_manifest(out)
         if any(written.get(key) != value for key, value in plan.items()):
-            raise ConfigError(f"{out}: was written from other data or options; choose another --out or remove it")
+            raise ConfigError(
+                f"{out}: was written from other data or options; choose another --out or remove it"
+            )
         warn(f"{out}: already written: nothing to do")
         return _result(out, written)
     if out.exists():
-        raise ConfigError(f"{out}: expected no such directory yet, or one that this program has written")
+        raise ConfigError(
+            f"{out}: expected no such directory yet, or one that this program has written"
+        )
     part = out.with_name(out.name + ".part")
     with checkpoint.lock(part, "--out"):
         _begin(part, plan)
@@ -275,7 +352,11 @@ def write(config, out: Path, per_shard: int, compress: bool, workers: int) -> di
         for name in (
             "plan.json",
             "lock",
-            *(f"{shard['file']}{_SUFFIX}" for split in manifest["splits"].values() for shard in split["shards"]),
+            *(
+                f"{shard['file']}{_SUFFIX}"
+                for split in manifest["splits"].values()
+                for shard in split["shards"]
+            ),
         ):
             (part / name).unlink()
         checkpoint.flush(part)
@@ -304,7 +385,9 @@ def _begin(part: Path, plan: dict) -> None:
     if file.exists() and not same:
         warn(f"{part}: begun from other data or options: starting again")
     for path in list(part.iterdir()):
-        whole = same and (path.name.endswith(_SUFFIX) or path.with_name(path.name + _SUFFIX).exists())
+        whole = same and (
+            path.name.endswith(_SUFFIX) or path.with_name(path.name + _SUFFIX).exists()
+        )
         if path.name != "lock" and not whole:
             path.unlink()
     _flushed(file, text.encode())
@@ -318,9 +401,13 @@ def _flushed(path: Path, data: bytes) -> None:
     os.replace(temporary, path)
 
 
-def _write_shards(part: Path, config, splits: dict, per_shard: int, compress: bool, workers: int) -> dict[str, list[dict]]:
+def _write_shards(
+    part: Path, config, splits: dict, per_shard: int, compress: bool, workers: int
+) -> dict[str, list[dict]]:
     """{split: [what there is to say of each shard]}; several at a time."""
-    described = {split: [None] * math.ceil(len(source) / per_shard) for split, source in splits.items()}
+    described = {
+        split: [None] * math.ceil(len(source) / per_shard) for split, source in splits.items()
+    }
     jobs = [(split, number) for split, shards in described.items() for number in range(len(shards))]
     orders = {split: _shuffled(len(source)) for split, source in splits.items()}
     total = sum(map(len, splits.values()))
@@ -334,7 +421,11 @@ def _write_shards(part: Path, config, splits: dict, per_shard: int, compress: bo
                 return split, number, None
             indices = orders[split][number * per_shard : (number + 1) * per_shard]
             path = part / records.shard_name(split, number, len(described[split]))
-            return split, number, _shard(path, splits[split], config.first_ops or [], indices, compress)
+            return (
+                split,
+                number,
+                _shard(path, splits[split], config.first_ops or [], indices, compress),
+            )
 
         try:
             for future in as_completed([pool.submit(work, *job) for job in jobs]):
@@ -342,13 +433,21 @@ def _write_shards(part: Path, config, splits: dict, per_shard: int, compress: bo
                 described[split][number] = found
                 bar.advance(task, found["examples"] if found else 0)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # a full disk need not be found again by every shard
+            pool.shutdown(
+                wait=False, cancel_futures=True
+            )  # a full disk need not be found again by every shard
             raise
     if signals.number is not None and any(None in shards for shards in described.values()):
         done = sum(shard is not None for shards in described.values() for shard in shards)
-        raise Stopped(f"{part}: {done} of {len(jobs)} shards are written; run the same command again to go on: {shlex.join(sys.argv)}")
-    if damaged := [name for shards in described.values() for shard in shards for name in shard["damaged"]]:
-        shown = "; ".join(damaged[:10]) + (f"; and {len(damaged) - 10} more" if len(damaged) > 10 else "")
+        raise Stopped(
+            f"{part}: {done} of {len(jobs)} shards are written; run the same command again to go on: {shlex.join(sys.argv)}"
+        )
+    if damaged := [
+        name for shards in described.values() for shard in shards for name in shard["damaged"]
+    ]:
+        shown = "; ".join(damaged[:10]) + (
+            f"; and {len(damaged) - 10} more" if len(damaged) > 10 else ""
+        )
         raise DataError(
             f"{len(damaged)} of {total:,} examples cannot be read: {shown}; remove them, or leave out up to 0.1 % with damaged=skip"
         )
@@ -360,7 +459,9 @@ def _shuffled(length: int) -> np.ndarray:
     return np.array(sorted(range(length), key=lambda index: position_of(str(index))))
 
 
-def _shard(path: Path, source: data_loader.Source, ops: list, indices: np.ndarray, compress: bool) -> dict:
+def _shard(
+    path: Path, source: data_loader.Source, ops: list, indices: np.ndarray, compress: bool
+) -> dict:
     """Writes one shard unless it is there already; returns what the manifest needs to know of it."""
     done = path.with_name(path.name + _SUFFIX)
     if done.exists():
@@ -382,8 +483,14 @@ def _shard(path: Path, source: data_loader.Source, ops: list, indices: np.ndarra
                 if values is None:
                     words.update(row["inputs"].decode().split())
                 else:
-                    count, sums, squares = count + len(values), sums + values.sum(axis=0), squares + (values**2).sum(axis=0)
-    except tf.errors.OpError as error:  # what is wrong with an example comes as a row: this is the disk, or the memory
+                    count, sums, squares = (
+                        count + len(values),
+                        sums + values.sum(axis=0),
+                        squares + (values**2).sum(axis=0),
+                    )
+    except (
+        tf.errors.OpError
+    ) as error:  # what is wrong with an example comes as a row: this is the disk, or the memory
         raise ResourceError(program.reason_of(error, str(temporary))) from error
     entries = records.index_shard(temporary, labels)
     checkpoint.flush(temporary)
@@ -413,7 +520,12 @@ def _rows(source: data_loader.Source, ops: list, indices: np.ndarray):
 def _rows_of_batch(source: data_loader.Source, ops: list, indices: np.ndarray):
 
     def treated(some):
-        return {key: value.numpy() for key, value in apply_ops(source.read(some), fold(0, some), ops, len(source.class_names)).items()}
+        return {
+            key: value.numpy()
+            for key, value in apply_ops(
+                source.read(some), fold(0, some), ops, len(source.class_names)
+            ).items()
+        }
 
     try:
         batch = treated(tf.constant(indices))
@@ -425,9 +537,15 @@ def _rows_of_batch(source: data_loader.Source, ops: list, indices: np.ndarray):
             return
         found = [program.reason_of(error, source.locate(int(indices[0])))]
     for index, row in zip(indices.tolist(), found, strict=True):
-        if not isinstance(row, str) and "orientation" in row and (damage := damage_of(row["inputs"], source.locate(index))):
+        if (
+            not isinstance(row, str)
+            and "orientation" in row
+            and (damage := damage_of(row["inputs"], source.locate(index)))
+        ):
             row = damage
-        if not isinstance(row, str) and "sample_weight" in row:  # a sequence: without the padding of its batch
+        if (
+            not isinstance(row, str) and "sample_weight" in row
+        ):  # a sequence: without the padding of its batch
             length = int(row["sample_weight"].sum())
             row |= {key: row[key][:length] for key in ("targets", "sample_weight")}
         yield index, row
@@ -439,13 +557,19 @@ def _example(row: dict) -> tf.train.Example:
         if isinstance(value, bytes):  # not through NumPy, which drops zero bytes at the end
             features[key] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
         elif value.dtype == object:
-            features[key] = tf.train.Feature(bytes_list=tf.train.BytesList(value=value.ravel().tolist()))
+            features[key] = tf.train.Feature(
+                bytes_list=tf.train.BytesList(value=value.ravel().tolist())
+            )
         elif value.dtype == np.uint8:
             features[key] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.tobytes()]))
         elif value.dtype.kind == "f":
-            features[key] = tf.train.Feature(float_list=tf.train.FloatList(value=value.ravel().tolist()))
+            features[key] = tf.train.Feature(
+                float_list=tf.train.FloatList(value=value.ravel().tolist())
+            )
         else:
-            features[key] = tf.train.Feature(int64_list=tf.train.Int64List(value=value.ravel().tolist()))
+            features[key] = tf.train.Feature(
+                int64_list=tf.train.Int64List(value=value.ravel().tolist())
+            )
     return tf.train.Example(features=tf.train.Features(feature=features))
 
 
@@ -493,18 +617,34 @@ def _manifest(part: Path, config, splits: dict, described: dict, plan: dict) -> 
                 (within if before[0] == split else across).append(pair)
         manifest["splits"][split] = {
             "examples": len(labels),
-            "classes": {name: counts[number] for number, name in enumerate(first.class_names)} if max(labels) >= 0 else {},
+            "classes": {name: counts[number] for number, name in enumerate(first.class_names)}
+            if max(labels) >= 0
+            else {},
             "shards": [
-                {"file": records.shard_name(split, number, len(shards)), **{key: shard[key] for key in ("bytes", "sha256", "examples")}}
+                {
+                    "file": records.shard_name(split, number, len(shards)),
+                    **{key: shard[key] for key in ("bytes", "sha256", "examples")},
+                }
                 for number, shard in enumerate(shards)
             ],
-            "index": {"file": f"{split}.index", "bytes": len(entries), "sha256": hashlib.sha256(entries).hexdigest()},
+            "index": {
+                "file": f"{split}.index",
+                "bytes": len(entries),
+                "sha256": hashlib.sha256(entries).hexdigest(),
+            },
         }
-    manifest["duplicates"] = {"within": len(within), "across": len(across), "first": [*across[:20], *within[:20]]}
+    manifest["duplicates"] = {
+        "within": len(within),
+        "across": len(across),
+        "first": [*across[:20], *within[:20]],
+    }
     moments = [shard["moments"] for shard in described["train"]]
     if count := sum(moment[0] for moment in moments):
         mean, square = (np.sum([moment[at] for moment in moments], axis=0) / count for at in (1, 2))
-        manifest |= {"mean": mean.tolist(), "std": np.sqrt(np.maximum(square - mean**2, 0)).tolist()}
+        manifest |= {
+            "mean": mean.tolist(),
+            "std": np.sqrt(np.maximum(square - mean**2, 0)).tolist(),
+        }
     words = sum((Counter(shard["words"]) for shard in described["train"]), Counter())
     if words:
         manifest["vocabulary"] = sorted(words, key=lambda word: (-words[word], word))[:_WORDS]
@@ -517,9 +657,16 @@ def _features(source: data_loader.Source, ops: list) -> dict:
     def features(indices):
         return apply_ops(source.read(indices), fold(0, indices), ops, len(source.class_names))
 
-    found = tf.function(features).get_concrete_function(tf.TensorSpec([None], tf.int64)).structured_outputs
+    found = (
+        tf.function(features)
+        .get_concrete_function(tf.TensorSpec([None], tf.int64))
+        .structured_outputs
+    )
     return {
-        key: {"dtype": value.dtype.name, "shape": [-1 if size is None else size for size in value.shape[1:]]}
+        key: {
+            "dtype": value.dtype.name,
+            "shape": [-1 if size is None else size for size in value.shape[1:]],
+        }
         for key, value in found.items()
     }
 
@@ -534,19 +681,33 @@ def _result(out: Path, manifest: dict) -> dict:
             text += f"; largest class {most} {many:,}, smallest {least} {few:,} ({many / max(few, 1):.1f} x)"
         warn(text)
     duplicates = manifest["duplicates"]
-    for kind, words in (("within", "twice in one split"), ("across", "in two splits: what is tested on was trained on")):
+    for kind, words in (
+        ("within", "twice in one split"),
+        ("across", "in two splits: what is tested on was trained on"),
+    ):
         if duplicates[kind]:
-            pairs = duplicates["first"][: duplicates["across"]] if kind == "across" else duplicates["first"][duplicates["across"] :]
+            pairs = (
+                duplicates["first"][: duplicates["across"]]
+                if kind == "across"
+                else duplicates["first"][duplicates["across"] :]
+            )
             shown = "".join(f"\n  {a} = {b}" for a, b in pairs[:5])
             warn(f"{out}: {duplicates[kind]:,} examples are {words}:{shown}")
     examples = {split: described["examples"] for split, described in manifest["splits"].items()}
-    return {"out": str(out), "examples": examples, "duplicates": {key: duplicates[key] for key in ("within", "across")}}
+    return {
+        "out": str(out),
+        "examples": examples,
+        "duplicates": {key: duplicates[key] for key in ("within", "across")},
+    }
 
 
 def check(directory: Path) -> dict:
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
-        shards = sum(len(described["shards"]) for described in records.read_manifest(directory)["splits"].values())
+        shards = sum(
+            len(described["shards"])
+            for described in records.read_manifest(directory)["splits"].values()
+        )
         task = bar.add_task("checking", total=shards)
         total = records.check(directory, lambda _: bar.advance(task))
     return {"checked": str(directory), "examples": total}

@@ -33,23 +33,38 @@ class Run:
     total_steps: int
     train_step: TrainStep
     evaluator: Evaluator
-    batches_from: Callable[..., tf.data.Dataset]  # step -> this process's part of the training batches from there on, endless
+    batches_from: Callable[
+        ..., tf.data.Dataset
+    ]  # step -> this process's part of the training batches from there on, endless
     valid_mix: input_ops.Mix
-    valid: list[tuple[str, tf.data.Dataset, int]]  # of each set: batches that hold every example once, and their number
-    valid_from: Callable[[int], tf.data.Dataset]  # batch -> shuffled validation batches from there on, endless
+    valid: list[
+        tuple[str, tf.data.Dataset, int]
+    ]  # of each set: batches that hold every example once, and their number
+    valid_from: Callable[
+        [int], tf.data.Dataset
+    ]  # batch -> shuffled validation batches from there on, endless
 
 
 def build_run(config: TrainConfig, debug: str | None = None, devices: Devices | None = None) -> Run:
     devices = devices or open_devices(config.distribute)
-    data, train, towers, part = measured(config.data), config.train, devices.towers, (devices.worker, devices.workers)
+    data, train, towers, part = (
+        measured(config.data),
+        config.train,
+        devices.towers,
+        (devices.worker, devices.workers),
+    )
     if problem := train_config.indivisible(train, towers):
         raise ConfigError(problem)
     mix = input_ops.open_mix(data, "train", training=True)
-    input_ops.check_batches(mix, train.batch_size, data.batch_ops, devices.workers)  # now, as a run that is refused leaves nothing
+    input_ops.check_batches(
+        mix, train.batch_size, data.batch_ops, devices.workers
+    )  # now, as a run that is refused leaves nothing
 
     def batches_from(step: int, part: tuple[int, int] = part):
         order = input_ops.order_of(data)
-        batches = input_ops.train_batches(mix, train.batch_size, train.seed, step, batch_ops=data.batch_ops, part=part, **order)
+        batches = input_ops.train_batches(
+            mix, train.batch_size, train.seed, step, batch_ops=data.batch_ops, part=part, **order
+        )
         return batches.take(1).cache().repeat() if debug == "overfit" else batches
 
     spec = input_ops.spec_of(mix)
@@ -60,7 +75,9 @@ def build_run(config: TrainConfig, debug: str | None = None, devices: Devices | 
         valid_mix = input_ops.open_mix(data, "valid", training=False)
         input_ops.check_spec(spec, valid_mix)
         valid = input_ops.eval_sets(valid_mix, train.batch_size, part)
-        valid = [(name, batches.take(1), 1) for name, batches, _ in valid] if debug == "fdr" else valid
+        valid = (
+            [(name, batches.take(1), 1) for name, batches, _ in valid] if debug == "fdr" else valid
+        )
 
         def valid_from(batch: int):
             size = min(train.batch_size, max(len(valid_mix) // towers, 1) * towers)
@@ -69,18 +86,36 @@ def build_run(config: TrainConfig, debug: str | None = None, devices: Devices | 
     clock = Clock(train.batch_size, len(mix))
     train_step = build_train_step(config, len(mix), devices)
     evaluator = Evaluator(train_step.model, train_step.task, len(valid) > 1, devices)
-    numbers = [name for name, value in evaluator.sums.results().items() if value.shape.rank == 0]  # no confusion matrix
+    numbers = [
+        name for name, value in evaluator.sums.results().items() if value.shape.rank == 0
+    ]  # no confusion matrix
     for section in (config.checkpoint.best, config.early_stopping):
         if section and section.metric not in numbers:
-            raise ConfigError(f"metric: unknown name {section.metric!r}; expected one of {', '.join(numbers)}")
-    return Run(config, devices, mix, clock, clock.total_steps(train), train_step, evaluator, batches_from, valid_mix, valid, valid_from)
+            raise ConfigError(
+                f"metric: unknown name {section.metric!r}; expected one of {', '.join(numbers)}"
+            )
+    return Run(
+        config,
+        devices,
+        mix,
+        clock,
+        clock.total_steps(train),
+        train_step,
+        evaluator,
+        batches_from,
+        valid_mix,
+        valid,
+        valid_from,
+    )
 
 
 @dataclass
 class Progress:
     """What decides how a run goes on, apart from variables: kept in every checkpoint's state.json."""
 
-    best: list[list] = field(default_factory=list)  # [value, step] of the best checkpoints, best first
+    best: list[list] = field(
+        default_factory=list
+    )  # [value, step] of the best checkpoints, best first
     early_best: float | None = None
     stale: int = 0  # full validations since early_best
     finished: bool = False
@@ -100,7 +135,11 @@ class Progress:
             self.finished |= self.stale >= stopping.patience
         if not (best := config.checkpoint.best):
             return False
-        ranked = sorted([*self.best, [metrics[best.metric], step]], key=lambda entry: entry[0], reverse=best.mode == "max")
+        ranked = sorted(
+            [*self.best, [metrics[best.metric], step]],
+            key=lambda entry: entry[0],
+            reverse=best.mode == "max",
+        )
         self.best = ranked[: best.keep]  # sorting is stable: of equals, the earlier stays
         return any(entry[1] == step for entry in self.best)
 
@@ -117,7 +156,9 @@ def resume(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
     devices = run.devices
     if devices.workers > 1:
         check_same(run)
-    progress = restore_or_begin(run, run_dir, allow_changed_data) if devices.is_chief else Progress()
+    progress = (
+        restore_or_begin(run, run_dir, allow_changed_data) if devices.is_chief else Progress()
+    )
     if devices.workers > 1:
         progress = Progress(**json.loads(devices.texts(json.dumps(asdict(progress)))[0]))
     take_from_chief(run)
@@ -142,7 +183,9 @@ def lower_rate(run: Run, progress: Progress) -> None:
 def restore(run: Run, path: Path) -> None:
     """Gives every variable of the step its value from a checkpoint."""
     variables = run.train_step.variables()
-    checkpoint.restore(path, variables, read_variables, groups=tuple({name.split("/")[0] for name in variables}))
+    checkpoint.restore(
+        path, variables, read_variables, groups=tuple({name.split("/")[0] for name in variables})
+    )
 
 
 def check_same(run: Run) -> None:
@@ -150,10 +193,14 @@ def check_same(run: Run) -> None:
     own = json.dumps({"data": run.mix.fingerprint, "config": run.config.model_dump(mode="json")})
     first, *others = [json.loads(text) for text in run.devices.texts(own)]
     for worker, other in enumerate(others, 1):
-        changed = train_config.differences(*(TrainConfig.model_validate(each["config"]) for each in (first, other)))
+        changed = train_config.differences(
+            *(TrainConfig.model_validate(each["config"]) for each in (first, other))
+        )
         changed += ["its data are other ones"] * (first["data"] != other["data"])
         if changed:
-            raise ConfigError(f"worker {worker} differs from worker 0: {'; '.join(changed)}; expected the same configuration and data")
+            raise ConfigError(
+                f"worker {worker} differs from worker 0: {'; '.join(changed)}; expected the same configuration and data"
+            )
 
 
 def restore_or_begin(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
@@ -166,9 +213,17 @@ def restore_or_begin(run: Run, run_dir: Path, allow_changed_data: bool) -> Progr
                 f"{config_file}: this run began otherwise: {'; '.join(changed)}; expected no change, or another --run_dir"
             )
         if changed := train_config.computed_otherwise(before, run.config):
-            program.warn(f"{run_dir}: computed otherwise than before: {'; '.join(changed)}: from here on equal but for rounding, dropout")
-    elif {path.name for path in run_dir.iterdir()} - {"lock", "config.yaml.part", "environment.json.part"}:
-        raise CheckpointError(f"{run_dir}: expected an empty directory or a run with a config.yaml; choose another --run_dir")
+            program.warn(
+                f"{run_dir}: computed otherwise than before: {'; '.join(changed)}: from here on equal but for rounding, dropout"
+            )
+    elif {path.name for path in run_dir.iterdir()} - {
+        "lock",
+        "config.yaml.part",
+        "environment.json.part",
+    }:
+        raise CheckpointError(
+            f"{run_dir}: expected an empty directory or a run with a config.yaml; choose another --run_dir"
+        )
     checkpoint.clean_up(directory)
     newest = checkpoint.newest(directory, quarantine=True)
     progress = Progress()
@@ -177,8 +232,12 @@ def restore_or_begin(run: Run, run_dir: Path, allow_changed_data: bool) -> Progr
         if state["data"] != run.mix.fingerprint:
             message = f"{run.mix.name}: the data have changed since this run began"
             if not allow_changed_data:
-                raise CheckpointError(f"{message}; expected the same, --allow_changed_data, or another --run_dir")
-            program.warn(f"warning: {message}: from here on this is not the run that it would have been")
+                raise CheckpointError(
+                    f"{message}; expected the same, --allow_changed_data, or another --run_dir"
+                )
+            program.warn(
+                f"warning: {message}: from here on this is not the run that it would have been"
+            )
         restore(run, newest)
         progress = Progress(**state["progress"])
     else:  # weights from files at the beginning only: afterwards the run has a checkpoint of its own
@@ -202,5 +261,7 @@ def write_environment(run: Run, file: Path, going_on: bool) -> None:
     if not isinstance(before, dict):  # somebody else's
         before = {}
     if going_on and (changed := other_environment(before, now)):
-        program.warn(f"{file}: another environment than before: {'; '.join(changed)}: from here on equal only up to rounding")
+        program.warn(
+            f"{file}: another environment than before: {'; '.join(changed)}: from here on equal only up to rounding"
+        )
     program.write_whole(file, json.dumps(now, indent=1))

@@ -11,7 +11,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from cli import typed_yaml
 from cli.program import ConfigError, write_whole
@@ -23,14 +32,24 @@ from model_config import ModelConfig
 def _duration(value):
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= typed_yaml.MAX_INT:
         return value
-    match = re.fullmatch(r"\s*([0-9]{0,18}\.?[0-9]{1,18})\s*(steps?|epochs?)?\s*", value) if isinstance(value, str) else None
+    match = (
+        re.fullmatch(r"\s*([0-9]{0,18}\.?[0-9]{1,18})\s*(steps?|epochs?)?\s*", value)
+        if isinstance(value, str)
+        else None
+    )
     if match and float(match[1]) > 0:
         count, unit = float(match[1]), (match[2] or "steps").rstrip("s")
         if unit == "epoch":
-            return "1 epoch" if count == 1 else f"{int(count) if count == int(count) else match[1]} epochs"
+            return (
+                "1 epoch"
+                if count == 1
+                else f"{int(count) if count == int(count) else match[1]} epochs"
+            )
         if count == int(count):
             return int(count)
-    raise ValueError(f"expected a number of steps above 0 or text such as '3 epochs', got {typed_yaml.show(value)}")
+    raise ValueError(
+        f"expected a number of steps above 0 or text such as '3 epochs', got {typed_yaml.show(value)}"
+    )
 
 
 Duration = Annotated[int | str, BeforeValidator(_duration)]
@@ -47,8 +66,14 @@ class Classification(Section):
 
     name: Literal["classification"]
     loss: _LabelLoss = Field("cross_entropy", description="LOSSES in model.py.")
-    label_smoothing: Rate = Field(0.0, description="Share of each target spread over all classes, in training and validation loss.")
-    metrics: list[_LabelMetric] = Field(["accuracy", "top_5_accuracy"], description="METRICS in model.py; top 5 if there are more classes.")
+    label_smoothing: Rate = Field(
+        0.0,
+        description="Share of each target spread over all classes, in training and validation loss.",
+    )
+    metrics: list[_LabelMetric] = Field(
+        ["accuracy", "top_5_accuracy"],
+        description="METRICS in model.py; top 5 if there are more classes.",
+    )
 
 
 class Tagging(Classification):
@@ -61,7 +86,9 @@ class MultiLabel(Section):
     """Any number of labels per example: targets are 0 or 1 for each; model.py."""
 
     name: Literal["multi_label"]
-    threshold: Float = Field(0.5, gt=0, lt=1, description="Probability from which on a label is given.")
+    threshold: Float = Field(
+        0.5, gt=0, lt=1, description="Probability from which on a label is given."
+    )
 
 
 class Seq2seq(Section):
@@ -69,16 +96,26 @@ class Seq2seq(Section):
 
     name: Literal["seq2seq"]
     label_smoothing: Rate = Field(0.0, description="Share of each target spread over all tokens.")
-    beam: Int = Field(1, ge=1, description="Sequences that are followed beside each other in evaluation; 1: greedy.")
+    beam: Int = Field(
+        1,
+        ge=1,
+        description="Sequences that are followed beside each other in evaluation; 1: greedy.",
+    )
 
 
 class Regression(Section):
     """Numbers; model.py. Metrics are in the data's own units: scaling and logarithms of the targets are undone."""
 
     name: Literal["regression"]
-    loss: Literal["mse", "mae", "huber"] = Field("mse", description="On the targets as they are scaled.")
+    loss: Literal["mse", "mae", "huber"] = Field(
+        "mse", description="On the targets as they are scaled."
+    )
     delta: Float = Field(1.0, gt=0, description="Where Huber's loss turns from square to straight.")
-    persistence: Int | None = Field(None, ge=0, description="Column of the inputs whose last value is the forecast to beat: gives `skill`.")
+    persistence: Int | None = Field(
+        None,
+        ge=0,
+        description="Column of the inputs whose last value is the forecast to beat: gives `skill`.",
+    )
 
 
 class Reconstruction(Section):
@@ -86,31 +123,50 @@ class Reconstruction(Section):
 
     name: Literal["reconstruction"]
     loss: Literal["mse", "mae"] = Field("mse", description="Mean over the values of an example.")
-    peak: Float = Field(1.0, gt=0, description="Range of the values, for the signal-to-noise ratio.")
+    peak: Float = Field(
+        1.0, gt=0, description="Range of the values, for the signal-to-noise ratio."
+    )
 
 
 class SkipGram(Section):
     """Which tokens stand near which, against random ones; model.py."""
 
     name: Literal["skip_gram"]
-    groups: dict[str, list[str]] = Field({}, description="Tokens by kind; gives `neighbors`: share of near ones of one kind.")
+    groups: dict[str, list[str]] = Field(
+        {}, description="Tokens by kind; gives `neighbors`: share of near ones of one kind."
+    )
     nearest: Int = Field(5, ge=1, description="How many nearest neighbors count.")
 
 
-TaskConfig = one_of(Classification, Tagging, MultiLabel, Seq2seq, Regression, Reconstruction, SkipGram)
+TaskConfig = one_of(
+    Classification, Tagging, MultiLabel, Seq2seq, Regression, Reconstruction, SkipGram
+)
 
 
 Rates = dict[str, Annotated[Float, Field(gt=0)]]
-_DATASETS = {section.model_fields["name"].annotation.__args__[0] for section in typed_yaml.members(DatasetConfig)}
+_DATASETS = {
+    section.model_fields["name"].annotation.__args__[0]
+    for section in typed_yaml.members(DatasetConfig)
+}
 _Choice = Annotated[
     Annotated[DatasetConfig, Tag("one")] | Annotated[Rates, Field(min_length=1), Tag("mix")],
-    Discriminator(lambda value: "mix" if isinstance(value, dict) and "name" not in value else "one"),
+    Discriminator(
+        lambda value: "mix" if isinstance(value, dict) and "name" not in value else "one"
+    ),
 ]
 
 
 class Order(Section):
-    blocks: Int | None = Field(None, ge=1, description="Shuffle shards, then examples in groups of so many: long reads; null: all at once.")
-    bucket: Int | None = Field(None, ge=2, description="Batches of examples of like size, sorted within windows of so many steps.")
+    blocks: Int | None = Field(
+        None,
+        ge=1,
+        description="Shuffle shards, then examples in groups of so many: long reads; null: all at once.",
+    )
+    bucket: Int | None = Field(
+        None,
+        ge=2,
+        description="Batches of examples of like size, sorted within windows of so many steps.",
+    )
 
 
 @dataclass(frozen=True)
@@ -128,25 +184,52 @@ class Part:
 
 
 class Data(Section):
-    sources: dict[str, DatasetConfig] = Field({}, description="Data sets under names of your own, for `train`, `valid`, `test`.")
-    train: _Choice = Field(description="Training set: a name, a section with a `name`, or a mix {name: rate, name: rate}.")
-    valid: _Choice | None = Field(None, description="Validation set or sets; null: the `valid` split of data.train.")
-    test: _Choice | None = Field(None, description="For eval.py --split test; null: the `test` split of data.valid.")
-    dir: str | None = Field(None, description="Directory of data sets that do not come with the project.")
-    first_ops: list[OpConfig] = Field([], description="Operations on all examples, before any other; none of them random.")
-    train_ops: list[OpConfig] = Field([], description="Operations on training examples only, before `ops`.")
-    eval_ops: list[OpConfig] = Field([], description="Operations on validation and test examples only, before `ops`.")
+    sources: dict[str, DatasetConfig] = Field(
+        {}, description="Data sets under names of your own, for `train`, `valid`, `test`."
+    )
+    train: _Choice = Field(
+        description="Training set: a name, a section with a `name`, or a mix {name: rate, name: rate}."
+    )
+    valid: _Choice | None = Field(
+        None, description="Validation set or sets; null: the `valid` split of data.train."
+    )
+    test: _Choice | None = Field(
+        None, description="For eval.py --split test; null: the `test` split of data.valid."
+    )
+    dir: str | None = Field(
+        None, description="Directory of data sets that do not come with the project."
+    )
+    first_ops: list[OpConfig] = Field(
+        [], description="Operations on all examples, before any other; none of them random."
+    )
+    train_ops: list[OpConfig] = Field(
+        [], description="Operations on training examples only, before `ops`."
+    )
+    eval_ops: list[OpConfig] = Field(
+        [], description="Operations on validation and test examples only, before `ops`."
+    )
     ops: list[OpConfig] = Field([], description="Operations on all examples.")
-    batch_ops: list[BatchOpConfig] = Field([], description="Operations between the training examples of a batch, after all others.")
+    batch_ops: list[BatchOpConfig] = Field(
+        [], description="Operations between the training examples of a batch, after all others."
+    )
     order: Order = Field(Order(), description="How training examples are shuffled.")
-    cache: Bool = Field(False, description="Keep what `first_ops` give: in memory if it fits, else in a temporary memory-mapped file.")
+    cache: Bool = Field(
+        False,
+        description="Keep what `first_ops` give: in memory if it fits, else in a temporary memory-mapped file.",
+    )
 
     @field_validator("train", "valid", "test", mode="before")
     @classmethod
     def _by_name(cls, value, info):
         """A bare name stands for the section of `sources` that has it, else for the data set without options."""
         sources = info.data.get("sources", {})
-        names = [value] if isinstance(value, str) else value if isinstance(value, dict) and "name" not in value else []
+        names = (
+            [value]
+            if isinstance(value, str)
+            else value
+            if isinstance(value, dict) and "name" not in value
+            else []
+        )
         for name in names:
             if name not in sources and name not in _DATASETS:
                 raise ValueError(typed_yaml.unknown_name(name, [*sources, *_DATASETS]))
@@ -158,16 +241,25 @@ class Data(Section):
     def _nothing_random_first(self):
         for op in [*self.first_ops, *(op for part in self.parts("train") for op in part.first_ops)]:
             if op.random:
-                raise ValueError(f"first_ops: expected nothing random, got {op.name!r}; put it into train_ops")
+                raise ValueError(
+                    f"first_ops: expected nothing random, got {op.name!r}; put it into train_ops"
+                )
         return self
 
     def parts(self, split: Literal["train", "valid", "test"]) -> list[Part]:
         """The data sets whose `split` is asked for: one, or those of a mix."""
-        choices = {"train": [self.train], "valid": [self.valid, self.train], "test": [self.test, self.valid, self.train]}
+        choices = {
+            "train": [self.train],
+            "valid": [self.valid, self.train],
+            "test": [self.test, self.valid, self.train],
+        }
         choice = next(choice for choice in choices[split] if choice is not None)
         if isinstance(choice, Dataset):
             return [self._part(choice.name, 1.0, choice)]
-        return [self._part(name, rate, self.sources.get(name) or _alone(name)) for name, rate in choice.items()]
+        return [
+            self._part(name, rate, self.sources.get(name) or _alone(name))
+            for name, rate in choice.items()
+        ]
 
     def _part(self, name: str, rate: float, dataset: Dataset) -> Part:
         own = {key: getattr(dataset, key) for key in ("first_ops", "train_ops", "eval_ops", "ops")}
@@ -181,14 +273,18 @@ def _alone(name: str) -> Dataset:
         return TypeAdapter(DatasetConfig).validate_python({"name": name})
     except ValidationError as error:
         missing = ", ".join(str(detail["loc"][-1]) for detail in error.errors())
-        raise ValueError(f"{name} needs {missing}: describe it in data.sources under a name of your own") from None
+        raise ValueError(
+            f"{name} needs {missing}: describe it in data.sources under a name of your own"
+        ) from None
 
 
 # ------------------------------------------------------------------------------------------------- optimizer, schedule
 
 
 class Schedule(Section):
-    warmup: Duration | Literal[0] = Field(0, description="Linear growth of the rate from 0; the schedule starts after it.")
+    warmup: Duration | Literal[0] = Field(
+        0, description="Linear growth of the rate from 0; the schedule starts after it."
+    )
 
 
 class Constant(Schedule):
@@ -216,25 +312,40 @@ class Polynomial(Schedule):
 class Piecewise(Schedule):
     name: Literal["piecewise"]
     boundaries: list[Duration] = Field(min_length=1, description="When the factor changes, rising.")
-    factors: list[Annotated[Float, Field(ge=0)]] = Field(description="Multiplier of the rate from each boundary on; as many as boundaries.")
+    factors: list[Annotated[Float, Field(ge=0)]] = Field(
+        description="Multiplier of the rate from each boundary on; as many as boundaries."
+    )
 
     @model_validator(mode="after")
     def _as_many(self):
         if len(self.factors) != len(self.boundaries):
-            raise ValueError(f"expected {len(self.boundaries)} factors, one per boundary, got {len(self.factors)}")
+            raise ValueError(
+                f"expected {len(self.boundaries)} factors, one per boundary, got {len(self.factors)}"
+            )
         return self
 
 
 class Optimizer(Section):
-    learning_rate: Float = Field(1e-3, gt=0, description="Peak learning rate, per step of the global batch.")
-    schedule: one_of(Constant, Exponential, Cosine, Polynomial, Piecewise, default="constant") = Field(
-        Constant(), description="Learning rate over time."
+    learning_rate: Float = Field(
+        1e-3, gt=0, description="Peak learning rate, per step of the global batch."
     )
-    clip_norm: Float | None = Field(None, gt=0, description="Largest global norm of the gradient; null: no clipping.")
-    weight_decay: Float = Field(0.0, ge=0, description="Decoupled decay: each step also takes learning_rate * weight_decay * w.")
-    no_decay: list[Regex] = Field(["bias$", "beta$", "gamma$"], description="Variables (regex on the path) without decay.")
+    schedule: one_of(Constant, Exponential, Cosine, Polynomial, Piecewise, default="constant") = (
+        Field(Constant(), description="Learning rate over time.")
+    )
+    clip_norm: Float | None = Field(
+        None, gt=0, description="Largest global norm of the gradient; null: no clipping."
+    )
+    weight_decay: Float = Field(
+        0.0,
+        ge=0,
+        description="Decoupled decay: each step also takes learning_rate * weight_decay * w.",
+    )
+    no_decay: list[Regex] = Field(
+        ["bias$", "beta$", "gamma$"], description="Variables (regex on the path) without decay."
+    )
     multipliers: dict[Regex, Float] = Field(
-        {}, description="Of the updates of some variables: {regex on the path: factor}; the first that matches counts."
+        {},
+        description="Of the updates of some variables: {regex on the path: factor}; the first that matches counts.",
     )
 
     @field_validator("multipliers")
@@ -242,7 +353,9 @@ class Optimizer(Section):
     def _above_0(cls, value):
         for regex, factor in value.items():
             if factor <= 0:
-                raise ValueError(f"{regex}: expected a factor above 0, got {factor:g}; to keep variables as they are, use `freeze`")
+                raise ValueError(
+                    f"{regex}: expected a factor above 0, got {factor:g}; to keep variables as they are, use `freeze`"
+                )
         return value
 
 
@@ -261,7 +374,11 @@ class Adam(Optimizer):
 
 class AdamW(Adam):
     name: Literal["adamw"]
-    weight_decay: Float = Field(0.004, ge=0, description="Decoupled decay: each step also takes learning_rate * weight_decay * w.")
+    weight_decay: Float = Field(
+        0.004,
+        ge=0,
+        description="Decoupled decay: each step also takes learning_rate * weight_decay * w.",
+    )
 
 
 class RmsProp(Optimizer):
@@ -284,10 +401,19 @@ class Adagrad(Optimizer):
 class InitFrom(Section):
     """Trained weights that a run begins with; weights.py."""
 
-    ckpt: str = Field(min_length=1, description="A run (its newest checkpoint), one of its checkpoints, a .weights.h5 or a .npz.")
-    map: dict[Regex, str] = Field({}, description="Other names for its variables: {regex: replacement}, one after the other.")
-    skip: list[Regex] = Field([], description="Variables of the network (regex on the path) that begin fresh: a new head.")
-    ema: Bool = Field(False, description="Take a run's averaged weights (its train.ema), not the last ones.")
+    ckpt: str = Field(
+        min_length=1,
+        description="A run (its newest checkpoint), one of its checkpoints, a .weights.h5 or a .npz.",
+    )
+    map: dict[Regex, str] = Field(
+        {}, description="Other names for its variables: {regex: replacement}, one after the other."
+    )
+    skip: list[Regex] = Field(
+        [], description="Variables of the network (regex on the path) that begin fresh: a new head."
+    )
+    ema: Bool = Field(
+        False, description="Take a run's averaged weights (its train.ema), not the last ones."
+    )
 
     @field_validator("map")
     @classmethod
@@ -296,7 +422,9 @@ class InitFrom(Section):
             try:
                 re.sub(regex, replacement, "")
             except (re.error, IndexError) as error:
-                raise ValueError(f"{regex}: expected a replacement for re.sub, got {replacement!r}: {error}") from None
+                raise ValueError(
+                    f"{regex}: expected a replacement for re.sub, got {replacement!r}: {error}"
+                ) from None
         return value
 
 
@@ -328,17 +456,40 @@ class Rollback(Section):
 
 
 class Train(Section):
-    batch_size: Int = Field(128, ge=1, le=1 << 31, description="Global batch: examples per step on all devices together.")
+    batch_size: Int = Field(
+        128,
+        ge=1,
+        le=1 << 31,
+        description="Global batch: examples per step on all devices together.",
+    )
     steps: Int | None = Field(None, ge=1, description="Length of the run in steps, or:")
-    epochs: Float | None = Field(None, gt=0, le=1e9, description="Length of the run in passes over the training set.")
-    seed: Int = Field(0, ge=0, lt=1 << 62, description="Of the weights, the order, the random operations and dropout.")
-    accumulate: Int = Field(1, ge=1, description="Parts of a batch that each tower computes one after the other, to save memory.")
+    epochs: Float | None = Field(
+        None, gt=0, le=1e9, description="Length of the run in passes over the training set."
+    )
+    seed: Int = Field(
+        0,
+        ge=0,
+        lt=1 << 62,
+        description="Of the weights, the order, the random operations and dropout.",
+    )
+    accumulate: Int = Field(
+        1,
+        ge=1,
+        description="Parts of a batch that each tower computes one after the other, to save memory.",
+    )
     precision: Literal["float32", "bfloat16", "float16", "float64"] = Field(
         "float32",
         description="Of the network; with 16 bits the weights stay float32. float64: to tell rounding from errors.",
     )
-    ema: Float | None = Field(None, gt=0, lt=1, description="Decay of a moving average of the weights, such as 0.999; see validation.ema.")
-    jit: Literal["auto", "on", "off"] = Field("auto", description="XLA; auto: on GPUs, but not for LSTM, GRU and sequences of any length.")
+    ema: Float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of a moving average of the weights, such as 0.999; see validation.ema.",
+    )
+    jit: Literal["auto", "on", "off"] = Field(
+        "auto", description="XLA; auto: on GPUs, but not for LSTM, GRU and sequences of any length."
+    )
     non_finite: one_of(Raise, Skip, Rollback, default="raise") = Field(
         Raise(), description="What a loss or gradient does that is NaN or infinite."
     )
@@ -348,7 +499,9 @@ class Train(Section):
     def _one_length(self):
         if (self.steps is None) == (self.epochs is None):
             got = "neither" if self.steps is None else "both"
-            raise ValueError(f"expected exactly one of `steps` and `epochs` (the other absent or null), got {got}")
+            raise ValueError(
+                f"expected exactly one of `steps` and `epochs` (the other absent or null), got {got}"
+            )
         return self
 
 
@@ -358,9 +511,15 @@ class Stepwise(Section):
 
 
 class Validation(Section):
-    every: Duration | None = Field("1 epoch", description="How often the whole validation set is scored, exactly; null: at the end only.")
+    every: Duration | None = Field(
+        "1 epoch",
+        description="How often the whole validation set is scored, exactly; null: at the end only.",
+    )
     stepwise: Stepwise | None = Field(None, description="A quick look at a few validation batches.")
-    ema: Bool = Field(True, description="Score the averaged weights of train.ema where there are any, not the last ones; eval.py too.")
+    ema: Bool = Field(
+        True,
+        description="Score the averaged weights of train.ema where there are any, not the last ones; eval.py too.",
+    )
 
 
 class Best(Section):
@@ -370,7 +529,9 @@ class Best(Section):
 
 
 class Checkpoint(Section):
-    every: Duration | None = Field("1 epoch", description="How often; null: at the end, on a signal, and for the best.")
+    every: Duration | None = Field(
+        "1 epoch", description="How often; null: at the end, on a signal, and for the best."
+    )
     keep: Int = Field(3, ge=1, description="How many of the last checkpoints are kept.")
     best: Best | None = Field(None, description="Also keep the best by a validation metric.")
 
@@ -378,7 +539,9 @@ class Checkpoint(Section):
 class EarlyStopping(Section):
     metric: str = Field("loss", description="A validation metric.")
     mode: Mode = Field("min", description="Which end is better.")
-    patience: Int = Field(5, ge=1, description="Full validations without improvement before the run ends.")
+    patience: Int = Field(
+        5, ge=1, description="Full validations without improvement before the run ends."
+    )
     min_delta: Float = Field(0.0, ge=0, description="What counts as improvement.")
 
 
@@ -394,25 +557,40 @@ class Histograms(Section):
 class Summary(Section):
     tensorboard: Bool = Field(True, description="Write TensorBoard files.")
     images: Images | None = Field(Images(), description="Inputs as the model sees them.")
-    histograms: Histograms | None = Field(Histograms(), description="Distributions of weights and gradients.")
+    histograms: Histograms | None = Field(
+        Histograms(), description="Distributions of weights and gradients."
+    )
 
 
 class Distribute(Section):
     """How a run is spread; may change from start to start. distribution.py."""
 
     strategy: Literal["auto", "one", "towers", "workers", "parameter_server"] = Field(
-        "auto", description="auto: as TF_CONFIG says, where it is set; else all GPUs of this machine; else one device."
+        "auto",
+        description="auto: as TF_CONFIG says, where it is set; else all GPUs of this machine; else one device.",
     )
-    towers: Int | None = Field(None, ge=1, description="Devices of each machine; null: all there are.")
-    virtual_devices: Int | None = Field(None, ge=2, description="Split the CPU into so many devices, to try towers without a GPU.")
-    wait: Int = Field(300, ge=1, description="Seconds that the processes of TF_CONFIG wait for each other at the start.")
+    towers: Int | None = Field(
+        None, ge=1, description="Devices of each machine; null: all there are."
+    )
+    virtual_devices: Int | None = Field(
+        None, ge=2, description="Split the CPU into so many devices, to try towers without a GPU."
+    )
+    wait: Int = Field(
+        300,
+        ge=1,
+        description="Seconds that the processes of TF_CONFIG wait for each other at the start.",
+    )
 
     @model_validator(mode="after")
     def _fits(self):
         if self.strategy == "one" and (self.virtual_devices or (self.towers or 1) > 1):
-            raise ValueError("strategy `one` is one device: expected no `towers` and no `virtual_devices` beside it")
+            raise ValueError(
+                "strategy `one` is one device: expected no `towers` and no `virtual_devices` beside it"
+            )
         if self.strategy in ("workers", "parameter_server") and self.virtual_devices:
-            raise ValueError(f"strategy {self.strategy!r} takes GPUs or one CPU: expected no `virtual_devices` beside it")
+            raise ValueError(
+                f"strategy {self.strategy!r} takes GPUs or one CPU: expected no `virtual_devices` beside it"
+            )
         return self
 
 
@@ -422,18 +600,26 @@ class TrainConfig(Section):
     model: ModelConfig = Field(description="The network.")
     task: TaskConfig = Field(description="How its outputs are scored.")
     data: Data = Field(description="Where examples come from and what is done to them.")
-    init_from: InitFrom | None = Field(None, description="Trained weights to begin with; null: random ones.")
-    freeze: list[Regex] = Field([], description="Variables (regex on the path) that are not trained.")
+    init_from: InitFrom | None = Field(
+        None, description="Trained weights to begin with; null: random ones."
+    )
+    freeze: list[Regex] = Field(
+        [], description="Variables (regex on the path) that are not trained."
+    )
     optimizer: one_of(Sgd, Adam, AdamW, RmsProp, Adagrad, default="adam") = Field(
         Adam(name="adam"), description="How gradients move the weights."
     )
     train: Train = Field(description="The loop.")
     validation: Validation = Field(Validation(), description="Scoring while training.")
     checkpoint: Checkpoint = Field(Checkpoint(), description="What is saved, and kept.")
-    early_stopping: EarlyStopping | None = Field(None, description="End the run when it no longer improves.")
+    early_stopping: EarlyStopping | None = Field(
+        None, description="End the run when it no longer improves."
+    )
     summary: Summary = Field(Summary(), description="TensorBoard.")
     distribute: Distribute = Field(Distribute(), description="Devices.")
-    spec: Spec | None = Field(None, description="Shapes and classes of the data; written by the run, not by hand.")
+    spec: Spec | None = Field(
+        None, description="Shapes and classes of the data; written by the run, not by hand."
+    )
 
     @model_validator(mode="after")
     def _divisible(self):
@@ -451,7 +637,11 @@ def indivisible(train: Train, towers: int) -> str | None:
         return None
     below = train.batch_size // parts * parts
     nearest = f"{below} or {below + parts}" if below else f"{parts}"
-    of = f"{towers} towers" if train.accumulate == 1 else f"{towers} towers x train.accumulate {train.accumulate}"
+    of = (
+        f"{towers} towers"
+        if train.accumulate == 1
+        else f"{towers} towers x train.accumulate {train.accumulate}"
+    )
     return f"train.batch_size: expected a multiple of {parts} ({of}), got {train.batch_size}; nearest: {nearest}"
 
 
@@ -474,7 +664,11 @@ class Clock:
 
     def is_due(self, step: int, every: int | str | None) -> bool:
         """Whether a period of `every` ends within step `step`: exact however epochs and batches fall, without drift."""
-        return step > 0 and every is not None and self._periods(step, every) > self._periods(step - 1, every)
+        return (
+            step > 0
+            and every is not None
+            and self._periods(step, every) > self._periods(step - 1, every)
+        )
 
     def times_due(self, step: int, every: int | str) -> int:
         """How many of the steps up to `step` were due."""
@@ -484,7 +678,10 @@ class Clock:
         """The first step after `step` at which `every` is due."""
         if every is None:
             return None
-        return max(step + 1, math.ceil((self._periods(step, every) + 1) * self._examples(every) / self.batch_size))
+        return max(
+            step + 1,
+            math.ceil((self._periods(step, every) + 1) * self._examples(every) / self.batch_size),
+        )
 
     def _periods(self, step: int, every: int | str) -> int:
         return int(step * self.batch_size // self._examples(every))
@@ -522,7 +719,9 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> TrainConfig:
 def save_config(config: TrainConfig, path: str | Path) -> None:
     """Writes every field, defaults included, so that the file means the same after a default has changed."""
     text = typed_yaml.to_yaml(config.model_dump(mode="json"))
-    typed_yaml.parse(text, str(path))  # refused now where it could not be read again: more classes than a configuration holds
+    typed_yaml.parse(
+        text, str(path)
+    )  # refused now where it could not be read again: more classes than a configuration holds
     write_whole(path, text)
 
 
@@ -532,35 +731,60 @@ def describe_config(path: str | Path, overrides: list[str] = ()) -> str:
     _, lines, overridden = _read(path, list(overrides))
     rows = []
     for key, value in typed_yaml.flatten(config.model_dump(mode="json")):
-        if any(key[: len(written)] == written or written[: len(key)] == key for written in overridden):
+        if any(
+            key[: len(written)] == written or written[: len(key)] == key for written in overridden
+        ):
             origin = "override"
         else:
-            written = key[:-1] if key[-1] == "name" and key not in lines else key  # a bare name stands for {name: name}
+            written = (
+                key[:-1] if key[-1] == "name" and key not in lines else key
+            )  # a bare name stands for {name: name}
             origin = f"{path}:{lines[written]}" if written in lines else "default"
         rows.append((".".join(key) + ": " + typed_yaml.to_text(value), origin))
     width = min(70, max(len(text) for text, _ in rows))
     return "\n".join(f"{text:<{width}}  # {origin}" for text, origin in rows)
 
 
-_HOW = (("train", "accumulate"), ("train", "jit"))  # and all of `distribute`: how a run is computed, not what
+_HOW = (
+    ("train", "accumulate"),
+    ("train", "jit"),
+)  # and all of `distribute`: how a run is computed, not what
 
 
 def computed_otherwise(old: TrainConfig, new: TrainConfig) -> list[str]:
     """`key: old -> new` of what may change from start to start but changes the rounding."""
     keys = [("distribute", name) for name in ("strategy", "towers", "virtual_devices")] + list(_HOW)
-    values = [(".".join(key), *(getattr(getattr(config, key[0]), key[1]) for config in (old, new))) for key in keys]
-    return [f"{key}: {typed_yaml.to_text(a)} -> {typed_yaml.to_text(b)}" for key, a, b in values if a != b]
+    values = [
+        (".".join(key), *(getattr(getattr(config, key[0]), key[1]) for config in (old, new)))
+        for key in keys
+    ]
+    return [
+        f"{key}: {typed_yaml.to_text(a)} -> {typed_yaml.to_text(b)}"
+        for key, a, b in values
+        if a != b
+    ]
 
 
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """`key: old -> new` of every field that differs, apart from what may change in a run: where its data lies, how it is computed."""
     before, after = (dict(typed_yaml.flatten(c.model_dump(mode="json"))) for c in (old, new))
     changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    keys = [key for key in changed if (key[0], key[-1]) != ("data", "dir") and key[0] != "distribute" and key not in _HOW]
-    found = [f"{'.'.join(key)}: {typed_yaml.to_text(before.get(key))} -> {typed_yaml.to_text(after.get(key))}" for key in keys]
+    keys = [
+        key
+        for key in changed
+        if (key[0], key[-1]) != ("data", "dir") and key[0] != "distribute" and key not in _HOW
+    ]
+    found = [
+        f"{'.'.join(key)}: {typed_yaml.to_text(before.get(key))} -> {typed_yaml.to_text(after.get(key))}"
+        for key in keys
+    ]
     regexes = [list(config.optimizer.multipliers) for config in (old, new)]
-    if regexes[0] != regexes[1] and sorted(regexes[0]) == sorted(regexes[1]):  # the first that matches counts
-        found.append(f"optimizer.multipliers: in the order {', '.join(regexes[0])} -> {', '.join(regexes[1])}")
+    if regexes[0] != regexes[1] and sorted(regexes[0]) == sorted(
+        regexes[1]
+    ):  # the first that matches counts
+        found.append(
+            f"optimizer.multipliers: in the order {', '.join(regexes[0])} -> {', '.join(regexes[1])}"
+        )
     return found
 
 

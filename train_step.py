@@ -19,36 +19,81 @@ from model import Task, build_model, build_task, cast_floats
 from tasks.metrics import Sums
 from train_config import Clock, Train, TrainConfig
 
-_LOSS_SCALE = 2.0**10  # of float16 at first; doubled after so many finite steps, halved after one that is not
+_LOSS_SCALE = (
+    2.0**10
+)  # of float16 at first; doubled after so many finite steps, halved after one that is not
 _STEPS_TO_GROW = 2000
 
 
 class TrainStep:
     """Many steps a call. A step whose loss or gradient is not finite leaves weights, averages and slots as they were."""
 
-    def __init__(self, model: keras.Model, task: Task, optimizer, schedule, train: Train, clip_norm=None, multipliers=(), devices=None):
+    def __init__(
+        self,
+        model: keras.Model,
+        task: Task,
+        optimizer,
+        schedule,
+        train: Train,
+        clip_norm=None,
+        multipliers=(),
+        devices=None,
+    ):
         """`multipliers`: (variable, factor of its updates); an optimizer has none, and Adam's updates do not scale with gradients."""
-        self.model, self.task, self.optimizer, self.schedule, self.train = model, task, optimizer, schedule, train
+        self.model, self.task, self.optimizer, self.schedule, self.train = (
+            model,
+            task,
+            optimizer,
+            schedule,
+            train,
+        )
         self.clip_norm, self.multipliers = clip_norm, multipliers
-        optimizer._all_reduce_sum_gradients = list  # Keras' own sum over towers: the gradients that it gets here are summed already
+        optimizer._all_reduce_sum_gradients = (
+            list  # Keras' own sum over towers: the gradients that it gets here are summed already
+        )
         self.devices: Devices = devices or Devices(tf.distribute.get_strategy())
-        self.float_type = tf.float64 if train.precision == "float64" else tf.float32  # of what is added up
-        self._dropout_states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
-        self._statistics = [v for v in model.non_trainable_variables if not v.path.endswith("seed_generator_state")]
+        self.float_type = (
+            tf.float64 if train.precision == "float64" else tf.float32
+        )  # of what is added up
+        self._dropout_states = [
+            v for v in model.variables if v.path.endswith("seed_generator_state")
+        ]
+        self._statistics = [
+            v for v in model.non_trainable_variables if not v.path.endswith("seed_generator_state")
+        ]
         with self.devices.strategy.scope():
-            self.metrics = Sums({"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=True)})
-            schedule.factor = self.rate_factor = tf.Variable(1.0, trainable=False)  # follows from how often a run was rolled back
+            self.metrics = Sums(
+                {"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=True)}
+            )
+            schedule.factor = self.rate_factor = tf.Variable(
+                1.0, trainable=False
+            )  # follows from how often a run was rolled back
             self.step = keras.Variable(0, trainable=False, dtype="int64", name="step")
             self.state = {"step": self.step}
             if train.non_finite.name == "skip":
-                self.state["skipped"] = keras.Variable(0, trainable=False, dtype="int64", name="skipped")
+                self.state["skipped"] = keras.Variable(
+                    0, trainable=False, dtype="int64", name="skipped"
+                )
             if train.precision == "float16":
-                self.state["loss_scale"] = keras.Variable(_LOSS_SCALE, trainable=False, name="loss_scale")
-                self.state["finite_steps"] = keras.Variable(0, trainable=False, dtype="int64", name="finite_steps")
+                self.state["loss_scale"] = keras.Variable(
+                    _LOSS_SCALE, trainable=False, name="loss_scale"
+                )
+                self.state["finite_steps"] = keras.Variable(
+                    0, trainable=False, dtype="int64", name="finite_steps"
+                )
             averaged = [v for v in model.variables if train.ema and "float" in v.dtype]
-            self.averages = {v.path: (keras.Variable(tf.convert_to_tensor(v), trainable=False, dtype=v.dtype), v) for v in averaged}
-        self.input_wait = tf.Variable(0.0, trainable=False, dtype=tf.float64)  # seconds; a reading, not state
-        self._forward_backward = tf.function(self._gradients, jit_compile=True) if _is_compiled(model, train.jit) else self._gradients
+            self.averages = {
+                v.path: (keras.Variable(tf.convert_to_tensor(v), trainable=False, dtype=v.dtype), v)
+                for v in averaged
+            }
+        self.input_wait = tf.Variable(
+            0.0, trainable=False, dtype=tf.float64
+        )  # seconds; a reading, not state
+        self._forward_backward = (
+            tf.function(self._gradients, jit_compile=True)
+            if _is_compiled(model, train.jit)
+            else self._gradients
+        )
         self.run = tf.function(self._run, reduce_retracing=True)
         self.run_one = tf.function(self._run_one, reduce_retracing=True)
         self.inspect = tf.function(self._inspect, reduce_retracing=True)
@@ -59,7 +104,11 @@ class TrainStep:
         averages = {path: average for path, (average, _) in self.averages.items()}
         ours = {"trainer": self.state, "metrics": self.metrics.totals, "ema": averages}
         named = named_variables(model=self.model.variables, optimizer=self.optimizer.variables)
-        return named | {f"{group}/{name}": variable for group, variables in ours.items() for name, variable in variables.items()}
+        return named | {
+            f"{group}/{name}": variable
+            for group, variables in ours.items()
+            for name, variable in variables.items()
+        }
 
     # ------------------------------------------------------------------------------------------------- compiled calls
 
@@ -84,7 +133,9 @@ class TrainStep:
         The batches are made here: so they are those of every other strategy, whatever the data set.
         """
         coordinator = self.devices.coordinator
-        found = [coordinator.schedule(self.run_one, args=(next(iterator),)) for _ in range(num_steps)]
+        found = [
+            coordinator.schedule(self.run_one, args=(next(iterator),)) for _ in range(num_steps)
+        ]
         coordinator.join()
         return all(bool(each.fetch()) for each in found)
 
@@ -96,18 +147,27 @@ class TrainStep:
         with self.devices.strategy.scope():
             batch = self._first_of(iterator)
             goes_on, finite, gradients, scale = self._one_step(self.devices.deal(batch))
-            return goes_on, finite, batch, [gradient * scale for gradient in self.devices.one(gradients)]
+            return (
+                goes_on,
+                finite,
+                batch,
+                [gradient * scale for gradient in self.devices.one(gradients)],
+            )
 
     def forward(self, batch) -> tf.Tensor:
         """The unreduced loss of a batch, uncompiled and changing nothing, so that each layer can be looked at; each tower has all of it."""
 
         def whole(batch):
             self._seed_dropout(0)
-            return self.task.loss(batch["targets"], self.task.call(self.model, batch, training=True))
+            return self.task.loss(
+                batch["targets"], self.task.call(self.model, batch, training=True)
+            )
 
         before = [tf.identity(variable) for variable in self._statistics]
         with self.devices.strategy.scope():
-            (loss,) = self.devices.one([self.devices.strategy.run(whole, args=(cast_floats(batch, self.float_type),))])
+            (loss,) = self.devices.one(
+                [self.devices.strategy.run(whole, args=(cast_floats(batch, self.float_type),))]
+            )
         for variable, value in zip(self._statistics, before, strict=True):
             variable.assign(value)
         return loss
@@ -125,7 +185,11 @@ class TrainStep:
         """The means since the last reading, and the learning rate of the last step; starts them again."""
         with self.devices.strategy.scope():
             readings = self.metrics.results() | {"learning_rate": self.schedule(self.step - 1)}
-            readings |= {name: tf.cast(self.state[name], tf.float32) for name in ("skipped", "loss_scale") if name in self.state}
+            readings |= {
+                name: tf.cast(self.state[name], tf.float32)
+                for name in ("skipped", "loss_scale")
+                if name in self.state
+            }
             self.metrics.reset()
             return readings
 
@@ -141,7 +205,9 @@ class TrainStep:
         norm = tf.linalg.global_norm(self.devices.one(gradients))
         scale = 1.0 / tf.maximum(weight, 1e-12)
         if self.clip_norm is not None:
-            scale = tf.where(tf.math.is_finite(norm), tf.minimum(scale, self.clip_norm / norm), scale)
+            scale = tf.where(
+                tf.math.is_finite(norm), tf.minimum(scale, self.clip_norm / norm), scale
+            )
         finite = tf.math.is_finite(norm) & tf.math.is_finite(total)
         if finite:
             self._update(gradients, scale)
@@ -157,7 +223,9 @@ class TrainStep:
         if parts == 1:
             return run(self._sums, args=(batch, 0))
         sums = run(self._zeros)
-        for part in tf.range(parts):  # not inside strategy.run, where towers could not exchange batch statistics from a loop
+        for part in tf.range(
+            parts
+        ):  # not inside strategy.run, where towers could not exchange batch statistics from a loop
             sums = run(self._added, args=(sums, batch, part))
         return sums
 
@@ -166,17 +234,28 @@ class TrainStep:
         return [a + b for a, b in zip(sums, self._sums(share, part), strict=True)]
 
     def _zeros(self):
-        shapes = [v.shape for v in self.model.trainable_variables] + [(), ()] + [v.shape for v in self.metrics.totals.values()]
+        shapes = (
+            [v.shape for v in self.model.trainable_variables]
+            + [(), ()]
+            + [v.shape for v in self.metrics.totals.values()]
+        )
         return [tf.zeros(shape, self.float_type) for shape in shapes]
 
     def _sums(self, batch, part) -> list:
         """Of one part on one tower: [gradient of each variable, weight, loss, contributions to metrics]."""
         tower = tf.distribute.get_replica_context().replica_id_in_sync_group
         self._seed_dropout(tower * self.train.accumulate + part)
-        gradients, weight, total, loss, outputs = self._forward_backward(batch, tf.convert_to_tensor(self.state.get("loss_scale", 1.0)))
+        gradients, weight, total, loss, outputs = self._forward_backward(
+            batch, tf.convert_to_tensor(self.state.get("loss_scale", 1.0))
+        )
         loss, outputs = cast_floats((loss, outputs), tf.float32)
         contributions = self.metrics.of(loss, batch["targets"], outputs, batch["sample_weight"])
-        return [*gradients, weight, total, *(tf.cast(each, self.float_type) for each in contributions)]
+        return [
+            *gradients,
+            weight,
+            total,
+            *(tf.cast(each, self.float_type) for each in contributions),
+        ]
 
     def _gradients(self, batch, loss_scale):
         batch = cast_floats(batch, self.float_type)
@@ -187,21 +266,38 @@ class TrainStep:
             outputs = cast_floats(self.task.call(self.model, batch, training=True), self.float_type)
             loss = self.task.loss(batch["targets"], outputs)  # the shape of sample_weight
             # Regularizers count once per step: times the weight that the division takes out again.
-            penalty = tf.add_n([tf.zeros([], self.float_type), *(tf.cast(each, self.float_type) for each in self.model.losses)])
+            penalty = tf.add_n(
+                [
+                    tf.zeros([], self.float_type),
+                    *(tf.cast(each, self.float_type) for each in self.model.losses),
+                ]
+            )
             total = tf.reduce_sum(loss * sample_weight) + weight * penalty
             scaled = total * loss_scale  # so that small gradients are not 0 in float16
         gradients = tape.gradient(scaled, variables)
-        missing = [v.path for v, gradient in zip(variables, gradients, strict=True) if gradient is None]
+        missing = [
+            v.path for v, gradient in zip(variables, gradients, strict=True) if gradient is None
+        ]
         if missing:
-            raise ConfigError(f"{self.model.name}: no gradient reaches {', '.join(missing)}; expected every trainable variable in the loss")
-        gradients = [tf.cast(tf.convert_to_tensor(gradient), self.float_type) / loss_scale for gradient in gradients]
+            raise ConfigError(
+                f"{self.model.name}: no gradient reaches {', '.join(missing)}; expected every trainable variable in the loss"
+            )
+        gradients = [
+            tf.cast(tf.convert_to_tensor(gradient), self.float_type) / loss_scale
+            for gradient in gradients
+        ]
         return gradients, weight, total, loss, outputs
 
     def _seed_dropout(self, part) -> None:
         """Random layers draw from (seed, step, layer, part of the batch): a resumed run draws what the uninterrupted one would have."""
         for layer, state in enumerate(self._dropout_states):
             bits = fold(fold(self.train.seed, self.step), part * len(self._dropout_states) + layer)
-            halves = tf.stack([bits & tf.constant(0xFFFFFFFF, tf.uint64), tf.bitwise.right_shift(bits, tf.constant(32, tf.uint64))])
+            halves = tf.stack(
+                [
+                    bits & tf.constant(0xFFFFFFFF, tf.uint64),
+                    tf.bitwise.right_shift(bits, tf.constant(32, tf.uint64)),
+                ]
+            )
             state.assign(tf.cast(halves, state.dtype))
 
     def _update(self, gradients, scale) -> None:
@@ -210,10 +306,14 @@ class TrainStep:
         for (variable, factor), old in zip(self.multipliers, before, strict=True):
             variable.assign(old + factor * (variable - old))
         for average, variable in self.averages.values():
-            average.assign(average + (1.0 - tf.cast(self._decay(), average.dtype)) * (variable - average))
+            average.assign(
+                average + (1.0 - tf.cast(self._decay(), average.dtype)) * (variable - average)
+            )
 
     def _apply(self, gradients, scale) -> None:
-        self.optimizer.apply([gradient * scale for gradient in gradients], self.model.trainable_variables)
+        self.optimizer.apply(
+            [gradient * scale for gradient in gradients], self.model.trainable_variables
+        )
 
     def _decay(self):
         """Of the averages: less in the first steps, which would otherwise remember the random weights for long."""
@@ -231,12 +331,16 @@ class TrainStep:
             loss_scale.assign(tf.maximum(loss_scale * factor, 1.0))
             finite_steps.assign(tf.where(finite & ~grows, finite_steps + 1, 0))
         if "skipped" in self.state:
-            skips = ~goes_on & (tf.convert_to_tensor(self.state["skipped"]) < self.train.non_finite.at_most)
+            skips = ~goes_on & (
+                tf.convert_to_tensor(self.state["skipped"]) < self.train.non_finite.at_most
+            )
             self.state["skipped"].assign_add(tf.cast(skips, tf.int64))
             goes_on |= skips
         self.step.value.assign_add(tf.cast(goes_on, tf.int64))
         if len(self.state) > 1:  # the learning rate is of the step, taken or left out
-            self.optimizer.iterations.assign_add(tf.cast(goes_on & ~finite, self.optimizer.iterations.dtype))
+            self.optimizer.iterations.assign_add(
+                tf.cast(goes_on & ~finite, self.optimizer.iterations.dtype)
+            )
         return goes_on
 
     def skip_to(self, step: int) -> None:
@@ -267,14 +371,25 @@ class TrainStep:
 def build_train_step(config: TrainConfig, examples: int, devices: Devices) -> TrainStep:
     """The step of a resolved configuration (with its spec), for a training set of so many examples."""
     clock = Clock(config.train.batch_size, examples)
-    model = build_model(config.model, config.spec, config.train.seed, config.train.precision, devices.strategy)
+    model = build_model(
+        config.model, config.spec, config.train.seed, config.train.precision, devices.strategy
+    )
     task = build_task(config.task, config.spec)
     freeze(model, config.freeze)
     schedule = build_schedule(config.optimizer, clock, clock.total_steps(config.train))
     with devices.strategy.scope():
         optimizer = build_optimizer(config.optimizer, schedule, model)
     multipliers = build_multipliers(config.optimizer, model)
-    return TrainStep(model, task, optimizer, schedule, config.train, config.optimizer.clip_norm, multipliers, devices)
+    return TrainStep(
+        model,
+        task,
+        optimizer,
+        schedule,
+        config.train,
+        config.optimizer.clip_norm,
+        multipliers,
+        devices,
+    )
 
 
 def _is_compiled(model: keras.Model, jit: str) -> bool:
@@ -282,9 +397,14 @@ def _is_compiled(model: keras.Model, jit: str) -> bool:
     on_gpus = bool(tf.config.list_logical_devices("GPU"))
     synchronized = any(getattr(layer, "synchronized", False) for layer in model._flatten_layers())
     if jit == "on" and synchronized and not on_gpus:
-        raise ConfigError("train.jit: on: expected auto or off for batch normalization over several CPU towers, whose exchange XLA lacks")
+        raise ConfigError(
+            "train.jit: on: expected auto or off for batch normalization over several CPU towers, whose exchange XLA lacks"
+        )
     if jit != "auto":
         return jit == "on"
-    cells = any(isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)) for layer in model._flatten_layers())
+    cells = any(
+        isinstance(layer, (keras.layers.LSTM, keras.layers.GRU))
+        for layer in model._flatten_layers()
+    )
     any_length = any(None in tensor.shape[1:] for tensor in model.inputs)
     return on_gpus and not cells and not any_length

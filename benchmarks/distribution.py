@@ -37,7 +37,12 @@ from train_config import Distribute, load_config
 
 SECONDS = 2.0  # of each row in each round
 TOWERS = (1, 2, 4, 8, 16, 32)
-NETWORKS = {"1 Gbit/s": (1e9 / 8, 50e-6), "10 Gbit/s": (10e9 / 8, 30e-6), "100 Gbit/s": (100e9 / 8, 10e-6), "300 GB/s": (300e9, 3e-6)}
+NETWORKS = {
+    "1 Gbit/s": (1e9 / 8, 50e-6),
+    "10 Gbit/s": (10e9 / 8, 30e-6),
+    "100 Gbit/s": (100e9 / 8, 10e-6),
+    "300 GB/s": (300e9, 3e-6),
+}
 
 
 class Row:
@@ -66,9 +71,14 @@ def exchange(size: int) -> float | None:
     """Seconds for the sum of two processes' vectors of so many bytes, on this machine."""
     jobs = {"worker": free_addresses(2)}
     commands = [[sys.executable, __file__, "exchange", str(size)]] * 2
-    environments = [{**os.environ, "TF_CONFIG": tf_config(jobs, "worker", index)} for index in range(2)]
+    environments = [
+        {**os.environ, "TF_CONFIG": tf_config(jobs, "worker", index)} for index in range(2)
+    ]
     pairs = zip(commands, environments, strict=True)
-    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for command, environment in pairs]
+    processes = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        for command, environment in pairs
+    ]
     found = [process.communicate(timeout=300)[0] for process in processes]
     return json.loads(found[0].splitlines()[-1])
 
@@ -82,7 +92,11 @@ def exchange_here(size: int) -> None:
         total = 0.0
         with devices.strategy.scope():
             for _ in tf.range(times):
-                (each,) = devices.one(devices.sum([devices.strategy.run(lambda offset: vector + offset, args=(total,))]))
+                (each,) = devices.one(
+                    devices.sum(
+                        [devices.strategy.run(lambda offset: vector + offset, args=(total,))]
+                    )
+                )
                 total = each[0] * 1e-9
         return total
 
@@ -96,25 +110,41 @@ def measured(config_file: str, rounds: int, overrides: list[str]) -> tuple[dict[
     """Prints the measured table; {batch size: seconds a step} of one device, and the bytes of the gradient."""
     batch = load_config(config_file, overrides).train.batch_size
     sizes = [batch // towers for towers in TOWERS if batch % towers == 0]
-    rows = {f"one device, batch {size}": Row(config_file, [*overrides, f"train.batch_size={size}"]) for size in sizes}
+    rows = {
+        f"one device, batch {size}": Row(config_file, [*overrides, f"train.batch_size={size}"])
+        for size in sizes
+    }
     one = f"one device, batch {batch}"
-    rows["2 virtual towers"] = Row(config_file, [*overrides, "distribute={strategy: towers, virtual_devices: 2}"])
+    rows["2 virtual towers"] = Row(
+        config_file, [*overrides, "distribute={strategy: towers, virtual_devices: 2}"]
+    )
     rows["accumulate 4"] = Row(config_file, [*overrides, "train.accumulate=4"])
-    rows["4 steps of a quarter"] = Row(config_file, [*overrides, f"train.batch_size={batch // 4}"], steps=4)
+    rows["4 steps of a quarter"] = Row(
+        config_file, [*overrides, f"train.batch_size={batch // 4}"], steps=4
+    )
     times: dict[str, list[float]] = {name: [] for name in rows}
     for _ in range(rounds):
         for name, row in rows.items():
             times[name].append(row.measure())
     run, size = rows[one].run, gradient_bytes(rows[one].run)
-    print(f"{config_file}: {run.config.model.name}, global batch {batch}, gradient of {size:,} bytes")
+    print(
+        f"{config_file}: {run.config.model.name}, global batch {batch}, gradient of {size:,} bytes"
+    )
     print(f"{os.cpu_count()} CPUs, {rounds} rounds\n")
     print(f"{'measured, ms':<28} {'median':>8} {'min':>8} {'max':>8}   ratio")
     against = {"2 virtual towers": one, "accumulate 4": "4 steps of a quarter"}
     for name, values in times.items():
         base = against.get(name)
-        ratio = statistics.median(a / b for a, b in zip(values, times[base], strict=True)) if base else None
+        ratio = (
+            statistics.median(a / b for a, b in zip(values, times[base], strict=True))
+            if base
+            else None
+        )
         text = f"{ratio:.2f} x {base}" if base else ""
-        print(f"{name:<28} {statistics.median(values) * 1e3:8.2f} {min(values) * 1e3:8.2f} {max(values) * 1e3:8.2f}   {text}", flush=True)
+        print(
+            f"{name:<28} {statistics.median(values) * 1e3:8.2f} {min(values) * 1e3:8.2f} {max(values) * 1e3:8.2f}   {text}",
+            flush=True,
+        )
     return {each: statistics.median(times[f"one device, batch {each}"]) for each in sizes}, size
 
 
@@ -127,12 +157,21 @@ def modeled(step: dict[int, float], size: int) -> None:
         found = {}
         for towers in TOWERS:
             if batch // towers in step:
-                found[towers] = step[batch // towers] + 2 * (towers - 1) / towers * size / bandwidth + 2 * (towers - 1) * latency
+                found[towers] = (
+                    step[batch // towers]
+                    + 2 * (towers - 1) / towers * size / bandwidth
+                    + 2 * (towers - 1) * latency
+                )
         fastest = min(found, key=found.get)
         efficient = max(towers for towers in found if found[1] / found[towers] >= towers / 2)
         row = "".join(f"{seconds * 1e3:9.2f}" for seconds in found.values())
         print(f"{name:<28}{row}   {fastest} towers, {found[1] / found[fastest]:.1f} x; {efficient}")
-    print(f"{'of it the computation':<28}" + "".join(f"{step[batch // towers] * 1e3:9.2f}" for towers in TOWERS if batch // towers in step))
+    print(
+        f"{'of it the computation':<28}"
+        + "".join(
+            f"{step[batch // towers] * 1e3:9.2f}" for towers in TOWERS if batch // towers in step
+        )
+    )
 
 
 def main(config_file: str, rounds: int, overrides: list[str]) -> None:
@@ -150,4 +189,8 @@ if __name__ == "__main__":
     else:
         files = [word for word in sys.argv[1:] if word.endswith(".yaml")]
         numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
-        main(*(files or [str(ROOT / "configs/lenet.yaml")])[:1], *(numbers or [7])[:1], [word for word in sys.argv[1:] if "=" in word])
+        main(
+            *(files or [str(ROOT / "configs/lenet.yaml")])[:1],
+            *(numbers or [7])[:1],
+            [word for word in sys.argv[1:] if "=" in word],
+        )

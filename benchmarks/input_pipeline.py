@@ -51,7 +51,9 @@ def make(directory: Path, side: int, count: int) -> None:
     for number in range(count):
         folder = directory / "train" / f"class {number % 10}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number:06}.jpg").write_bytes(pictures[number % len(pictures)] + b"%d" % number)  # no two files alike
+        (folder / f"{number:06}.jpg").write_bytes(
+            pictures[number % len(pictures)] + b"%d" % number
+        )  # no two files alike
 
 
 def prepare(directory: Path, out: Path) -> None:
@@ -71,27 +73,42 @@ def ours(config, directory: Path, side: int, start: int = 0):
 
 def mix_of_three(directory: Path, side: int):
     source = data_loader.load(data_config.Records(name="records"), "train", str(directory))
-    parts = [input_ops.Part(f"set {number}", source, ops_for(side), slots) for number, slots in enumerate((5, 3, 2))]
+    parts = [
+        input_ops.Part(f"set {number}", source, ops_for(side), slots)
+        for number, slots in enumerate((5, 3, 2))
+    ]
     return iter(input_ops.train_batches(input_ops.Mix(parts), BATCH, 0))
 
 
 def usual(directory: Path, side: int):
     cut, begin = side * 7 // 8, (side - side * 7 // 8) // 2
-    layout = {"inputs": tf.io.FixedLenFeature([], tf.string), "targets": tf.io.FixedLenFeature([], tf.int64)}
+    layout = {
+        "inputs": tf.io.FixedLenFeature([], tf.string),
+        "targets": tf.io.FixedLenFeature([], tf.int64),
+    }
 
     def example(record):
         parsed = tf.io.parse_single_example(record, layout)
-        image = tf.io.decode_jpeg(parsed["inputs"], channels=3)[begin : begin + cut, begin : begin + cut]
+        image = tf.io.decode_jpeg(parsed["inputs"], channels=3)[
+            begin : begin + cut, begin : begin + cut
+        ]
         return tf.ensure_shape(tf.cast(image, tf.float32) / 255.0, [cut, cut, 3]), parsed["targets"]
 
     files = sorted(map(str, directory.glob("train-*.tfrecord")))
-    dataset = tf.data.TFRecordDataset(files).repeat().shuffle(2048).map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = (
+        tf.data.TFRecordDataset(files)
+        .repeat()
+        .shuffle(2048)
+        .map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    )
     return iter(dataset.batch(BATCH).prefetch(tf.data.AUTOTUNE))
 
 
 def keras_folder(directory: Path, side: int):
     cut = side * 7 // 8
-    dataset = keras.utils.image_dataset_from_directory(directory / "train", batch_size=BATCH, image_size=(cut, cut), verbose=False)
+    dataset = keras.utils.image_dataset_from_directory(
+        directory / "train", batch_size=BATCH, image_size=(cut, cut), verbose=False
+    )
     return iter(dataset.repeat().prefetch(tf.data.AUTOTUNE))
 
 
@@ -106,12 +123,21 @@ def limit(directory: Path, side: int):
 
     @tf.function
     def batch(data):
-        images = tf.map_fn(picture, data, fn_output_signature=tf.TensorSpec([cut, cut, 3], tf.uint8), parallel_iterations=1)
-        return (tf.cast(images, tf.float32) / 255.0)[:, 0, 0, 0]  # the batch itself would only fill the memory
+        images = tf.map_fn(
+            picture,
+            data,
+            fn_output_signature=tf.TensorSpec([cut, cut, 3], tf.uint8),
+            parallel_iterations=1,
+        )
+        return (tf.cast(images, tf.float32) / 255.0)[
+            :, 0, 0, 0
+        ]  # the batch itself would only fill the memory
 
     pool, starts = ThreadPoolExecutor(os.cpu_count()), range(0, len(encoded), BATCH)
     pieces = [encoded[start : start + BATCH] for start in starts if start + BATCH <= len(encoded)]
-    return lambda batches: list(pool.map(batch, [pieces[number % len(pieces)] for number in range(batches)]))
+    return lambda batches: list(
+        pool.map(batch, [pieces[number % len(pieces)] for number in range(batches)])
+    )
 
 
 def draw(iterator):
@@ -126,7 +152,9 @@ def measure(rows: dict, rounds: int, batches: int) -> dict[str, list[float]]:
     """{row: images a second in each round}, over seconds, so that what lay ready hardly counts; the first round warms up."""
     speeds: dict[str, list[float]] = {name: [] for name in rows}
     for number in range(rounds + 1):
-        turn = number % len(rows)  # whoever follows `limit` finds a machine at rest: each row in its turn
+        turn = number % len(
+            rows
+        )  # whoever follows `limit` finds a machine at rest: each row in its turn
         for name, row in [*list(rows.items())[turn:], *list(rows.items())[:turn]]:
             row(batches // 5)  # what was fetched ahead while the others ran
             begin = time.perf_counter()
@@ -150,16 +178,29 @@ def compare(folder: Path, rounds: int, count: int) -> None:
             "limit": limit(packed, side),
             "ours, records": draw(ours(data_config.Records(name="records"), packed, side)),
             "ours, records, mix of three": draw(mix_of_three(packed, side)),
-            "ours, records, from step 10^9": draw(ours(data_config.Records(name="records"), packed, side, 1_000_000_000)),
-            "ours, image_folder": draw(ours(data_config.ImageFolder(name="image_folder"), raw, side)),
+            "ours, records, from step 10^9": draw(
+                ours(data_config.Records(name="records"), packed, side, 1_000_000_000)
+            ),
+            "ours, image_folder": draw(
+                ours(data_config.ImageFolder(name="image_folder"), raw, side)
+            ),
             "usual": draw(usual(packed, side)),
             "keras": draw(keras_folder(raw, side)),
         }
         speeds = measure(rows, rounds, batches=400 * 64**2 // side**2 + 40)
         for name, values in speeds.items():
-            beside = "  ".join(f"x {other} {ratio(speeds, name, other):5.2f}" for other in ("limit", "usual", "keras"))
-            print(f"{side:>4} px  {name:<30} {statistics.median(values):>9,.0f} images/s   {beside}", flush=True)
-        print(f"{side:>4} px  a mix of three costs {1 - ratio(speeds, 'ours, records, mix of three', 'ours, records'):.1%}", flush=True)
+            beside = "  ".join(
+                f"x {other} {ratio(speeds, name, other):5.2f}"
+                for other in ("limit", "usual", "keras")
+            )
+            print(
+                f"{side:>4} px  {name:<30} {statistics.median(values):>9,.0f} images/s   {beside}",
+                flush=True,
+            )
+        print(
+            f"{side:>4} px  a mix of three costs {1 - ratio(speeds, 'ours, records, mix of three', 'ours, records'):.1%}",
+            flush=True,
+        )
 
 
 def first_batch(folder: Path) -> None:
@@ -182,13 +223,26 @@ def memory(folder: Path) -> None:
             if not raw.exists():
                 make(raw, 64, count)
                 prepare(raw, packed)
-            words = [sys.executable, __file__, "--memory", kind, str(packed if kind == "records" else raw)]
+            words = [
+                sys.executable,
+                __file__,
+                "--memory",
+                kind,
+                str(packed if kind == "records" else raw),
+            ]
             done = subprocess.run(words, capture_output=True, text=True, check=True)
-            print(f"resident memory, {kind}, {count:>6,} images: {done.stdout.strip()} MiB", flush=True)
+            print(
+                f"resident memory, {kind}, {count:>6,} images: {done.stdout.strip()} MiB",
+                flush=True,
+            )
 
 
 def memory_of(kind: str, directory: str) -> None:
-    config = data_config.Records(name="records") if kind == "records" else data_config.ImageFolder(name="image_folder")
+    config = (
+        data_config.Records(name="records")
+        if kind == "records"
+        else data_config.ImageFolder(name="image_folder")
+    )
     draw(ours(config, Path(directory), 64))(200)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     print(round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20))
@@ -196,7 +250,11 @@ def memory_of(kind: str, directory: str) -> None:
 
 def slow_storage(folder: Path) -> None:
     """Every read takes 5 ms longer, as of a remote store that answers 200 reads a second."""
-    read, config, directory = records._File.read, data_config.Records(name="records"), folder / "records 64"
+    read, config, directory = (
+        records._File.read,
+        data_config.Records(name="records"),
+        folder / "records 64",
+    )
 
     def slowly(self, length=-1, offset=0):
         with guard:
@@ -209,18 +267,31 @@ def slow_storage(folder: Path) -> None:
         for name, blocks in (("any example at a time", 0), ("data.order: {blocks: 4}", 4)):
             source = data_loader.load(config, "train", str(directory))
             if blocks:
-                source = data_loader.Source(**{**vars(source), "read": source.read_in_blocks(2 * blocks)})
-            batches = draw(iter(input_ops.train_batches(input_ops.Mix.of(source, ops_for(64)), BATCH, 0, blocks=blocks)))
+                source = data_loader.Source(
+                    **{**vars(source), "read": source.read_in_blocks(2 * blocks)}
+                )
+            batches = draw(
+                iter(
+                    input_ops.train_batches(
+                        input_ops.Mix.of(source, ops_for(64)), BATCH, 0, blocks=blocks
+                    )
+                )
+            )
             batches(2)
             begin = time.perf_counter()
             batches(24)
-            print(f"storage of 200 reads/s, {name:<24} {24 * BATCH / (time.perf_counter() - begin):>9,.0f} images/s", flush=True)
+            print(
+                f"storage of 200 reads/s, {name:<24} {24 * BATCH / (time.perf_counter() - begin):>9,.0f} images/s",
+                flush=True,
+            )
     finally:
         records._File.read = read
 
 
 def main(rounds: int, count: int) -> None:
-    print(f"JPEG, batches of {BATCH}, {os.cpu_count()} CPUs, medians of {rounds} rounds over {count:,} images")
+    print(
+        f"JPEG, batches of {BATCH}, {os.cpu_count()} CPUs, medians of {rounds} rounds over {count:,} images"
+    )
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         compare(folder, rounds, count)
@@ -233,4 +304,8 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--memory"]:
         memory_of(*sys.argv[2:4])
     else:
-        main(*(int(word) for word in [*sys.argv[1:], 7, 8192][:2]) if len(sys.argv) < 3 else map(int, sys.argv[1:3]))
+        main(
+            *(int(word) for word in [*sys.argv[1:], 7, 8192][:2])
+            if len(sys.argv) < 3
+            else map(int, sys.argv[1:3])
+        )

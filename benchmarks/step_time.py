@@ -41,9 +41,19 @@ class QuietScreen(Screen):
 
 def ours(batch_size: int, directory: str, *overrides: str):
     """The trainer's own loop with its pipeline, metrics, metrics.jsonl, TensorBoard and screen: training + input + logging (+ saving)."""
-    off = [f"{key}=null" for key in ("validation.every", "validation.stepwise", "checkpoint.every", "checkpoint.best")]
+    off = [
+        f"{key}=null"
+        for key in (
+            "validation.every",
+            "validation.stepwise",
+            "checkpoint.every",
+            "checkpoint.best",
+        )
+    ]
     off += ["summary.images=null", "summary.histograms=null"]
-    config = load_config(ROOT / "configs/lenet.yaml", [f"train.batch_size={batch_size}", *off, *overrides])
+    config = load_config(
+        ROOT / "configs/lenet.yaml", [f"train.batch_size={batch_size}", *off, *overrides]
+    )
     run, run_dir = build_run(config), Path(directory)
     resume(run, run_dir, allow_changed_data=False)
 
@@ -53,7 +63,12 @@ def ours(batch_size: int, directory: str, *overrides: str):
         watch = Stopwatch()
         with StopSignals() as signals, QuietScreen(run.total_steps, begin) as screen:
             trainer.loop(run, run_dir, Progress(), begin, None, signals, screen, watch)
-        parts = ("training", "waiting for input", "logging", *(["saving"] if config.checkpoint.every else []))
+        parts = (
+            "training",
+            "waiting for input",
+            "logging",
+            *(["saving"] if config.checkpoint.every else []),
+        )
         return sum(watch.seconds[name] for name in parts) / STEPS[batch_size]
 
     return run, measure
@@ -97,8 +112,12 @@ def keras_fit(run, batch_size: int, steps_per_execution: int):
     source = run.mix.parts[0].source
     features = source.read(tf.range(len(source)))
     examples = STEPS[batch_size] * batch_size
-    repeats = -(-examples // len(source))  # one long epoch, so that fit's cost per epoch does not count
-    inputs = np.tile(features["inputs"].numpy().astype("float32") / 255, (repeats, 1, 1, 1))[:examples]
+    repeats = -(
+        -examples // len(source)
+    )  # one long epoch, so that fit's cost per epoch does not count
+    inputs = np.tile(features["inputs"].numpy().astype("float32") / 255, (repeats, 1, 1, 1))[
+        :examples
+    ]
     targets = np.tile(features["targets"].numpy(), repeats)[:examples]
 
     def measure() -> float:
@@ -114,7 +133,11 @@ def main(rounds: int) -> None:
     print(f"{'ms per step':<54} {'median':>8} {'min':>8} {'max':>8} {'x limit':>8}")
     for batch_size in (128, 32):
         # Beside the project and not in /tmp, which may be memory: a checkpoint is flushed to the disk.
-        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two, tempfile.TemporaryDirectory(dir=ROOT) as three:
+        with (
+            tempfile.TemporaryDirectory() as one,
+            tempfile.TemporaryDirectory() as two,
+            tempfile.TemporaryDirectory(dir=ROOT) as three,
+        ):
             run, measure_ours = ours(batch_size, one)
             _, measure_plain = ours(batch_size, two, "data.train_ops=[]")
             _, measure_saving = ours(batch_size, three, "checkpoint.every=100")
@@ -133,12 +156,21 @@ def main(rounds: int) -> None:
                     if number:  # the first round compiles
                         times[name].append(seconds * 1e3)
             base = times["limit: bare step, constant batch"]
-            pairs = zip(times["ours: the same, a checkpoint each 100 steps"], times["ours: configs/lenet.yaml, random shifts"], strict=True)
+            pairs = zip(
+                times["ours: the same, a checkpoint each 100 steps"],
+                times["ours: configs/lenet.yaml, random shifts"],
+                strict=True,
+            )
             cost = statistics.median(saving / without for saving, without in pairs) - 1
             for name, values in times.items():
-                ratio = statistics.median(value / limit_ for value, limit_ in zip(values, base, strict=True))
+                ratio = statistics.median(
+                    value / limit_ for value, limit_ in zip(values, base, strict=True)
+                )
                 middle = statistics.median(values)
-                print(f"batch {batch_size:<4} {name:<43} {middle:8.2f} {min(values):8.2f} {max(values):8.2f} {ratio:8.2f}", flush=True)
+                print(
+                    f"batch {batch_size:<4} {name:<43} {middle:8.2f} {min(values):8.2f} {max(values):8.2f} {ratio:8.2f}",
+                    flush=True,
+                )
             print(f"batch {batch_size:<4} a checkpoint each 100 steps costs {cost:.1%}", flush=True)
 
 

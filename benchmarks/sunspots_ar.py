@@ -21,16 +21,26 @@ from data_loader import load
 def windows(split: str, order: int) -> tuple[np.ndarray, np.ndarray]:
     """([n, order] months, [n] the month after them)."""
     source = load(Series(name="series", window=order, horizon=1), split, None)
-    values = source.read(tf.range(len(source), dtype=tf.int64))["inputs"].numpy()[..., 0].astype(np.float64)
+    values = (
+        source.read(tf.range(len(source), dtype=tf.int64))["inputs"]
+        .numpy()[..., 0]
+        .astype(np.float64)
+    )
     return values[:, :-1], values[:, -1]
 
 
 def main(order: int) -> None:
     """Fitted on the first 80 % of the months, scored on the last 20 %: those of `eval.py --split test`."""
-    seen, following = (np.concatenate(parts) for parts in zip(windows("train", order), windows("valid", order), strict=True))
+    seen, following = (
+        np.concatenate(parts)
+        for parts in zip(windows("train", order), windows("valid", order), strict=True)
+    )
     coefficients, *_ = np.linalg.lstsq(np.c_[seen, np.ones(len(seen))], following, rcond=None)
     inputs, targets = windows("test", order)
-    errors = {"persistence": inputs[:, -1] - targets, f"AR({order})": np.c_[inputs, np.ones(len(inputs))] @ coefficients - targets}
+    errors = {
+        "persistence": inputs[:, -1] - targets,
+        f"AR({order})": np.c_[inputs, np.ones(len(inputs))] @ coefficients - targets,
+    }
     rmse = {name: round(float(np.sqrt(np.mean(error**2))), 3) for name, error in errors.items()}
     print(json.dumps({"months": len(targets), "rmse": rmse}))
 

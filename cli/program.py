@@ -90,14 +90,20 @@ class Command:
             raise ConfigError(f"command line: {str(error).splitlines()[0]} (see --help)") from error
         for word in words:
             if "=" not in word:
-                raise ConfigError(f"command line: {word}: expected key=value, got {word!r} (see --help)")
+                raise ConfigError(
+                    f"command line: {word}: expected key=value, got {word!r} (see --help)"
+                )
         self.overrides = words
 
     def help_text(self, more: str = "") -> str:
         lines = [f"usage: {self.usage}", "", "flags:"]
         for name in self.flags:
             flag = self.flags[name]
-            values = f" ({'|'.join(flag.parser.enum_values)})" if hasattr(flag.parser, "enum_values") else ""
+            values = (
+                f" ({'|'.join(flag.parser.enum_values)})"
+                if hasattr(flag.parser, "enum_values")
+                else ""
+            )
             lines.append(f"  --{name:<16} {flag.help}{values}")
         return "\n".join(lines) + ("\n\n" + more if more else "")
 
@@ -139,7 +145,9 @@ class StopSignals:
 
     def __enter__(self):
         self.number = None
-        self._before = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        self._before = {
+            n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
         return self
 
     def _note(self, number, _frame):
@@ -196,10 +204,17 @@ def _explained(failure: Exception) -> tuple[str, int | None]:
     """The line and the exit code of an expected failure; no code for anything else."""
     if isinstance(failure, Failure):
         return str(failure), failure.exit_code
-    if isinstance(failure, OSError) and failure.errno is not None:  # a full disk, a missing permission, in its own words
-        return f"{failure.filename}: {failure.strerror}" if failure.filename else str(failure.strerror), ResourceError.exit_code
+    if (
+        isinstance(failure, OSError) and failure.errno is not None
+    ):  # a full disk, a missing permission, in its own words
+        return f"{failure.filename}: {failure.strerror}" if failure.filename else str(
+            failure.strerror
+        ), ResourceError.exit_code
     if type(failure).__name__ == "ResourceExhaustedError":  # TensorFlow's
-        return f"out of memory: {str(failure).splitlines()[0]}; try a smaller train.batch_size", ResourceError.exit_code
+        return (
+            f"out of memory: {str(failure).splitlines()[0]}; try a smaller train.batch_size",
+            ResourceError.exit_code,
+        )
     return "", None
 
 
@@ -213,14 +228,24 @@ def reason_of(error: Exception, item: str) -> str:
     if told := re.search(r"DataError: ([^\n]*)", str(error)):
         return told[1]
     # A message of TensorFlow may quote bytes that are no text; it has names of nodes, and before its last line a stack.
-    text = error.object.decode(errors="backslashreplace") if isinstance(error, UnicodeDecodeError) else str(error)
-    text = re.sub(r"\{\{.*?\}\}|\[\[.*|\[Op:.*|Error in user-defined function passed to .*? with iterator: \S+", "", text)
+    text = (
+        error.object.decode(errors="backslashreplace")
+        if isinstance(error, UnicodeDecodeError)
+        else str(error)
+    )
+    text = re.sub(
+        r"\{\{.*?\}\}|\[\[.*|\[Op:.*|Error in user-defined function passed to .*? with iterator: \S+",
+        "",
+        text,
+    )
     return f"{item}: {[line.strip() for line in text.splitlines() if line.strip()][-1]}"
 
 
 def import_tensorflow() -> None:
     """Imports TensorFlow with its start-up notes (written by C++ straight to descriptor 2) kept for a failure only."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # at 2, oneDNN writes a line for each kernel that it does not take
+    os.environ.setdefault(
+        "TF_CPP_MIN_LOG_LEVEL", "3"
+    )  # at 2, oneDNN writes a line for each kernel that it does not take
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     sys.stderr.flush()
     real_stderr = os.dup(2)
@@ -230,7 +255,9 @@ def import_tensorflow() -> None:
             import keras
             import tensorflow as tf
 
-            tf.get_logger().setLevel("ERROR")  # its hints on how to call it are not for those who run a program
+            tf.get_logger().setLevel(
+                "ERROR"
+            )  # its hints on how to call it are not for those who run a program
             tf.config.list_physical_devices()
             gc.freeze()  # a quarter of a million objects that stay, and that each collection would look through
         except BaseException as error:

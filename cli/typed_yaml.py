@@ -24,20 +24,31 @@ MAX_INT = 1 << 62  # either way: what 64 bits hold, with some room
 class Section(BaseModel):
     """One section of a configuration: immutable, every key known, every value checked, defaults included."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, defer_build=True
+    )
 
 
 def one_of(*classes: type[Section], default: str | None = None):
     """The type of a section that is one of `classes`, chosen by its key `name`, by `default` without it; also when one class is left."""
-    section = Annotated[Union[classes], Field(discriminator="name")] if len(classes) > 1 else classes[0]
+    section = (
+        Annotated[Union[classes], Field(discriminator="name")] if len(classes) > 1 else classes[0]
+    )
     if default is None:
         return section
-    return Annotated[section, BeforeValidator(lambda value: {"name": default} | value if isinstance(value, dict) else value)]
+    return Annotated[
+        section,
+        BeforeValidator(
+            lambda value: {"name": default} | value if isinstance(value, dict) else value
+        ),
+    ]
 
 
 def or_name(section):
     """The same type, where a bare `name` may stand for `{name: name}`."""
-    return Annotated[section, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)]
+    return Annotated[
+        section, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)
+    ]
 
 
 def _no_bool(value):
@@ -61,7 +72,12 @@ Bool = Annotated[bool, Field(strict=True)]  # plain `bool` takes 1, "yes" and "o
 def _regex(value: str) -> str:
     try:
         re.compile(value)
-    except (re.error, ValueError, OverflowError, RecursionError) as error:  # the last ones: numbers and nesting beyond all measure
+    except (
+        re.error,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ) as error:  # the last ones: numbers and nesting beyond all measure
         raise ValueError(f"expected a regular expression, got {show(value)}: {error}") from None
     return value
 
@@ -74,19 +90,33 @@ Regex = Annotated[str, AfterValidator(_regex)]
 
 def _mistake(message: str) -> ConfigError:
     """Of one line, also where a key or a file name in it has line breaks, or what cannot be shown."""
-    return ConfigError("".join(character if character.isprintable() else ascii(character)[1:-1] for character in message))
+    return ConfigError(
+        "".join(
+            character if character.isprintable() else ascii(character)[1:-1]
+            for character in message
+        )
+    )
 
 
 def parse(text: str, file: str) -> tuple[Any, dict[tuple, int]]:
     """YAML text -> (plain data, line of each key path). Raises ConfigError naming file, line and column."""
     if len(text) > MAX_BYTES:
-        raise _mistake(f"{file}: expected a configuration of at most {MAX_BYTES:,} bytes, got {len(text):,}")
+        raise _mistake(
+            f"{file}: expected a configuration of at most {MAX_BYTES:,} bytes, got {len(text):,}"
+        )
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _mistake(f"{file}:{mark.line + 1}:{mark.column + 1}: YAML syntax: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # the last two: PyYAML at "\UFFFFFFFF"
+        raise _mistake(
+            f"{file}:{mark.line + 1}:{mark.column + 1}: YAML syntax: {error.problem}"
+        ) from error
+    except (
+        yaml.YAMLError,
+        RecursionError,
+        ValueError,
+        OverflowError,
+    ) as error:  # the last two: PyYAML at "\UFFFFFFFF"
         raise _mistake(f"{file}: YAML syntax: {str(error).splitlines()[0]}") from error
     lines: dict[tuple, int] = {}
     return (None if node is None else _Builder(file, lines).build(node, ())), lines
@@ -100,10 +130,17 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent, index):
         self.composed += 1
         if self.composed > 2 * MAX_NODES:  # a megabyte of them would take PyYAML ten seconds
-            raise yaml.composer.ComposerError(None, None, f"more than {MAX_NODES:,} values", self.peek_event().start_mark)
+            raise yaml.composer.ComposerError(
+                None, None, f"more than {MAX_NODES:,} values", self.peek_event().start_mark
+            )
         tag = getattr(self.peek_event(), "tag", None)
         if tag is not None:
-            raise yaml.composer.ComposerError(None, None, f"tag {tag!r} is not allowed; expected plain YAML", self.peek_event().start_mark)
+            raise yaml.composer.ComposerError(
+                None,
+                None,
+                f"tag {tag!r} is not allowed; expected plain YAML",
+                self.peek_event().start_mark,
+            )
         return super().compose_node(parent, index)
 
 
@@ -118,7 +155,10 @@ class _Builder:
     def build(self, node, path: tuple):
         self.nodes += 1
         if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
-            self.fail(node, f"more than {MAX_NODES:,} values or {MAX_DEPTH} levels once aliases are expanded")
+            self.fail(
+                node,
+                f"more than {MAX_NODES:,} values or {MAX_DEPTH} levels once aliases are expanded",
+            )
         self.lines[path] = node.start_mark.line + 1
         if isinstance(node, yaml.SequenceNode):
             return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
@@ -138,7 +178,10 @@ class _Builder:
     def build_mapping(self, node, path: tuple) -> dict:
         result, first_lines = {}, {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or (key_node.value, key_node.style) == ("<<", None):
+            if not isinstance(key_node, yaml.ScalarNode) or (key_node.value, key_node.style) == (
+                "<<",
+                None,
+            ):
                 self.fail(key_node, "expected a plain key")
             key = self.text(key_node)
             if key in result:
@@ -168,13 +211,19 @@ def read_file(path: str | Path) -> tuple[dict, dict[tuple, int]]:
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise _mistake(f"{path}: expected a configuration of at most {MAX_BYTES:,} bytes, got {path.stat().st_size:,}")
+            raise _mistake(
+                f"{path}: expected a configuration of at most {MAX_BYTES:,} bytes, got {path.stat().st_size:,}"
+            )
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        beside = sorted(str(p) for folder in {path.parent, Path("configs")} for p in folder.glob("*.yaml"))
+        beside = sorted(
+            str(p) for folder in {path.parent, Path("configs")} for p in folder.glob("*.yaml")
+        )
         raise _mistake(f"{path}: no such file{_hint(str(path), beside, 'there is')}") from None
     except UnicodeDecodeError as error:
-        raise _mistake(f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#x} at {error.start}") from error
+        raise _mistake(
+            f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#x} at {error.start}"
+        ) from error
     except OSError as error:
         raise _mistake(f"{path}: {error.strerror}") from error
     data, lines = parse(text, str(path))
@@ -188,7 +237,9 @@ def apply_overrides(data: dict, overrides: list[str]) -> set[tuple]:
     paths = set()
     for word in overrides:
         key, _, text = word.partition("=")
-        if any("\ud800" <= character <= "\udfff" for character in key):  # what Python makes of bytes that are no UTF-8
+        if any(
+            "\ud800" <= character <= "\udfff" for character in key
+        ):  # what Python makes of bytes that are no UTF-8
             raise _mistake(f"command line: {key}: expected a key in UTF-8")
         value, _ = parse(text, f"command line: {key}")
         target, path, parts = data, (), key.split(".")
@@ -196,14 +247,18 @@ def apply_overrides(data: dict, overrides: list[str]) -> set[tuple]:
             if isinstance(target, list) and part in map(str, range(len(target))):
                 part = int(part)
             elif not isinstance(target, dict):
-                raise _mistake(f"command line: {key}: {'.'.join(map(str, path))} is {show(target)}, not a section")
+                raise _mistake(
+                    f"command line: {key}: {'.'.join(map(str, path))} is {show(target)}, not a section"
+                )
             path = (*path, part)
             if depth == len(parts):
                 target[part] = value
                 break
             section = target.get(part) if isinstance(target, dict) else target[part]
             if section is None or isinstance(section, str):
-                target[part] = section = {} if section is None else {"name": section}  # a bare name stands for {name: name}
+                target[part] = section = (
+                    {} if section is None else {"name": section}
+                )  # a bare name stands for {name: name}
             target = section
         paths.add(path)
     return paths
@@ -212,18 +267,25 @@ def apply_overrides(data: dict, overrides: list[str]) -> set[tuple]:
 # ---------------------------------------------------------------------------------------------------------- checking
 
 
-def validate(model: type[Section], data: dict, file: str, lines: dict[tuple, int], overridden: set[tuple]) -> Section:
+def validate(
+    model: type[Section], data: dict, file: str, lines: dict[tuple, int], overridden: set[tuple]
+) -> Section:
     """`data` as a `model`. Raises ConfigError: `<file>: <key>: <what>`, the first mistake of the file's order."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
         # A misspelt section is unknown and, under its right name, missing: the first of the two names the cure.
-        details = sorted(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
+        details = sorted(
+            error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden"
+        )
     detail = details[0]
     path = _path_in(data, detail["loc"], detail["type"] == "missing")
     if detail["type"] == "union_tag_invalid" and (*path, "name") in lines.keys() | overridden:
         path = (*path, "name")
-    if any(path[: len(word)] == word or (path not in lines and word[: len(path)] == path) for word in overridden):
+    if any(
+        path[: len(word)] == word or (path not in lines and word[: len(path)] == path)
+        for word in overridden
+    ):
         where, line = "command line", ""
     else:
         number = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
@@ -237,10 +299,18 @@ def _path_in(data, loc: tuple, missing: bool) -> tuple:
     """pydantic's location without the parts that name a member of a union: only keys that the user wrote or forgot."""
     path = []
     for i, part in enumerate(loc):
-        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int) and part < len(data)):
+        if (isinstance(data, dict) and part in data) or (
+            isinstance(data, list) and isinstance(part, int) and part < len(data)
+        ):
             path.append(part)
             data = data[part]
-        elif missing and i == len(loc) - 1 and isinstance(part, str) and isinstance(data, dict) and "[" not in part:
+        elif (
+            missing
+            and i == len(loc) - 1
+            and isinstance(part, str)
+            and isinstance(data, dict)
+            and "[" not in part
+        ):
             path.append(part)  # a missing key
     return tuple(path)
 
@@ -257,7 +327,9 @@ def _what(model: type[Section], detail: dict, path: tuple) -> str:
     if kind == "missing":
         return "missing; expected a value"
     if kind in ("union_tag_invalid", "literal_error"):
-        expected = re.findall(r"'([^']*)'", str(context.get("expected_tags", context.get("expected"))))
+        expected = re.findall(
+            r"'([^']*)'", str(context.get("expected_tags", context.get("expected")))
+        )
         got = detail["input"].get("name") if isinstance(detail["input"], dict) else detail["input"]
         if expected:  # names; numbers are shown below
             return unknown_name(got, expected)
@@ -267,7 +339,9 @@ def _what(model: type[Section], detail: dict, path: tuple) -> str:
         return str(context["error"])
     if kind in ("model_type", "model_attributes_type"):
         return f"expected a section, got {show(detail['input'])}"
-    expected = detail["msg"].replace("Input should be", "expected").split(", unable")[0].split(", got")[0]
+    expected = (
+        detail["msg"].replace("Input should be", "expected").split(", unable")[0].split(", got")[0]
+    )
     return f"{expected[0].lower() + expected[1:]}, got {show(detail['input'])}"
 
 
@@ -278,12 +352,18 @@ def unknown_name(name, known: list[str]) -> str:
 def _hint(word: str, known: list[str], verb: str = "did you mean") -> str:
     close = difflib.get_close_matches(word, known, 3 if verb != "did you mean" else 1, 0.5)
     if verb == "did you mean":
-        return f", did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(sorted(known))}"
+        return (
+            f", did you mean {close[0]!r}?"
+            if close
+            else f"; expected one of {', '.join(sorted(known))}"
+        )
     return f"; {verb} {', '.join(close or known[:5])}" if known else ""
 
 
 def show(value) -> str:
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    text = (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    )
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -310,7 +390,11 @@ def _section_at(model: type[Section], loc: tuple) -> type[Section] | None:
 
 def _name_of(section: type[Section]) -> str | None:
     field = section.model_fields.get("name")
-    return typing.get_args(field.annotation)[0] if field and typing.get_args(field.annotation) else None
+    return (
+        typing.get_args(field.annotation)[0]
+        if field and typing.get_args(field.annotation)
+        else None
+    )
 
 
 def _homes(model: type[Section], key: str, prefix: str = "") -> list[str]:
@@ -345,7 +429,9 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_str(dumper, text: str):
     style = None if isinstance(_scalar(text), str) else "'"
-    if set(text) & set("\n\x85\u2028\u2029"):  # line breaks to YAML: escaped, so that the value stays on its line
+    if set(text) & set(
+        "\n\x85\u2028\u2029"
+    ):  # line breaks to YAML: escaped, so that the value stays on its line
         style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
@@ -355,12 +441,26 @@ _Dumper.add_representer(str, _represent_str)
 
 def to_yaml(data) -> str:
     """Plain data as a YAML file, which `parse` reads back as the same data."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120, default_flow_style=None, allow_unicode=True)
+    return yaml.dump(
+        data,
+        Dumper=_Dumper,
+        sort_keys=False,
+        width=120,
+        default_flow_style=None,
+        allow_unicode=True,
+    )
 
 
 def to_text(value) -> str:
     """One value on one line of YAML, which `parse` reads back as the same value."""
-    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=1 << 30, sort_keys=False, allow_unicode=True)
+    text = yaml.dump(
+        value,
+        Dumper=_Dumper,
+        default_flow_style=True,
+        width=1 << 30,
+        sort_keys=False,
+        allow_unicode=True,
+    )
     return text.strip("\n").removesuffix("...").strip("\n")
 
 
@@ -379,12 +479,18 @@ def field_lines(model: type[Section], prefix: str = "", shown_at: dict | None = 
             continue
         tags = [_name_of(member) for member in classes]
         if len(tags) > 1 and shown_at.setdefault(tuple(tags), key) != key:
-            lines.append(f"  {key:<32} {field.description or ''} (as {shown_at[tuple(tags)]}){' [null]' * (default is None)}")
+            lines.append(
+                f"  {key:<32} {field.description or ''} (as {shown_at[tuple(tags)]}){' [null]' * (default is None)}"
+            )
             continue
         chosen = "" if default is None else getattr(default, "name", "")
         shown = f" ({', '.join(tags)})" if all(tags) else ""
-        lines.append(f"  {key:<32} {field.description or ''}{shown}{f' [{chosen}]' if chosen else ' [null]' * (default is None)}")
-        owners: dict[str, list[str]] = {}  # a line that several members share stands once, with their names
+        lines.append(
+            f"  {key:<32} {field.description or ''}{shown}{f' [{chosen}]' if chosen else ' [null]' * (default is None)}"
+        )
+        owners: dict[
+            str, list[str]
+        ] = {}  # a line that several members share stands once, with their names
         for member, tag in zip(classes, tags, strict=True):
             for line in field_lines(member, f"{key}.", shown_at):
                 owners.setdefault(line, []).append(tag or "")

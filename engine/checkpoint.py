@@ -24,7 +24,12 @@ from pathlib import Path
 from cli.program import BusyError, CheckpointError, ResourceError, warn
 
 _STEP = re.compile(r"step-(\d{10,})")
-DISK = {errno.ENOSPC: "disk full", errno.EDQUOT: "disk quota exceeded", errno.EFBIG: "file size limit", errno.EIO: "disk error"}
+DISK = {
+    errno.ENOSPC: "disk full",
+    errno.EDQUOT: "disk quota exceeded",
+    errno.EFBIG: "file size limit",
+    errno.EIO: "disk error",
+}
 
 
 # ------------------------------------------------------------------------------------------------------- committing
@@ -34,7 +39,9 @@ def path_of(directory: Path, step: int) -> Path:
     return directory / f"step-{step:010d}"
 
 
-def commit(directory: Path, step: int, write: Callable[[Path], None], state: dict, size: int) -> Path:
+def commit(
+    directory: Path, step: int, write: Callable[[Path], None], state: dict, size: int
+) -> Path:
     """Saves one checkpoint: `write(path)` puts the variables' files into a new directory, `state` becomes state.json.
 
     `size`: about how many bytes that is, for the message of a full disk. The parent of `directory` must exist: where it
@@ -62,7 +69,9 @@ def commit(directory: Path, step: int, write: Callable[[Path], None], state: dic
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, FileNotFoundError) and not directory.parent.exists():
-            raise ResourceError(f"{directory.parent}: expected the run's directory, which somebody has deleted") from error
+            raise ResourceError(
+                f"{directory.parent}: expected the run's directory, which somebody has deleted"
+            ) from error
         if isinstance(error, OSError) and error.errno in DISK:
             raise ResourceError(
                 f"{final}: {DISK[error.errno]} while saving a checkpoint (about {size:,} bytes needed, "
@@ -75,7 +84,10 @@ def commit(directory: Path, step: int, write: Callable[[Path], None], state: dic
 
 def _fingerprint(file: Path) -> dict:
     with open(file, "rb") as stream:
-        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+        return {
+            "bytes": file.stat().st_size,
+            "sha256": hashlib.file_digest(stream, "sha256").hexdigest(),
+        }
 
 
 def flush(path: Path) -> None:
@@ -116,7 +128,9 @@ def steps_in(directory: Path) -> dict[int, Path]:
     """{step: path} of the checkpoints there, rising; not verified."""
     if not directory.is_dir():
         return {}
-    found = {int(match[1]): path for path in directory.iterdir() if (match := _STEP.fullmatch(path.name))}
+    found = {
+        int(match[1]): path for path in directory.iterdir() if (match := _STEP.fullmatch(path.name))
+    }
     return dict(sorted(found.items()))
 
 
@@ -126,12 +140,18 @@ def verify(path: Path) -> None:
         manifest = json.loads((path / "MANIFEST.json").read_bytes())
         for name, expected in manifest["files"].items():
             if os.path.basename(name) != name or (path / name).is_symlink():
-                raise CheckpointError(f"{path / 'MANIFEST.json'}: {name}: expected a file of this directory")
+                raise CheckpointError(
+                    f"{path / 'MANIFEST.json'}: {name}: expected a file of this directory"
+                )
             size = (path / name).stat().st_size
             if size != expected["bytes"]:
-                raise CheckpointError(f"{path / name}: expected {expected['bytes']:,} bytes, got {size:,}")
+                raise CheckpointError(
+                    f"{path / name}: expected {expected['bytes']:,} bytes, got {size:,}"
+                )
             if _fingerprint(path / name)["sha256"] != expected["sha256"]:
-                raise CheckpointError(f"{path / name}: its bytes have changed: SHA-256 differs from the manifest's")
+                raise CheckpointError(
+                    f"{path / name}: its bytes have changed: SHA-256 differs from the manifest's"
+                )
         if "state.json" not in manifest["files"]:
             raise CheckpointError(f"{path / 'MANIFEST.json'}: expected state.json among its files")
     except FileNotFoundError as error:
@@ -167,7 +187,9 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
             return path
     if damage or list(directory.glob("step-*.bad")):
         reason = f"; the newest: {damage[0][1]}" if damage else ""
-        raise CheckpointError(f"{directory}: every checkpoint is damaged{reason}; move them away to start again")
+        raise CheckpointError(
+            f"{directory}: every checkpoint is damaged{reason}; move them away to start again"
+        )
     return None
 
 
@@ -175,7 +197,11 @@ def run_of(path: str | Path) -> Path:
     """The same path, if a run lives there; CheckpointError, saying what is there, if none does."""
     path = Path(path)
     if not (path / "config.yaml").is_file():
-        there = ", ".join(sorted(child.name for child in path.iterdir())[:10]) if path.is_dir() else "no such directory"
+        there = (
+            ", ".join(sorted(child.name for child in path.iterdir())[:10])
+            if path.is_dir()
+            else "no such directory"
+        )
         raise CheckpointError(
             f"{path}: expected a run directory with a config.yaml, or one of its checkpoints; found: {there or 'nothing'}"
         )
@@ -191,7 +217,9 @@ def verify_all(run_dir: Path) -> dict:
             verify(path)
         except CheckpointError as error:
             damage.append(str(error))
-    damage += [f"{path}: was damaged and set aside" for path in sorted(directory.glob("step-*.bad"))]
+    damage += [
+        f"{path}: was damaged and set aside" for path in sorted(directory.glob("step-*.bad"))
+    ]
     if damage:
         raise CheckpointError(f"{run_dir}: {'; '.join(damage)}")
     if not steps:
@@ -203,18 +231,29 @@ def read_state(path: Path) -> dict:
     return json.loads((path / "state.json").read_bytes())
 
 
-def restore(path: Path, variables: Mapping, read: Callable[[Path], dict], groups: tuple[str, ...]) -> None:
+def restore(
+    path: Path, variables: Mapping, read: Callable[[Path], dict], groups: tuple[str, ...]
+) -> None:
     """Assigns every variable of `groups` (the first part of its name) from the checkpoint; all of them or none.
 
     Raises CheckpointError where a variable is missing, left over, or of another shape or type, on either side.
     """
     values = {name: value for name, value in read(path).items() if name.split("/")[0] in groups}
-    problems = [f"{name}: missing in the checkpoint" for name in sorted(variables.keys() - values.keys())]
-    problems += [f"{name}: in the checkpoint only" for name in sorted(values.keys() - variables.keys())]
+    problems = [
+        f"{name}: missing in the checkpoint" for name in sorted(variables.keys() - values.keys())
+    ]
+    problems += [
+        f"{name}: in the checkpoint only" for name in sorted(values.keys() - variables.keys())
+    ]
     for name in sorted(variables.keys() & values.keys()):
-        want, got = (str(variables[name].dtype), tuple(variables[name].shape)), (values[name].dtype.name, values[name].shape)
+        want, got = (
+            (str(variables[name].dtype), tuple(variables[name].shape)),
+            (values[name].dtype.name, values[name].shape),
+        )
         if want != got:
-            problems.append(f"{name}: expected {want[0]}{list(want[1])}, got {got[0]}{list(got[1])}")
+            problems.append(
+                f"{name}: expected {want[0]}{list(want[1])}, got {got[0]}{list(got[1])}"
+            )
     if problems:
         more = f" (and {len(problems) - 10} more)" if len(problems) > 10 else ""
         raise CheckpointError(f"{path}: does not fit this model: {'; '.join(problems[:10])}{more}")
@@ -239,16 +278,22 @@ def lock(run_dir: Path, flag: str = "--run_dir"):
             flush(path.parent)  # a checkpoint is durable only where all names on the way to it are
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise ResourceError(f"{run_dir}: cannot write here: {error.strerror}; choose another with {flag}") from error
+        raise ResourceError(
+            f"{run_dir}: cannot write here: {error.strerror}; choose another with {flag}"
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 1000).decode() or "another process"
-            raise BusyError(f"{run_dir}: in use by {holder}; wait for it or choose another {flag}") from None
+            raise BusyError(
+                f"{run_dir}: in use by {holder}; wait for it or choose another {flag}"
+            ) from None
         since = datetime.now(UTC).isoformat(timespec="seconds")
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
+        os.write(
+            descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode()
+        )
         try:
             yield
         finally:

@@ -33,7 +33,11 @@ class Cluster:
 
     def peers(self) -> list[tuple[str, str]]:
         """(name, address) of every process of the cluster but this one."""
-        everyone = [(f"{job} {index}", address) for job, addresses in self.jobs.items() for index, address in enumerate(addresses)]
+        everyone = [
+            (f"{job} {index}", address)
+            for job, addresses in self.jobs.items()
+            for index, address in enumerate(addresses)
+        ]
         return [(name, address) for name, address in everyone if name != self.name]
 
 
@@ -47,14 +51,22 @@ def read_cluster(text: str | None = None) -> Cluster | None:
     except ValueError as error:
         raise ConfigError(f"TF_CONFIG: expected JSON, got {text[:60]!r}: {error}") from None
     if not isinstance(config, dict):
-        raise ConfigError(f"TF_CONFIG: expected an object with `cluster` and `task`, got {text[:60]!r}")
+        raise ConfigError(
+            f"TF_CONFIG: expected an object with `cluster` and `task`, got {text[:60]!r}"
+        )
     if not config.get("cluster"):
         return None
     jobs, task = config["cluster"], config.get("task")
-    if not isinstance(jobs, dict) or not all(isinstance(addresses, list) and addresses for addresses in jobs.values()):
-        raise ConfigError("TF_CONFIG: cluster: expected lists of addresses by job, such as {'worker': ['host1:2222', 'host2:2222']}")
+    if not isinstance(jobs, dict) or not all(
+        isinstance(addresses, list) and addresses for addresses in jobs.values()
+    ):
+        raise ConfigError(
+            "TF_CONFIG: cluster: expected lists of addresses by job, such as {'worker': ['host1:2222', 'host2:2222']}"
+        )
     if unknown := [job for job in jobs if job not in _JOBS]:
-        raise ConfigError(f"TF_CONFIG: cluster: {unknown[0]}: unknown job; expected {', '.join(_JOBS)}")
+        raise ConfigError(
+            f"TF_CONFIG: cluster: {unknown[0]}: unknown job; expected {', '.join(_JOBS)}"
+        )
     addresses = [address for each in jobs.values() for address in each]
     for address in addresses:
         if not isinstance(address, str) or not re.fullmatch(r"\S+:\d+", address):
@@ -66,13 +78,19 @@ def read_cluster(text: str | None = None) -> Cluster | None:
         raise ConfigError(f"TF_CONFIG: task.type: expected one of {', '.join(jobs)}, got {got!r}")
     job, index = task["type"], task.get("index")
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(jobs[job]):
-        raise ConfigError(f"TF_CONFIG: task.index: expected 0 to {len(jobs[job]) - 1} for {job}, got {index!r}")
+        raise ConfigError(
+            f"TF_CONFIG: task.index: expected 0 to {len(jobs[job]) - 1} for {job}, got {index!r}"
+        )
     if len(jobs.get("chief", [])) > 1:
         raise ConfigError(f"TF_CONFIG: cluster: chief: expected one, got {len(jobs['chief'])}")
     if "ps" in jobs and ("chief" not in jobs or "worker" not in jobs):
-        raise ConfigError("TF_CONFIG: cluster: expected a chief and workers beside the parameter servers")
+        raise ConfigError(
+            "TF_CONFIG: cluster: expected a chief and workers beside the parameter servers"
+        )
     if "ps" not in jobs and list(jobs) != ["worker"]:
-        raise ConfigError("TF_CONFIG: cluster: expected `worker` alone, whose number 0 is the chief, or `chief`, `worker` and `ps`")
+        raise ConfigError(
+            "TF_CONFIG: cluster: expected `worker` alone, whose number 0 is the chief, or `chief`, `worker` and `ps`"
+        )
     return Cluster(jobs, job, index)
 
 
@@ -82,15 +100,23 @@ def check_cluster(config: TrainConfig, cluster: Cluster | None) -> None:
     strategy = distribute.strategy
     if strategy in ("workers", "parameter_server"):
         if cluster is None:
-            raise ConfigError(f"distribute.strategy: {strategy}: TF_CONFIG is not set; launch.py sets it for processes on one machine")
+            raise ConfigError(
+                f"distribute.strategy: {strategy}: TF_CONFIG is not set; launch.py sets it for processes on one machine"
+            )
         if cluster.has_servers != (strategy == "parameter_server"):
             expected = "chief, worker, ps" if strategy == "parameter_server" else "worker"
-            raise ConfigError(f"distribute.strategy: {strategy}: expected {expected} in TF_CONFIG, got {', '.join(cluster.jobs)}")
+            raise ConfigError(
+                f"distribute.strategy: {strategy}: expected {expected} in TF_CONFIG, got {', '.join(cluster.jobs)}"
+            )
     if cluster and strategy not in ("one", "towers"):
         if distribute.virtual_devices:
-            raise ConfigError("distribute.virtual_devices: expected none with the processes of TF_CONFIG: each takes its GPUs or its CPU")
+            raise ConfigError(
+                "distribute.virtual_devices: expected none with the processes of TF_CONFIG: each takes its GPUs or its CPU"
+            )
         if cluster.has_servers and config.train.non_finite.name == "rollback":
-            raise ConfigError("train.non_finite: rollback: expected raise or skip with parameter servers, whose steps have no order")
+            raise ConfigError(
+                "train.non_finite: rollback: expected raise or skip with parameter servers, whose steps have no order"
+            )
         workers = 1 if cluster.has_servers else len(cluster.jobs["worker"])
         if problem := indivisible(config.train, workers * (distribute.towers or 1)):
             raise ConfigError(problem)

@@ -18,7 +18,12 @@ from cli.program import ConfigError, ResourceError
 from engine.cluster import Cluster, is_listening, read_cluster
 from train_config import Distribute
 
-GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
+GONE = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,15 @@ class Devices:
             return batch
 
         def own():
-            number = tf.distribute.get_replica_context().replica_id_in_sync_group % self.local_towers
-            with tf.device("CPU:0"):  # where the pipeline puts it: only the part travels to the tower's device
-                part = {key: slice_of(value, number, self.local_towers) for key, value in batch.items()}
+            number = (
+                tf.distribute.get_replica_context().replica_id_in_sync_group % self.local_towers
+            )
+            with tf.device(
+                "CPU:0"
+            ):  # where the pipeline puts it: only the part travels to the tower's device
+                part = {
+                    key: slice_of(value, number, self.local_towers) for key, value in batch.items()
+                }
             return {key: tf.identity(value) for key, value in part.items()}
 
         return self.strategy.run(own)
@@ -63,7 +74,11 @@ class Devices:
         """Each tower's tensors, all of one type -> their sums over all towers, on each tower; one exchange for all of them."""
         if self.towers == 1:
             return values
-        return list(self.strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, [(value, value) for value in values]))
+        return list(
+            self.strategy.extended.batch_reduce_to(
+                tf.distribute.ReduceOp.SUM, [(value, value) for value in values]
+            )
+        )
 
     def one(self, values: list) -> list:
         """Of tensors that are the same on each tower: those of the first here."""
@@ -75,20 +90,33 @@ class Devices:
         """The chief's arrays, bit for bit; every process gives arrays of the same shapes and types."""
         own = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
         words = np.frombuffer(own + bytes(-len(own) % 8), np.int64)
-        buffer, found, begin = self._sum_over_workers(words if self.is_chief else np.zeros_like(words)).tobytes(), [], 0
+        buffer, found, begin = (
+            self._sum_over_workers(words if self.is_chief else np.zeros_like(words)).tobytes(),
+            [],
+            0,
+        )
         for array in arrays:
-            found.append(np.frombuffer(buffer[begin : begin + array.nbytes], array.dtype).reshape(array.shape))
+            found.append(
+                np.frombuffer(buffer[begin : begin + array.nbytes], array.dtype).reshape(
+                    array.shape
+                )
+            )
             begin += array.nbytes
         return found
 
     def texts(self, text: str) -> list[str]:
         """The text of every worker."""
         own = np.frombuffer(text.encode(), np.uint8).astype(np.int64)
-        lengths = self._sum_over_workers(np.eye(self.workers, dtype=np.int64)[self.worker] * len(own))
+        lengths = self._sum_over_workers(
+            np.eye(self.workers, dtype=np.int64)[self.worker] * len(own)
+        )
         table = np.zeros([self.workers, lengths.max()], np.int64)
         table[self.worker, : len(own)] = own
         rows = self._sum_over_workers(table)
-        return [row[:length].astype(np.uint8).tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
+        return [
+            row[:length].astype(np.uint8).tobytes().decode()
+            for row, length in zip(rows, lengths, strict=True)
+        ]
 
     def agree(self, stop: int | None, seconds: float) -> tuple[int | None, float]:
         """A signal that any worker got, and the mean of their times: what must not differ between processes."""
@@ -104,7 +132,9 @@ class Devices:
             return values
         first = self.worker * self.local_towers  # tower 0 here speaks for this process
         each = self.strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(values if context.replica_id_in_sync_group in (0, first) else np.zeros_like(values))
+            lambda context: tf.constant(
+                values if context.replica_id_in_sync_group in (0, first) else np.zeros_like(values)
+            )
         )
         return self.strategy.reduce("SUM", each, axis=None).numpy()
 
@@ -112,7 +142,11 @@ class Devices:
 def slice_of(value: tf.Tensor, number, parts: int) -> tf.Tensor:
     """The `number`-th of `parts` contiguous parts of a batch [n, ...]."""
     size = value.shape[0] // parts
-    part = tf.slice(value, [number * size] + [0] * (value.shape.rank - 1), [size] + [-1] * (value.shape.rank - 1))
+    part = tf.slice(
+        value,
+        [number * size] + [0] * (value.shape.rank - 1),
+        [size] + [-1] * (value.shape.rank - 1),
+    )
     return tf.ensure_shape(part, [size, *value.shape[1:]])
 
 
@@ -130,16 +164,26 @@ def open_devices(distribute: Distribute) -> Devices:
     if cluster:
         _use_gpus(distribute.towers)
         _meet(cluster, distribute.wait)
-        signal.alarm(distribute.wait)  # the kernel's, which ends the process where another was lost in the meantime
+        signal.alarm(
+            distribute.wait
+        )  # the kernel's, which ends the process where another was lost in the meantime
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
         signal.alarm(0)
         return Devices(strategy, cluster.index, len(cluster.jobs["worker"]))
     there = _local_devices(distribute)
     wanted = 1 if distribute.strategy == "one" else distribute.towers or len(there)
     if wanted > len(there):
-        kind = "virtual devices" if distribute.virtual_devices else "GPUs" if "GPU" in there[0] else "device (no GPU, one CPU)"
+        kind = (
+            "virtual devices"
+            if distribute.virtual_devices
+            else "GPUs"
+            if "GPU" in there[0]
+            else "device (no GPU, one CPU)"
+        )
         cure = "" if distribute.virtual_devices else "; distribute.virtual_devices splits the CPU"
-        raise ResourceError(f"distribute.towers: expected at most {len(there)}, as there are {len(there)} {kind}, got {wanted}{cure}")
+        raise ResourceError(
+            f"distribute.towers: expected at most {len(there)}, as there are {len(there)} {kind}, got {wanted}{cure}"
+        )
     return _towers(there[:wanted])
 
 
@@ -147,7 +191,9 @@ def open_towers(distribute: Distribute, batch_size: int) -> Devices:
     """For an evaluation, whose numbers do not depend on it: as many of a run's towers as are here and divide its batch."""
     there = _local_devices(distribute)
     most = 1 if distribute.strategy == "one" else min(distribute.towers or len(there), len(there))
-    return _towers(there[: max(number for number in range(1, most + 1) if batch_size % number == 0)])
+    return _towers(
+        there[: max(number for number in range(1, most + 1) if batch_size % number == 0)]
+    )
 
 
 def _towers(devices: list[str]) -> Devices:
@@ -156,8 +202,12 @@ def _towers(devices: list[str]) -> Devices:
 
 @functools.cache  # a second strategy on the same GPUs would number its exchanges as the first did, and meet them
 def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
-    on_cpu = "CPU" in devices[0]  # where all share one memory, and adding up in one place is the least work
-    return tf.distribute.MirroredStrategy(list(devices), tf.distribute.ReductionToOneDevice() if on_cpu else None)
+    on_cpu = (
+        "CPU" in devices[0]
+    )  # where all share one memory, and adding up in one place is the least work
+    return tf.distribute.MirroredStrategy(
+        list(devices), tf.distribute.ReductionToOneDevice() if on_cpu else None
+    )
 
 
 def _local_devices(distribute: Distribute) -> list[str]:
@@ -165,12 +215,18 @@ def _local_devices(distribute: Distribute) -> list[str]:
     if distribute.virtual_devices:
         cpu = tf.config.list_physical_devices("CPU")[0]
         try:
-            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * distribute.virtual_devices)
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * distribute.virtual_devices
+            )
         except RuntimeError:  # TensorFlow has already begun: what it began with counts
             there = len(tf.config.list_logical_devices("CPU"))
             if there < distribute.virtual_devices:
-                raise ConfigError(f"distribute.virtual_devices: expected at most {there} here, got {distribute.virtual_devices}") from None
-        there = [device.name for device in tf.config.list_logical_devices("CPU")][: distribute.virtual_devices]
+                raise ConfigError(
+                    f"distribute.virtual_devices: expected at most {there} here, got {distribute.virtual_devices}"
+                ) from None
+        there = [device.name for device in tf.config.list_logical_devices("CPU")][
+            : distribute.virtual_devices
+        ]
     else:
         there = [device.name for device in tf.config.list_logical_devices("GPU")] or ["CPU:0"]
     return there
@@ -179,7 +235,9 @@ def _local_devices(distribute: Distribute) -> list[str]:
 def _use_gpus(number: int | None) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     if number and number > max(len(gpus), 1):
-        raise ResourceError(f"distribute.towers: expected at most {max(len(gpus), 1)}, as this worker has {len(gpus)} GPUs, got {number}")
+        raise ResourceError(
+            f"distribute.towers: expected at most {max(len(gpus), 1)}, as this worker has {len(gpus)} GPUs, got {number}"
+        )
     if number and gpus:
         tf.config.set_visible_devices(gpus[:number], "GPU")
 
@@ -194,14 +252,20 @@ def _meet(cluster: Cluster, wait: int) -> None:
     try:
         here = socket.create_server(("", int(own.rpartition(":")[2])))
     except OSError as error:
-        raise ResourceError(f"TF_CONFIG: {cluster.name}: cannot listen at {own}: {error.strerror}; expected a free port") from error
+        raise ResourceError(
+            f"TF_CONFIG: {cluster.name}: cannot listen at {own}: {error.strerror}; expected a free port"
+        ) from error
     here.settimeout(0.2)
     missing, deadline = cluster.peers(), time.monotonic() + wait
     with here:
-        while missing := [(name, address) for name, address in missing if not is_listening(address)]:
+        while missing := [
+            (name, address) for name, address in missing if not is_listening(address)
+        ]:
             if time.monotonic() > deadline:
                 names = ", ".join(f"{name} ({address})" for name, address in missing)
-                raise ResourceError(f"TF_CONFIG: {cluster.name}: {names} did not come within {wait} s; expected all (distribute.wait)")
+                raise ResourceError(
+                    f"TF_CONFIG: {cluster.name}: {names} did not come within {wait} s; expected all (distribute.wait)"
+                )
             with contextlib.suppress(TimeoutError):
                 while True:  # those who look whether this one has come
                     here.accept()[0].close()
@@ -212,11 +276,17 @@ def _meet(cluster: Cluster, wait: int) -> None:
 
 def _with_servers(cluster: Cluster, wait: int) -> Devices:
     """The chief's side: variables on the servers, steps on the workers."""
-    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(tf.train.ClusterSpec(cluster.jobs), rpc_layer="grpc")
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec(cluster.jobs), rpc_layer="grpc"
+    )
     begin = time.monotonic()
-    while missing := [f"{name} ({address})" for name, address in cluster.peers() if not is_listening(address)]:
+    while missing := [
+        f"{name} ({address})" for name, address in cluster.peers() if not is_listening(address)
+    ]:
         if time.monotonic() - begin > wait:
-            raise ResourceError(f"TF_CONFIG: chief: {', '.join(missing)} did not come within {wait} s; expected all (distribute.wait)")
+            raise ResourceError(
+                f"TF_CONFIG: chief: {', '.join(missing)} did not come within {wait} s; expected all (distribute.wait)"
+            )
         time.sleep(0.5)
     strategy = tf.distribute.ParameterServerStrategy(resolver)
     return Devices(strategy, coordinator=_Coordinator(strategy))
@@ -231,12 +301,16 @@ class _Coordinator(tf.distribute.coordinator.ClusterCoordinator):
 
 def serve(cluster: Cluster, wait: int) -> dict:
     """A worker or a parameter server: does what the chief asks until nothing answers at the chief's address any more."""
-    tf.distribute.Server(tf.train.ClusterSpec(cluster.jobs), cluster.job, cluster.index, protocol="grpc")
+    tf.distribute.Server(
+        tf.train.ClusterSpec(cluster.jobs), cluster.job, cluster.index, protocol="grpc"
+    )
     (chief,) = cluster.jobs["chief"]
     begin, met = time.monotonic(), False
     while (there := is_listening(chief)) or not met:
         met |= there
         if not met and time.monotonic() - begin > wait:
-            raise ResourceError(f"TF_CONFIG: {cluster.name}: chief ({chief}) did not come within {wait} s; expected it (distribute.wait)")
+            raise ResourceError(
+                f"TF_CONFIG: {cluster.name}: chief ({chief}) did not come within {wait} s; expected it (distribute.wait)"
+            )
         time.sleep(1.0)
     return {"task": cluster.name, "ended": "the chief has gone"}

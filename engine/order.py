@@ -38,11 +38,18 @@ def permutation(seed, epoch, k, length: int) -> tf.Tensor:
         return left * side + right
 
     x = through(tf.cast(k, tf.uint64))
-    (x,) = tf.while_loop(lambda x: tf.reduce_any(x >= length), lambda x: [tf.where(x >= length, through(x), x)], [x], parallel_iterations=1)
+    (x,) = tf.while_loop(
+        lambda x: tf.reduce_any(x >= length),
+        lambda x: [tf.where(x >= length, through(x), x)],
+        [x],
+        parallel_iterations=1,
+    )
     return tf.cast(x, tf.int64)
 
 
-def shuffled(seed: int, positions: tf.Tensor, length: int, block_length: int = 0, blocks: int = 0) -> tf.Tensor:
+def shuffled(
+    seed: int, positions: tf.Tensor, length: int, block_length: int = 0, blocks: int = 0
+) -> tf.Tensor:
     """Positions in the endless stream of shuffled epochs -> indices of examples; int64 [n].
 
     With `blocks`, examples lie in blocks of `block_length` (the last may be shorter): blocks are shuffled, then the
@@ -57,7 +64,9 @@ def shuffled(seed: int, positions: tf.Tensor, length: int, block_length: int = 0
     group_seed = tf.cast(fold(fold(seed, epoch), group), tf.int64)
     within = permutation(group_seed, epoch, k % in_group, in_group)
     if rest:
-        within = tf.where(group < last, within, permutation(group_seed, epoch, k % in_group % rest, rest))
+        within = tf.where(
+            group < last, within, permutation(group_seed, epoch, k % in_group % rest, rest)
+        )
     place = group * blocks + within // block_length  # in the shuffled order of blocks
     block = permutation(seed, epoch, tf.minimum(place, whole_blocks - 1), whole_blocks)
     return tf.where(place < whole_blocks, block, place) * block_length + within % block_length
@@ -79,5 +88,9 @@ def slots(rates: list[float]) -> list[int]:
 
 def slot_table(counts: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """(data set, its how-manieth) of every slot of a cycle, spread as evenly as whole slots allow."""
-    places = sorted((Fraction(2 * rank + 1, 2 * count), number, rank) for number, count in enumerate(counts) for rank in range(count))
+    places = sorted(
+        (Fraction(2 * rank + 1, 2 * count), number, rank)
+        for number, count in enumerate(counts)
+        for rank in range(count)
+    )
     return np.array([place[1] for place in places]), np.array([place[2] for place in places])

@@ -72,7 +72,11 @@ class _File:
             if self._opened is None or self._remote:
                 with self._lock:  # to open once; a remote file also has one place at which it reads
                     if self._opened is None:
-                        self._opened = tf.io.gfile.GFile(self.path, "rb") if self._remote else os.open(self.path, os.O_RDONLY)
+                        self._opened = (
+                            tf.io.gfile.GFile(self.path, "rb")
+                            if self._remote
+                            else os.open(self.path, os.O_RDONLY)
+                        )
                     if self._remote:
                         self._opened.seek(offset)
                         return self._opened.read(length)
@@ -80,7 +84,9 @@ class _File:
         except (FileNotFoundError, tf.errors.NotFoundError):
             raise DataError(f"{self.path}: no such file") from None
         except (OSError, tf.errors.OpError) as error:
-            raise DataError(f"{self.path}: {getattr(error, 'strerror', None) or str(error).splitlines()[0]}") from error
+            raise DataError(
+                f"{self.path}: {getattr(error, 'strerror', None) or str(error).splitlines()[0]}"
+            ) from error
 
     def sha256(self) -> str:
         digest, offset = hashlib.sha256(), 0
@@ -99,11 +105,17 @@ def read_manifest(directory: Path | str) -> dict:
     file = _File(directory, MANIFEST)
     if not tf.io.gfile.exists(file.path):
         if tf.io.gfile.exists(f"{directory}.part"):
-            raise DataError(f"{directory}: not finished: {directory}.part is there; run the command that writes it again")
-        raise DataError(f"{file.path}: no such file; expected what `python preprocess_data.py --out {directory}` writes")
+            raise DataError(
+                f"{directory}: not finished: {directory}.part is there; run the command that writes it again"
+            )
+        raise DataError(
+            f"{file.path}: no such file; expected what `python preprocess_data.py --out {directory}` writes"
+        )
     try:
         manifest = json.loads(file.read())
-        json.dumps(manifest, ensure_ascii=False).encode()  # no half of a surrogate pair, which no name can hold
+        json.dumps(
+            manifest, ensure_ascii=False
+        ).encode()  # no half of a surrogate pair, which no name can hold
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file.path}: damaged: {error}") from error
     if problem := _problem_in(manifest):
@@ -123,23 +135,45 @@ def _problem_in(manifest) -> str | None:
         return "class_names: expected text"
     for name, feature in manifest["features"].items():
         shape = feature.get("shape") if isinstance(feature, dict) else None
-        whole = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape) and math.prod(shape) < 1 << 31
+        whole = (
+            isinstance(shape, list)
+            and all(type(size) is int and size >= 0 for size in shape)
+            and math.prod(shape) < 1 << 31
+        )
         sequence = shape == [-1] and feature.get("dtype") in ("int32", "int64", "float32")
-        if not (whole or sequence) or feature.get("dtype") not in ("string", "uint8", "int32", "int64", "float32"):
+        if not (whole or sequence) or feature.get("dtype") not in (
+            "string",
+            "uint8",
+            "int32",
+            "int64",
+            "float32",
+        ):
             return f"features: {name}: expected a dtype and a shape, got {feature!r:.60}"
     for split, described in manifest["splits"].items():
-        if not isinstance(described, dict) or not isinstance(described.get("shards"), list) or not described["shards"]:
+        if (
+            not isinstance(described, dict)
+            or not isinstance(described.get("shards"), list)
+            or not described["shards"]
+        ):
             return f"splits: {split}: expected a list of shards"
         for file in [*described["shards"], described.get("index")]:
             if not isinstance(file, dict) or {"file", "bytes", "sha256"} - file.keys():
                 return f"splits: {split}: expected file, bytes and sha256 of every file, got {file!r:.60}"
-            if type(file["file"]) is not str or not re.fullmatch(r"\w[\w.-]*", file["file"]) or type(file["bytes"]) is not int:
+            if (
+                type(file["file"]) is not str
+                or not re.fullmatch(r"\w[\w.-]*", file["file"])
+                or type(file["bytes"]) is not int
+            ):
                 return f"splits: {split}: expected the name of a file in this directory, got {file['file']!r:.60}"
-            if file is not described.get("index") and (type(file.get("examples")) is not int or file["examples"] < 1):
+            if file is not described.get("index") and (
+                type(file.get("examples")) is not int or file["examples"] < 1
+            ):
                 return f"splits: {split}: {file['file']}: expected a number of examples, got {file.get('examples')!r:.40}"
         counts = [file["examples"] for file in described["shards"]]
         if len(set(counts[:-1])) > 1 or counts[-1] > counts[0]:
-            return f"splits: {split}: expected the same number of examples in every shard but the last"
+            return (
+                f"splits: {split}: expected the same number of examples in every shard but the last"
+            )
     return None
 
 
@@ -149,27 +183,45 @@ class Records:
     def __init__(self, directory: Path | str, split: str):
         manifest = read_manifest(directory)
         if split not in manifest["splits"]:
-            raise DataError(f"{directory}: no split {split!r}; it has {', '.join(manifest['splits'])}")
-        self.manifest, self.described, self._compressed = manifest, manifest["splits"][split], manifest["compressed"]
+            raise DataError(
+                f"{directory}: no split {split!r}; it has {', '.join(manifest['splits'])}"
+            )
+        self.manifest, self.described, self._compressed = (
+            manifest,
+            manifest["splits"][split],
+            manifest["compressed"],
+        )
         shards, index = self.described["shards"], self.described["index"]
         self.shards = [_File(directory, shard["file"]) for shard in shards]
         index_file = _File(directory, index["file"])
         for file, described in [*zip(self.shards, shards, strict=True), (index_file, index)]:
             if (size := file.size()) != described["bytes"]:
-                raise DataError(f"{file.path}: expected {described['bytes']:,} bytes, as in {MANIFEST}, got {size:,}")
+                raise DataError(
+                    f"{file.path}: expected {described['bytes']:,} bytes, as in {MANIFEST}, got {size:,}"
+                )
         data, counts = index_file.read(), [shard["examples"] for shard in shards]
         if hashlib.sha256(data).hexdigest() != index["sha256"]:
             raise DataError(f"{index_file.path}: damaged: its SHA-256 is not the one in {MANIFEST}")
         if len(data) != sum(counts) * ENTRY.itemsize:
-            raise DataError(f"{index_file.path}: expected {sum(counts):,} entries of {ENTRY.itemsize} bytes, got {len(data):,} bytes")
+            raise DataError(
+                f"{index_file.path}: expected {sum(counts):,} entries of {ENTRY.itemsize} bytes, got {len(data):,} bytes"
+            )
         self.index, self.block_length = np.frombuffer(data, ENTRY), counts[0]
         sizes = np.repeat([shard["bytes"] for shard in shards], counts)
         lengths, offsets = self.index["length"].astype(np.int64), self.index["offset"]
-        outside = (lengths < _HEADER + _FOOTER) | (lengths > sizes) | (offsets > np.maximum(sizes - lengths, 0))
+        outside = (
+            (lengths < _HEADER + _FOOTER)
+            | (lengths > sizes)
+            | (offsets > np.maximum(sizes - lengths, 0))
+        )
         if outside.any():
             number = int(outside.argmax())
-            raise DataError(f"{index_file.path}: record {number}: expected a place in {shards[number // counts[0]]['file']}")
-        self.fingerprint = hashlib.sha256(json.dumps(self.described, sort_keys=True).encode()).hexdigest()
+            raise DataError(
+                f"{index_file.path}: record {number}: expected a place in {shards[number // counts[0]]['file']}"
+            )
+        self.fingerprint = hashlib.sha256(
+            json.dumps(self.described, sort_keys=True).encode()
+        ).hexdigest()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -181,10 +233,16 @@ class Records:
     def read(self, numbers: np.ndarray) -> np.ndarray:
         """int64 [n] -> object [n] of serialized examples; one positioned read each."""
         found, entries = np.empty(len(numbers), object), self.index[numbers].tolist()
-        shards, block_length, data_of = self.shards, self.block_length, self._data_of  # looked up once: every microsecond counts
+        shards, block_length, data_of = (
+            self.shards,
+            self.block_length,
+            self._data_of,
+        )  # looked up once: every microsecond counts
         for place, number in enumerate(numbers.tolist()):
             offset, length, crc32, _ = entries[place]
-            found[place] = data_of(number, shards[number // block_length].read(length, offset), crc32)
+            found[place] = data_of(
+                number, shards[number // block_length].read(length, offset), crc32
+            )
         return found
 
     def read_in_blocks(self, blocks: int):
@@ -206,14 +264,18 @@ class Records:
             for place in np.argsort(numbers // self.block_length, kind="stable").tolist():
                 number = int(numbers[place])
                 offset, length, crc32, _ = self.index[number].tolist()
-                found[place] = self._data_of(number, shard(number // self.block_length)[offset : offset + length], crc32)
+                found[place] = self._data_of(
+                    number, shard(number // self.block_length)[offset : offset + length], crc32
+                )
             return found
 
         return read
 
     def _data_of(self, number: int, framed: bytes, crc32: int) -> bytes:
         if zlib.crc32(framed) != crc32:
-            raise DataError(f"{self.locate(number)}: damaged: its checksum is not the one in the index")
+            raise DataError(
+                f"{self.locate(number)}: damaged: its checksum is not the one in the index"
+            )
         if not self._compressed:
             return framed[_HEADER:-_FOOTER]
         unpack = zlib.decompressobj()
@@ -222,7 +284,9 @@ class Records:
         except zlib.error as error:
             raise DataError(f"{self.locate(number)}: damaged: {error}") from error
         if not unpack.eof:
-            raise DataError(f"{self.locate(number)}: damaged: cut short, or more than {_MOST_BYTES:,} bytes when unpacked")
+            raise DataError(
+                f"{self.locate(number)}: damaged: cut short, or more than {_MOST_BYTES:,} bytes when unpacked"
+            )
         return data
 
 
@@ -237,7 +301,9 @@ def check(directory: Path | str, advance: Callable[[str], None]) -> int:
                 first = number * records.block_length
                 for record in range(first, min(first + shard["examples"], len(records))):
                     records.read(np.array([record]))  # names the damaged record
-                raise DataError(f"{file.path}: damaged between its records: its SHA-256 is not the one in {MANIFEST}")
+                raise DataError(
+                    f"{file.path}: damaged between its records: its SHA-256 is not the one in {MANIFEST}"
+                )
             advance(shard["file"])
         total += len(records)
     return total

@@ -11,8 +11,12 @@ def mix64(x: tf.Tensor) -> tf.Tensor:
     Steele, Lea, Flood, Fast splittable pseudorandom number generators, OOPSLA 2014.
     """
     x += tf.constant(_GOLDEN, tf.uint64)
-    x = (x ^ tf.bitwise.right_shift(x, tf.constant(30, tf.uint64))) * tf.constant(0xBF58476D1CE4E5B9, tf.uint64)
-    x = (x ^ tf.bitwise.right_shift(x, tf.constant(27, tf.uint64))) * tf.constant(0x94D049BB133111EB, tf.uint64)
+    x = (x ^ tf.bitwise.right_shift(x, tf.constant(30, tf.uint64))) * tf.constant(
+        0xBF58476D1CE4E5B9, tf.uint64
+    )
+    x = (x ^ tf.bitwise.right_shift(x, tf.constant(27, tf.uint64))) * tf.constant(
+        0x94D049BB133111EB, tf.uint64
+    )
     return x ^ tf.bitwise.right_shift(x, tf.constant(31, tf.uint64))
 
 
@@ -24,7 +28,9 @@ def fold(seeds, data) -> tf.Tensor:
 
 def uniform(seeds: tf.Tensor, draw, low: float = 0.0, high: float = 1.0) -> tf.Tensor:
     """float32 in [low, high), one per seed and draw, whose shapes broadcast; different draws of one seed are independent."""
-    bits = tf.bitwise.right_shift(fold(seeds, draw), tf.constant(40, tf.uint64))  # 24 bits: what float32 holds exactly
+    bits = tf.bitwise.right_shift(
+        fold(seeds, draw), tf.constant(40, tf.uint64)
+    )  # 24 bits: what float32 holds exactly
     return low + (high - low) * tf.cast(bits, tf.float32) * 2.0**-24
 
 

@@ -73,7 +73,13 @@ class TensorBoard:
         """Tells TensorBoard that the run was restarted here, so that it drops the points a killed process wrote later."""
         with self._failing_softly():
             writer = EventFileWriter(str(directory))
-            writer.add_event(Event(step=step + 1, wall_time=time.time(), session_log=SessionLog(status=SessionLog.START)))
+            writer.add_event(
+                Event(
+                    step=step + 1,
+                    wall_time=time.time(),
+                    session_log=SessionLog(status=SessionLog.START),
+                )
+            )
             writer.close()
 
     @contextmanager
@@ -94,27 +100,42 @@ class TensorBoard:
             yield
         except (OSError, tf.errors.OpError) as error:
             self._enabled = False
-            warn(f"warning: {self._directory}: cannot write TensorBoard files, going on without: {str(error).splitlines()[0]}")
+            warn(
+                f"warning: {self._directory}: cannot write TensorBoard files, going on without: {str(error).splitlines()[0]}"
+            )
 
     def scalars(self, step: int, split: str, values: dict[str, float]) -> None:
         with self.writing(split) as on:
             if on:
-                if split not in self._write_scalars:  # compiled, with its writer: a tenth of the time of calls one by one
+                if (
+                    split not in self._write_scalars
+                ):  # compiled, with its writer: a tenth of the time of calls one by one
                     self._write_scalars[split] = tf.function(_write_scalars)
-                self._write_scalars[split](tf.constant(step, tf.int64), {name: tf.constant(value) for name, value in values.items()})
+                self._write_scalars[split](
+                    tf.constant(step, tf.int64),
+                    {name: tf.constant(value) for name, value in values.items()},
+                )
 
     def texts(self, texts: dict[str, str]) -> None:
         with self.writing("train") as on:
             if on:
                 for name, text in texts.items():
-                    tf.summary.text(name, "\n".join("    " + line for line in text.splitlines()), 0)  # as code
+                    tf.summary.text(
+                        name, "\n".join("    " + line for line in text.splitlines()), 0
+                    )  # as code
 
     def graph(self, model) -> None:
         """The network's forward graph."""
         with self.writing("train") as on:
             if on:
-                signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), model.input)
-                tf.summary.graph(tf.function(lambda inputs: model(inputs, training=False)).get_concrete_function(signature).graph)
+                signature = tf.nest.map_structure(
+                    lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), model.input
+                )
+                tf.summary.graph(
+                    tf.function(lambda inputs: model(inputs, training=False))
+                    .get_concrete_function(signature)
+                    .graph
+                )
 
     def histograms(self, step: int, values: dict) -> None:
         with self.writing("train") as on:
@@ -130,7 +151,12 @@ class TensorBoard:
             if on:
                 images = tf.cast(inputs[:count], tf.float32)
                 low, high = tf.reduce_min(images), tf.reduce_max(images)
-                tf.summary.image("inputs", (images - low) / tf.maximum(high - low, 1e-12), step, max_outputs=count)
+                tf.summary.image(
+                    "inputs",
+                    (images - low) / tf.maximum(high - low, 1e-12),
+                    step,
+                    max_outputs=count,
+                )
 
     def flush(self) -> None:
         for writer in self._writers.values():
@@ -195,11 +221,18 @@ class Screen:
         self._pace = f"{examples_per_second:,.0f} examples/s  ETA {minutes}:{seconds:02}"
         if self._live:
             with self._quietly():
-                self._bar.update(self._task, completed=step, description=f"{self._numbers}  {self._pace}", refresh=True)
+                self._bar.update(
+                    self._task,
+                    completed=step,
+                    description=f"{self._numbers}  {self._pace}",
+                    refresh=True,
+                )
 
     def readings(self, step: int, split: str, values: dict[str, float]) -> None:
         """Training readings move the live line; validation stays on the screen."""
-        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if name != "examples_per_second")
+        text = "  ".join(
+            f"{name} {value:.4g}" for name, value in values.items() if name != "examples_per_second"
+        )
         if split == "train":
             self._numbers = text
             if not self._live:
@@ -215,7 +248,9 @@ class Screen:
             count = math.prod(variable.shape)
             total, size = total + count, size + count * tf.as_dtype(variable.dtype).size
             shape = "x".join(map(str, variable.shape)) or "scalar"
-            lines.append(f"{name:<{width}}  {shape:>14}  {count:>12,}  {variable.dtype}{'' if variable.trainable else ', not trained'}")
+            lines.append(
+                f"{name:<{width}}  {shape:>14}  {count:>12,}  {variable.dtype}{'' if variable.trainable else ', not trained'}"
+            )
         text = "\n".join([*lines, f"{'total':<{width}}  {'':>14}  {total:>12,}  {size:,} bytes"])
         self.line(text)
         return text
@@ -246,9 +281,21 @@ class Stopwatch:
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "pydantic", "tensorboard")
 # Of the process, that libraries compute by; not what they print, nor where the others are.
-_VARIABLES = re.compile(r"(?!TF_CPP_|TF_CONFIG)(TF|XLA|OMP|ONEDNN|DNNL|MKL|OPENBLAS|CUDA|NCCL|KERAS)_")
+_VARIABLES = re.compile(
+    r"(?!TF_CPP_|TF_CONFIG)(TF|XLA|OMP|ONEDNN|DNNL|MKL|OPENBLAS|CUDA|NCCL|KERAS)_"
+)
 # Of environment.json: what changes how numbers are rounded, or which.
-_COMPUTES = ("python", "versions", "git", "machine", "cpu", "cpus", "threads", "devices", "variables")
+_COMPUTES = (
+    "python",
+    "versions",
+    "git",
+    "machine",
+    "cpu",
+    "cpus",
+    "threads",
+    "devices",
+    "variables",
+)
 
 
 def environment(data: str) -> dict:
@@ -256,7 +303,13 @@ def environment(data: str) -> dict:
 
     def git(*words):
         try:
-            found = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+            found = subprocess.run(
+                ["git", *words],
+                cwd=Path(__file__).parent,
+                capture_output=True,
+                text=True,
+                timeout=10,
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return found.stdout.strip() if found.returncode == 0 else None
@@ -275,9 +328,14 @@ def environment(data: str) -> dict:
             "inside": tf.config.threading.get_intra_op_parallelism_threads(),
             "between": tf.config.threading.get_inter_op_parallelism_threads(),
         },  # 0: as many as there are CPUs
-        "variables": {name: value for name, value in sorted(os.environ.items()) if _VARIABLES.match(name)},
+        "variables": {
+            name: value for name, value in sorted(os.environ.items()) if _VARIABLES.match(name)
+        },
         "data": data,
-        "devices": [tf.config.experimental.get_device_details(d).get("device_name", d.name) for d in tf.config.list_physical_devices()],
+        "devices": [
+            tf.config.experimental.get_device_details(d).get("device_name", d.name)
+            for d in tf.config.list_physical_devices()
+        ],
     }
 
 
@@ -298,8 +356,15 @@ def other_environment(before: dict, now: dict) -> list[str]:
     for key in ("versions", "git", "cpu", "threads", "variables"):
         old, new = (each if isinstance(each, dict) else {} for each in rows.pop(key))
         rows |= {f"{key}.{name}": (old.get(name), new.get(name)) for name in sorted({*old, *new})}
-    shown = [(key, *(str(value)[:40] for value in pair)) for key, pair in rows.items() if pair[0] != pair[1]]
-    return [f"{key}: {old} -> {new}" if old != new and key != "cpu.flags" else f"{key} differ" for key, old, new in shown]
+    shown = [
+        (key, *(str(value)[:40] for value in pair))
+        for key, pair in rows.items()
+        if pair[0] != pair[1]
+    ]
+    return [
+        f"{key}: {old} -> {new}" if old != new and key != "cpu.flags" else f"{key} differ"
+        for key, old, new in shown
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------- contact sheet
@@ -312,17 +377,30 @@ def contact_sheet(path: Path, cells: list[tuple]) -> None:
     cells = [(_as_text(example), caption) for example, caption in cells]
     of_text = isinstance(cells[0][0], str)
     columns, width = (3, 3 * _CELL) if of_text else (min(len(cells), 8), _CELL)
-    texts = [textwrap.wrap(text, width // 6, max_lines=6, placeholder="...") if of_text else [] for text, _ in cells]
-    captions = [textwrap.wrap(caption, width // 6, max_lines=3, placeholder="...") for _, caption in cells]
+    texts = [
+        textwrap.wrap(text, width // 6, max_lines=6, placeholder="...") if of_text else []
+        for text, _ in cells
+    ]
+    captions = [
+        textwrap.wrap(caption, width // 6, max_lines=3, placeholder="...") for _, caption in cells
+    ]
     inside = _LINE * max(map(len, texts)) if of_text else _CELL
     height = inside + _LINE * max(map(len, captions)) + _MARGIN
     rows = -(-len(cells) // columns)
-    sheet = Image.new("RGB", (columns * (width + _MARGIN) + _MARGIN, rows * (height + _MARGIN) + _MARGIN), "white")
+    sheet = Image.new(
+        "RGB", (columns * (width + _MARGIN) + _MARGIN, rows * (height + _MARGIN) + _MARGIN), "white"
+    )
     draw = ImageDraw.Draw(sheet)
     if not of_text:
-        low, high = min(example.min() for example, _ in cells), max(example.max() for example, _ in cells)
+        low, high = (
+            min(example.min() for example, _ in cells),
+            max(example.max() for example, _ in cells),
+        )
     for number, (example, _) in enumerate(cells):
-        x, y = _MARGIN + number % columns * (width + _MARGIN), _MARGIN + number // columns * (height + _MARGIN)
+        x, y = (
+            _MARGIN + number % columns * (width + _MARGIN),
+            _MARGIN + number // columns * (height + _MARGIN),
+        )
         if of_text:
             draw.multiline_text((x, y), "\n".join(texts[number]), "black")
         elif example.ndim == 3:
@@ -335,24 +413,38 @@ def contact_sheet(path: Path, cells: list[tuple]) -> None:
 
 def _as_text(example):
     """Pictures and series as they are; everything else as words."""
-    if isinstance(example, str) or example.ndim == 2 or (example.ndim == 3 and example.shape[2] in (1, 3)):
+    if (
+        isinstance(example, str)
+        or example.ndim == 2
+        or (example.ndim == 3 and example.shape[2] in (1, 3))
+    ):
         return example
     return f"{list(example.shape)}: " + ", ".join(f"{value:.4g}" for value in example.ravel()[:40])
 
 
 def _paste_image(sheet, corner: tuple[int, int], image) -> None:
     """An image of values in [0, 1], as large as its cell allows; small ones in whole pixels."""
-    image = Image.fromarray(np.uint8(np.round(255 * np.clip(np.repeat(image, 3 // image.shape[2], axis=2), 0, 1))))
+    image = Image.fromarray(
+        np.uint8(np.round(255 * np.clip(np.repeat(image, 3 // image.shape[2], axis=2), 0, 1)))
+    )
     factor = _CELL / max(image.size)
     factor = int(factor) if factor > 1 else factor
-    sheet.paste(image.resize([max(1, round(side * factor)) for side in image.size], Image.NEAREST if factor >= 1 else Image.BOX), corner)
+    sheet.paste(
+        image.resize(
+            [max(1, round(side * factor)) for side in image.size],
+            Image.NEAREST if factor >= 1 else Image.BOX,
+        ),
+        corner,
+    )
 
 
 def _plot(draw, box: tuple[int, int, int, int], series) -> None:
     """Each column of a series as a line, stretched to its own range."""
     left, top, right, bottom = box
     draw.rectangle(box, outline="#c0c0c0")
-    for column, color in zip(series.T[:4], ("#1f5fa8", "#d07000", "#2f8f2f", "#803090"), strict=False):
+    for column, color in zip(
+        series.T[:4], ("#1f5fa8", "#d07000", "#2f8f2f", "#803090"), strict=False
+    ):
         span = max(column.max() - column.min(), 1e-12)
         x = np.linspace(left + 2, right - 2, len(column))
         y = bottom - 2 - (column - column.min()) / span * (bottom - top - 4)

@@ -31,7 +31,9 @@ def named_variables(**groups: Iterable) -> dict[str, keras.Variable]:
         for variable in variables:
             name = f"{group}/{variable.path}"
             if name in named:
-                raise ConfigError(f"{name}: two variables have this path; give their layers different names")
+                raise ConfigError(
+                    f"{name}: two variables have this path; give their layers different names"
+                )
             named[name] = variable
     return named
 
@@ -41,9 +43,18 @@ def write_variables(directory: Path, variables: dict[str, keras.Variable]) -> No
     names = sorted(variables)
     tensors = [tf.convert_to_tensor(variables[name]) for name in names]
     try:
-        tf.raw_ops.SaveV2(prefix=str(directory / "variables"), tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
-    except tf.errors.OpError as error:  # a full disk is to TensorFlow what a full GPU is: ResourceExhaustedError
-        number = next((number for number in checkpoint.DISK if os.strerror(number) in str(error)), None)
+        tf.raw_ops.SaveV2(
+            prefix=str(directory / "variables"),
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=tensors,
+        )
+    except (
+        tf.errors.OpError
+    ) as error:  # a full disk is to TensorFlow what a full GPU is: ResourceExhaustedError
+        number = next(
+            (number for number in checkpoint.DISK if os.strerror(number) in str(error)), None
+        )
         if number is None:
             raise
         raise OSError(number, os.strerror(number), str(directory)) from error
@@ -51,7 +62,9 @@ def write_variables(directory: Path, variables: dict[str, keras.Variable]) -> No
 
 def size_of(variables: Iterable[keras.Variable]) -> int:
     """Bytes of their values."""
-    return sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables)
+    return sum(
+        math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables
+    )
 
 
 def read_variables(directory: Path) -> dict[str, np.ndarray]:
@@ -61,21 +74,33 @@ def read_variables(directory: Path) -> dict[str, np.ndarray]:
 
 def with_averages(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What was read from a checkpoint, with the averaged weights (`ema/path`) in the place of the last ones (`model/path`)."""
-    averages = {f"model/{name.removeprefix('ema/')}": value for name, value in values.items() if name.startswith("ema/")}
-    return {name: averages.get(name, value) for name, value in values.items() if not name.startswith("ema/")}
+    averages = {
+        f"model/{name.removeprefix('ema/')}": value
+        for name, value in values.items()
+        if name.startswith("ema/")
+    }
+    return {
+        name: averages.get(name, value)
+        for name, value in values.items()
+        if not name.startswith("ema/")
+    }
 
 
 # ----------------------------------------------------------------------------------------- trained weights to begin with
 
 
-def load_weights(model: keras.Model, config: InitFrom, read_run: Callable[[str, bool], tuple[Path, dict]]) -> None:
+def load_weights(
+    model: keras.Model, config: InitFrom, read_run: Callable[[str, bool], tuple[Path, dict]]
+) -> None:
     """Gives every variable of `model` its value from a file or, by `read_run`, from a run; says on stderr which and which not.
 
     Each of them is loaded, in its shape, or matches `skip`: else CheckpointError, and nothing has changed.
     """
     is_file = config.ckpt.endswith((".npz", ".weights.h5"))
     place, found = _read_file(Path(config.ckpt)) if is_file else read_run(config.ckpt, config.ema)
-    found = {name: value for name, value in found.items() if not name.endswith("seed_generator_state")}  # of dropout: set at each step
+    found = {
+        name: value for name, value in found.items() if not name.endswith("seed_generator_state")
+    }  # of dropout: set at each step
     variables = {variable.path: variable for variable in model.weights}
     paths = _numbered(model) if config.ckpt.endswith(".weights.h5") else {}
     names = _renamed(list(found), config.map, paths, place)
@@ -89,7 +114,9 @@ def load_weights(model: keras.Model, config: InitFrom, read_run: Callable[[str, 
             continue
         value, dtype = found[names[path]], tf.as_dtype(variable.dtype).as_numpy_dtype
         if value.shape != tuple(variable.shape) or not np.can_cast(value.dtype, dtype, "same_kind"):
-            problems.append(f"{path}: expected {variable.dtype}{list(variable.shape)}, got {value.dtype}{list(value.shape)}")
+            problems.append(
+                f"{path}: expected {variable.dtype}{list(variable.shape)}, got {value.dtype}{list(value.shape)}"
+            )
             continue
         with np.errstate(over="ignore"):
             values[path] = value.astype(dtype)
@@ -98,9 +125,13 @@ def load_weights(model: keras.Model, config: InitFrom, read_run: Callable[[str, 
     left_over = sorted(paths.get(old, old) for new, old in names.items() if new not in values)
     if problems:
         unused = f"; left over in it: {_some(left_over)}" if left_over else ""
-        raise CheckpointError(f"{place}: does not fit {model.name}: {_some(problems, '; ')}{unused}; see init_from.map and init_from.skip")
+        raise CheckpointError(
+            f"{place}: does not fit {model.name}: {_some(problems, '; ')}{unused}; see init_from.map and init_from.skip"
+        )
     if not values:
-        raise ConfigError(f"init_from.skip: every variable of {model.name} is skipped; expected something to load from {place}")
+        raise ConfigError(
+            f"init_from.skip: every variable of {model.name} is skipped; expected something to load from {place}"
+        )
     for path, value in values.items():
         variables[path].assign(value)
     warn(f"init_from: {place}: loaded {len(values)} of {len(variables)} variables: {_some(values)}")
@@ -110,7 +141,9 @@ def load_weights(model: keras.Model, config: InitFrom, read_run: Callable[[str, 
         warn(f"init_from: left over in {place}: {_some(left_over)}")
 
 
-def _renamed(names: list[str], renames: dict[str, str], paths: dict[str, str], place: Path) -> dict[str, str]:
+def _renamed(
+    names: list[str], renames: dict[str, str], paths: dict[str, str], place: Path
+) -> dict[str, str]:
     """{new name: name in the file}; `paths` are the last renames, of whole names."""
     new_names = list(names)
     for regex, replacement in renames.items():
@@ -120,7 +153,9 @@ def _renamed(names: list[str], renames: dict[str, str], paths: dict[str, str], p
     renamed = dict(zip(new_names, names, strict=True))
     for new, old in zip(new_names, names, strict=True):
         if renamed[new] != old:
-            raise ConfigError(f"init_from.map: {old} and {renamed[new]} of {place} both become {new!r}; expected different names")
+            raise ConfigError(
+                f"init_from.map: {old} and {renamed[new]} of {place} both become {new!r}; expected different names"
+            )
     return renamed
 
 
@@ -130,8 +165,12 @@ def first_matches(field: str, regexes: Iterable[str], names: list[str]) -> dict[
     for regex in regexes:
         if not any(re.search(regex, name) for name in names):
             near = difflib.get_close_matches(regex, names, 3, 0.4) or names[:3]
-            raise ConfigError(f"{field}: {regex!r} is found in no variable; there is {', '.join(near) or 'none'}")
-    matches = {name: next((regex for regex in regexes if re.search(regex, name)), None) for name in names}
+            raise ConfigError(
+                f"{field}: {regex!r} is found in no variable; there is {', '.join(near) or 'none'}"
+            )
+    matches = {
+        name: next((regex for regex in regexes if re.search(regex, name)), None) for name in names
+    }
     return {name: regex for name, regex in matches.items() if regex is not None}
 
 
@@ -153,7 +192,9 @@ def _read_file(path: Path) -> tuple[Path, dict[str, np.ndarray]]:
         raise
     except Exception as error:  # of readers of zip, of headers, of HDF5: what damage makes them raise is nowhere written
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: expected a {path.suffix} file of weights: {reason}") from error
+        raise CheckpointError(
+            f"{path}: expected a {path.suffix} file of weights: {reason}"
+        ) from error
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -162,11 +203,15 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             raise CheckpointError(f"{path}: expected an archive (.npz), got a single array")
         unpacked = sum(member.file_size for member in archive.zip.infolist())
         if unpacked > _MOST_PACKED * path.stat().st_size:
-            raise CheckpointError(f"{path}: expected at most {_MOST_PACKED:,} times its size when unpacked, got {unpacked:,} bytes")
+            raise CheckpointError(
+                f"{path}: expected at most {_MOST_PACKED:,} times its size when unpacked, got {unpacked:,} bytes"
+            )
         found = {name: archive[name] for name in archive.files}
     for name, array in found.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-            raise CheckpointError(f"{path}: {name}: expected an array of numbers, got {getattr(array, 'dtype', 'none')}")
+            raise CheckpointError(
+                f"{path}: {name}: expected an array of numbers, got {getattr(array, 'dtype', 'none')}"
+            )
     return found
 
 
@@ -181,23 +226,33 @@ def _read_h5(path: Path) -> dict[str, np.ndarray]:
             folders, number = place.split("/")[1:-1], found.name.rpartition("/")[2]
             above = ["/".join(["", *folders[:depth], "vars"]) for depth in range(1, len(folders))]
             layers = [objects[each].attrs.get("name") for each in above if each in objects]
-            name = "/".join([*(layer for layer in layers if isinstance(layer, str)), number]) if folders[-1:] == ["vars"] else place[1:]
+            name = (
+                "/".join([*(layer for layer in layers if isinstance(layer, str)), number])
+                if folders[-1:] == ["vars"]
+                else place[1:]
+            )
             if name in values:
                 raise CheckpointError(f"{path}: {place}: expected one array called {name}, got two")
             values[name] = _array(path, place, found)
     return values
 
 
-def _objects(path: Path, group: h5py.Group, seen: set) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+def _objects(
+    path: Path, group: h5py.Group, seen: set
+) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
     """(place, group or array) of everything below. Refuses what lies in other files, and what is there more than once: a circle."""
     for key in group:
         place, link = f"{group.name.rstrip('/')}/{key}", group.get(key, getlink=True)
         if not isinstance(link, h5py.HardLink):
-            raise CheckpointError(f"{path}: {place}: expected data in this file, got {type(link).__name__}")
+            raise CheckpointError(
+                f"{path}: {place}: expected data in this file, got {type(link).__name__}"
+            )
         found = group[key]
         address = h5py.h5o.get_info(found.id).addr
         if address in seen:
-            raise CheckpointError(f"{path}: {place}: expected everything once, got it under two names")
+            raise CheckpointError(
+                f"{path}: {place}: expected everything once, got it under two names"
+            )
         seen.add(address)
         yield place, found
         if isinstance(found, h5py.Group):
@@ -206,11 +261,17 @@ def _objects(path: Path, group: h5py.Group, seen: set) -> Iterator[tuple[str, h5
 
 def _array(path: Path, place: str, found) -> np.ndarray:
     if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "biuf":
-        raise CheckpointError(f"{path}: {place}: expected an array of numbers, got {getattr(found, 'dtype', type(found).__name__)}")
+        raise CheckpointError(
+            f"{path}: {place}: expected an array of numbers, got {getattr(found, 'dtype', type(found).__name__)}"
+        )
     if found.external or found.is_virtual:
-        raise CheckpointError(f"{path}: {place}: expected data in this file, got an array in another")
+        raise CheckpointError(
+            f"{path}: {place}: expected data in this file, got an array in another"
+        )
     if found.nbytes > _MOST_PACKED * found.id.get_storage_size():
-        raise CheckpointError(f"{path}: {place}: expected {found.nbytes:,} bytes, got {found.id.get_storage_size():,}")
+        raise CheckpointError(
+            f"{path}: {place}: expected {found.nbytes:,} bytes, got {found.id.get_storage_size():,}"
+        )
     return found[()]
 
 
@@ -221,8 +282,12 @@ def _numbered(model: keras.Model) -> dict[str, str]:
     def visit(layer, names):
         own = {}
         layer.save_own_variables(own)
-        paths.update({"/".join([*names, number]): variable.path for number, variable in own.items()})
-        for child in layer._flatten_layers(include_self=False, recursive=False):  # nested ones too; Keras has no public way
+        paths.update(
+            {"/".join([*names, number]): variable.path for number, variable in own.items()}
+        )
+        for child in layer._flatten_layers(
+            include_self=False, recursive=False
+        ):  # nested ones too; Keras has no public way
             visit(child, [*names, child.name])
 
     visit(model, [])
@@ -237,10 +302,14 @@ def freeze(model: keras.Model, regexes: list[str]) -> None:
     trained = [variable.path for variable in model.trainable_variables]
     frozen = first_matches("freeze", regexes, trained)
     if len(frozen) == len(trained):
-        raise ConfigError(f"freeze: nothing of {model.name} is left to train; expected fewer of its {len(trained)} variables")
+        raise ConfigError(
+            f"freeze: nothing of {model.name} is left to train; expected fewer of its {len(trained)} variables"
+        )
     for layer in model._flatten_layers(include_self=False):
         # A layer of which nothing else is left is frozen as such: BatchNormalization then also keeps its moving averages.
-        if layer.weights and all(any(re.search(regex, variable.path) for regex in regexes) for variable in layer.weights):
+        if layer.weights and all(
+            any(re.search(regex, variable.path) for regex in regexes) for variable in layer.weights
+        ):
             layer.trainable = False
     for variable in model.trainable_variables:
         if variable.path in frozen:

@@ -19,14 +19,20 @@ def build(config: Autoencoder, spec: Spec) -> keras.Model:
     _, height, width, channels = images.shape
     bottom, right = -height % factor, -width % factor
     if bottom or right:
-        x = layers.ZeroPadding2D(((0, bottom), (0, right)), name="pad")(x)  # so that every stage halves evenly
+        x = layers.ZeroPadding2D(((0, bottom), (0, right)), name="pad")(
+            x
+        )  # so that every stage halves evenly
     skipped = []
     for number, filters in enumerate(config.filters, 1):
         x = blocks.conv_bn(x, filters, name=f"encode{number}")
         skipped.append(x)
-        x = blocks.conv_bn(x, filters, strides=2, name=f"down{number}")  # (B, H, W, .) -> (B, H/2, W/2, filters)
+        x = blocks.conv_bn(
+            x, filters, strides=2, name=f"down{number}"
+        )  # (B, H, W, .) -> (B, H/2, W/2, filters)
     x = blocks.conv_bn(x, config.filters[-1], name="code")
-    upsample = {"nearest": blocks.upsample_nearest, "transposed": blocks.upsample_transposed}[config.upsampling]
+    upsample = {"nearest": blocks.upsample_nearest, "transposed": blocks.upsample_transposed}[
+        config.upsampling
+    ]
     for number, filters in reversed(list(enumerate(config.filters, 1))):
         x = upsample(x, filters, name=f"up{number}")  # (B, H/2, W/2, .) -> (B, H, W, filters)
         if config.skip:

@@ -18,7 +18,9 @@ def images(spec: Spec, smallest: int, network: str):
 
 
 def check_images(spec: Spec, smallest: int, network: str) -> None:
-    height, width, *channels = [size or 0 for size in spec.input_shape] + [0] * (2 - len(spec.input_shape))
+    height, width, *channels = [size or 0 for size in spec.input_shape] + [0] * (
+        2 - len(spec.input_shape)
+    )
     if len(channels) != 1 or not all(channels) or min(height, width) < smallest:
         raise ConfigError(
             f"{network}: expected images of one size, at least {smallest}x{smallest} pixels, and a channel axis, got {spec.input_shape}"
@@ -54,20 +56,49 @@ def activation(x, kind: str | None, name: str):
     return layers.ReLU(max_value={"relu": None, "relu6": 6.0}[kind], name=name)(x)
 
 
-def conv_bn(x, filters: int, kernel: int = 3, strides: int = 1, act: str | None = "relu", name: str = "conv"):
+def conv_bn(
+    x, filters: int, kernel: int = 3, strides: int = 1, act: str | None = "relu", name: str = "conv"
+):
     """Convolution, batch normalization, activation. Ioffe, Szegedy, Batch normalization, 2015, section 3.2."""
-    conv = layers.Conv2D(filters, kernel, strides, "same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv")
+    conv = layers.Conv2D(
+        filters,
+        kernel,
+        strides,
+        "same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )
     return activation(batch_norm(f"{name}_bn")(conv(x)), act, f"{name}_{act}")
 
 
-def depthwise_bn(x, strides: int = 1, act: str | None = "relu", name: str = "depthwise", dilation: int = 1):
+def depthwise_bn(
+    x, strides: int = 1, act: str | None = "relu", name: str = "depthwise", dilation: int = 1
+):
     """One 3x3 filter a channel, batch normalization, activation. Howard et al., MobileNets, 2017, section 3.1."""
-    he = keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal")  # Keras' fan_in counts all channels, not the one
-    conv = layers.DepthwiseConv2D(3, strides, "same", dilation_rate=dilation, use_bias=False, depthwise_initializer=he, name=f"{name}_conv")
+    he = keras.initializers.VarianceScaling(
+        2.0, "fan_out", "truncated_normal"
+    )  # Keras' fan_in counts all channels, not the one
+    conv = layers.DepthwiseConv2D(
+        3,
+        strides,
+        "same",
+        dilation_rate=dilation,
+        use_bias=False,
+        depthwise_initializer=he,
+        name=f"{name}_conv",
+    )
     return activation(batch_norm(f"{name}_bn")(conv(x)), act, f"{name}_{act}")
 
 
-def separable_conv(x, filters: int, strides: int = 1, act: str | None = "relu", name: str = "separable", dilation: int = 1):
+def separable_conv(
+    x,
+    filters: int,
+    strides: int = 1,
+    act: str | None = "relu",
+    name: str = "separable",
+    dilation: int = 1,
+):
     """Depthwise 3x3, then pointwise 1x1, each with batch normalization and activation. MobileNets, figure 3."""
     x = depthwise_bn(x, strides, act, f"{name}_depthwise", dilation)
     return conv_bn(x, filters, 1, act=act, name=f"{name}_pointwise")
@@ -82,7 +113,13 @@ def linear_bottleneck(x, filters: int, name: str = "linear"):
 
 
 def inverted_bottleneck(
-    x, filters: int, strides: int = 1, expansion: int = 6, act: str = "relu6", shortcut: str = "projection", name: str = "inverted"
+    x,
+    filters: int,
+    strides: int = 1,
+    expansion: int = 6,
+    act: str = "relu6",
+    shortcut: str = "projection",
+    name: str = "inverted",
 ):
     """Expand 1x1, depthwise 3x3, linear bottleneck: [B, H, W, C] -> [B, H/s, W/s, filters]. MobileNetV2, section 3.3, table 1.
 
@@ -103,7 +140,9 @@ def inverted_bottleneck(
     return layers.Add(name=f"{name}_add")([x, y])
 
 
-def residual_block(x, filters: int, strides: int = 1, shortcut: str = "projection", name: str = "residual"):
+def residual_block(
+    x, filters: int, strides: int = 1, shortcut: str = "projection", name: str = "residual"
+):
     """Two 3x3 convolutions around which the input flows. He et al., Deep residual learning, 2016, figures 2 and 5.
 
     shortcut where shapes differ: "projection": a 1x1 convolution (the paper's option B); "zeros": every other pixel, and
@@ -112,11 +151,17 @@ def residual_block(x, filters: int, strides: int = 1, shortcut: str = "projectio
     y = conv_bn(x, filters, 3, strides, name=f"{name}_a")
     y = conv_bn(y, filters, 3, act=None, name=f"{name}_b")
     if strides > 1 or x.shape[-1] != filters:
-        x = _zeros(x, filters, strides, name) if shortcut == "zeros" else conv_bn(x, filters, 1, strides, None, f"{name}_shortcut")
+        x = (
+            _zeros(x, filters, strides, name)
+            if shortcut == "zeros"
+            else conv_bn(x, filters, 1, strides, None, f"{name}_shortcut")
+        )
     return activation(layers.Add(name=f"{name}_add")([x, y]), "relu", f"{name}_relu")
 
 
-def residual_bottleneck(x, filters: int, strides: int = 1, reduction: int = 2, name: str = "bottleneck"):
+def residual_bottleneck(
+    x, filters: int, strides: int = 1, reduction: int = 2, name: str = "bottleneck"
+):
     """1x1 to filters / reduction, 3x3 with the stride, 1x1 to filters, around which the input flows.
 
     Deep residual learning, figure 5, where `reduction` is 4. The stride is in the 3x3, which sees every pixel, not in the
@@ -133,8 +178,12 @@ def residual_bottleneck(x, filters: int, strides: int = 1, reduction: int = 2, n
 def _zeros(x, filters: int, strides: int, name: str):
     x = layers.AveragePooling2D(1, strides, name=f"{name}_subsample")(x)  # windows of one pixel
     before = (filters - x.shape[-1]) // 2
-    x = layers.Permute((1, 3, 2), name=f"{name}_channels_in")(x)  # (B, H, W, C) -> (B, H, C, W), so that padding reaches C
-    x = layers.ZeroPadding2D(((0, 0), (before, filters - x.shape[2] - before)), name=f"{name}_zeros")(x)
+    x = layers.Permute((1, 3, 2), name=f"{name}_channels_in")(
+        x
+    )  # (B, H, W, C) -> (B, H, C, W), so that padding reaches C
+    x = layers.ZeroPadding2D(
+        ((0, 0), (before, filters - x.shape[2] - before)), name=f"{name}_zeros"
+    )(x)
     return layers.Permute((1, 3, 2), name=f"{name}_channels_out")(x)
 
 
@@ -143,9 +192,20 @@ def _zeros(x, filters: int, strides: int, name: str):
 
 def fire(x, squeeze: int, expand: int, name: str = "fire"):
     """Squeeze 1x1, then expand 1x1 and 3x3 side by side: -> [B, H, W, 2 * expand]. Iandola et al., SqueezeNet, 2016, section 3.2."""
-    x = layers.Conv2D(squeeze, 1, activation="relu", kernel_initializer="he_normal", name=f"{name}_squeeze")(x)
-    one = layers.Conv2D(expand, 1, activation="relu", kernel_initializer="he_normal", name=f"{name}_expand1")(x)
-    three = layers.Conv2D(expand, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=f"{name}_expand3")(x)
+    x = layers.Conv2D(
+        squeeze, 1, activation="relu", kernel_initializer="he_normal", name=f"{name}_squeeze"
+    )(x)
+    one = layers.Conv2D(
+        expand, 1, activation="relu", kernel_initializer="he_normal", name=f"{name}_expand1"
+    )(x)
+    three = layers.Conv2D(
+        expand,
+        3,
+        padding="same",
+        activation="relu",
+        kernel_initializer="he_normal",
+        name=f"{name}_expand3",
+    )(x)
     return layers.Concatenate(name=f"{name}_concat")([one, three])
 
 
@@ -178,13 +238,23 @@ def upsample_nearest(x, filters: int, factor: int = 2, act: str | None = "relu",
     return conv_bn(x, filters, 3, act=act, name=name)
 
 
-def upsample_transposed(x, filters: int, factor: int = 2, act: str | None = "relu", name: str = "up"):
+def upsample_transposed(
+    x, filters: int, factor: int = 2, act: str | None = "relu", name: str = "up"
+):
     """Transposed convolution, batch normalization, activation: [B, H, W, C] -> [B, f * H, f * W, filters].
 
     The kernel is twice the factor wide, so that every output pixel is in as many windows: Odena et al., 2016.
     Long et al., Fully convolutional networks, 2015, section 3.3.
     """
-    conv = layers.Conv2DTranspose(filters, 2 * factor, factor, "same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv")
+    conv = layers.Conv2DTranspose(
+        filters,
+        2 * factor,
+        factor,
+        "same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )
     return activation(batch_norm(f"{name}_bn")(conv(x)), act, f"{name}_{act}")
 
 

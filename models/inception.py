@@ -16,12 +16,20 @@ def build(config: Inception, spec: Spec) -> keras.Model:
     """
     images = blocks.images(spec, 16, "inception")
     strides = 1 if min(images.shape[1:3]) < 96 else 2
-    x = blocks.conv_bn(images, blocks.scaled(64, config.width), 3, strides, name="stem1")  # (B, 28, 28, 1) -> (B, 28, 28, 64)
-    x = blocks.conv_bn(x, blocks.scaled(96, config.width), 3, strides, name="stem2")  # -> (B, 28, 28, 96)
+    x = blocks.conv_bn(
+        images, blocks.scaled(64, config.width), 3, strides, name="stem1"
+    )  # (B, 28, 28, 1) -> (B, 28, 28, 64)
+    x = blocks.conv_bn(
+        x, blocks.scaled(96, config.width), 3, strides, name="stem2"
+    )  # -> (B, 28, 28, 96)
     for stage in (1, 2):
-        x = blocks.grid_reduction(x, config.width, f"reduction{stage}")  # -> (B, 14, 14, 256), (B, 7, 7, 256)
+        x = blocks.grid_reduction(
+            x, config.width, f"reduction{stage}"
+        )  # -> (B, 14, 14, 256), (B, 7, 7, 256)
         for number in range(1, config.modules + 1):
-            x = module(x, config.width, f"module{stage}_{number}")  # -> (B, 14, 14, 288), (B, 7, 7, 288)
+            x = module(
+                x, config.width, f"module{stage}_{number}"
+            )  # -> (B, 14, 14, 288), (B, 7, 7, 288)
     return keras.Model(images, blocks.head(x, spec.num_outputs, config.dropout), name="inception")
 
 

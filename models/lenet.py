@@ -17,7 +17,9 @@ def build(config: Lenet, spec: Spec) -> keras.Model:
     images = blocks.images(spec, 28, "lenet")
     act = config.activation
     l2 = keras.regularizers.L2(config.l2) if config.l2 else None
-    x = layers.Conv2D(6, 5, padding="same", activation=act, name="c1")(images)  # (B, 28, 28, 1) -> (B, 28, 28, 6)
+    x = layers.Conv2D(6, 5, padding="same", activation=act, name="c1")(
+        images
+    )  # (B, 28, 28, 1) -> (B, 28, 28, 6)
     x = layers.AveragePooling2D(2, name="s2")(x)  # -> (B, 14, 14, 6)
     x = layers.Conv2D(16, 5, activation=act, name="c3")(x)  # -> (B, 10, 10, 16)
     x = layers.AveragePooling2D(2, name="s4")(x)  # -> (B, 5, 5, 16)

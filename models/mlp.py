@@ -13,8 +13,12 @@ def build(config: Mlp, spec: Spec) -> keras.Model:
     inputs = keras.Input(spec.input_shape, name="inputs")
     x = layers.Flatten(name="flatten")(inputs)  # (B, ...) -> (B, D)
     for i, units in enumerate(config.hidden):
-        x = layers.Dense(units, activation=config.activation, kernel_regularizer=l2, name=f"hidden_{i}")(x)  # -> (B, units)
+        x = layers.Dense(
+            units, activation=config.activation, kernel_regularizer=l2, name=f"hidden_{i}"
+        )(x)  # -> (B, units)
         if config.dropout:
             x = layers.Dropout(config.dropout, name=f"dropout_{i}")(x)
-    logits = layers.Dense(spec.num_outputs, kernel_regularizer=l2, name="logits")(x)  # -> (B, num_outputs)
+    logits = layers.Dense(spec.num_outputs, kernel_regularizer=l2, name="logits")(
+        x
+    )  # -> (B, num_outputs)
     return keras.Model(inputs, logits, name="mlp")

@@ -30,10 +30,16 @@ def build(config: Mobilenet, spec: Spec) -> keras.Model:
     images = x = blocks.images(spec, math.ceil(16 / config.resolution), "mobilenet")
     if config.resolution != 1:
         size = [round(config.resolution * side) for side in spec.input_shape[:2]]
-        x = keras.ops.image.resize(x, size, antialias=True)  # the layer Resizing would switch all that follows to training
+        x = keras.ops.image.resize(
+            x, size, antialias=True
+        )  # the layer Resizing would switch all that follows to training
     small = min(x.shape[1:3]) < 96
-    x = blocks.conv_bn(x, blocks.scaled(32, config.width), 3, 1 if small else 2, "relu6", "stem")  # (B, 224, 224, 3) -> (B, 112, 112, 32)
-    for number, (expansion, filters, count, strides) in enumerate(STAGES, 1):  # -> (B, 112, 112, 16) ... (B, 7, 7, 320)
+    x = blocks.conv_bn(
+        x, blocks.scaled(32, config.width), 3, 1 if small else 2, "relu6", "stem"
+    )  # (B, 224, 224, 3) -> (B, 112, 112, 32)
+    for number, (expansion, filters, count, strides) in enumerate(
+        STAGES, 1
+    ):  # -> (B, 112, 112, 16) ... (B, 7, 7, 320)
         strides = 1 if small and number == 6 else strides
         for repeat in range(max(1, round(config.depth * count))):
             x = blocks.inverted_bottleneck(
@@ -44,5 +50,7 @@ def build(config: Mobilenet, spec: Spec) -> keras.Model:
                 shortcut=config.shortcut,
                 name=f"stage{number}_{repeat + 1}",
             )
-    x = blocks.conv_bn(x, blocks.scaled(1280, max(1.0, config.width)), 1, act="relu6", name="last")  # -> (B, 7, 7, 1280)
+    x = blocks.conv_bn(
+        x, blocks.scaled(1280, max(1.0, config.width)), 1, act="relu6", name="last"
+    )  # -> (B, 7, 7, 1280)
     return keras.Model(images, blocks.head(x, spec.num_outputs, config.dropout), name="mobilenet")

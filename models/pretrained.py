@@ -35,14 +35,22 @@ def build(config: Pretrained, spec: Spec) -> keras.Model:
     smallest = SMALLEST.get(config.backbone, 32)
     blocks.check_images(spec, 1 if config.size else smallest, f"pretrained: {config.backbone}")
     if (config.size or smallest) < smallest:
-        raise ConfigError(f"model.size: expected at least {smallest} for {config.backbone}, got {config.size}")
+        raise ConfigError(
+            f"model.size: expected at least {smallest} for {config.backbone}, got {config.size}"
+        )
     if spec.input_shape[-1] not in (1, 3):
-        raise ConfigError(f"pretrained: expected images with 1 or 3 channels, got {spec.input_shape}")
+        raise ConfigError(
+            f"pretrained: expected images with 1 or 3 channels, got {spec.input_shape}"
+        )
     images = keras.Input(spec.input_shape, dtype=spec.input_dtype, name="images")
-    x = layers.Rescaling(1.0 if spec.input_dtype == "uint8" else 255.0, name="bytes")(images)  # -> 0 to 255
+    x = layers.Rescaling(1.0 if spec.input_dtype == "uint8" else 255.0, name="bytes")(
+        images
+    )  # -> 0 to 255
     if config.size:
         # The layer Resizing would switch all that follows to training where a caller does not say which is meant.
-        x = keras.ops.image.resize(x, (config.size, config.size), antialias=True)  # -> (B, size, size, C)
+        x = keras.ops.image.resize(
+            x, (config.size, config.size), antialias=True
+        )  # -> (B, size, size, C)
     if spec.input_shape[-1] == 1:
         x = layers.Concatenate(name="rgb")([x, x, x])  # -> (B, H, W, 3)
     x = _backbone(config, x.shape[1:], weights=None)(_as_trained(x, config.backbone))  # -> (B, C)
@@ -57,7 +65,9 @@ def initialize(model: keras.Model, config: Pretrained, spec: Spec) -> None:
     """
     backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
     if config.weights == "imagenet":
-        with contextlib.redirect_stdout(sys.stderr):  # Keras' progress bar; stdout is for the result
+        with contextlib.redirect_stdout(
+            sys.stderr
+        ):  # Keras' progress bar; stdout is for the result
             backbone.set_weights(_imagenet(config, backbone.input_shape[1:]).get_weights())
     elif config.weights:
         _read_file(backbone, Path(config.weights), config.backbone)
@@ -65,7 +75,9 @@ def initialize(model: keras.Model, config: Pretrained, spec: Spec) -> None:
 
 def _backbone(config: Pretrained, shape, weights: str | None) -> keras.Model:
     function = getattr(keras.applications, config.backbone)
-    return function(include_top=False, weights=weights, input_shape=tuple(shape), pooling=config.pooling)
+    return function(
+        include_top=False, weights=weights, input_shape=tuple(shape), pooling=config.pooling
+    )
 
 
 def _as_trained(x, backbone: str):
@@ -74,7 +86,9 @@ def _as_trained(x, backbone: str):
         # Its authors divided by the variance, Keras' layer divides by the deviation. Keras mends that inside the backbone,
         # but only for weights="imagenet"; here it is done before, so that one network stands for every origin of weights.
         roots = [std**0.5 for std in STD]
-        offsets = [255.0 * mean * (1.0 - 1.0 / root) for mean, root in zip(MEAN, roots, strict=True)]
+        offsets = [
+            255.0 * mean * (1.0 - 1.0 / root) for mean, root in zip(MEAN, roots, strict=True)
+        ]
         return layers.Rescaling([1.0 / root for root in roots], offsets, name="as_trained")(x)
     module = importlib.import_module(getattr(keras.applications, backbone).__module__)
     return module.preprocess_input(x)
@@ -85,12 +99,23 @@ def _read_file(backbone: keras.Model, path: Path, name: str) -> None:
         raise CheckpointError(f"model.weights: {path}: no such file")
     try:
         with h5py.File(path, "r") as file:
-            file.visititems(_check_array)  # Keras looks at shapes only when it has unpacked everything
-        with warnings.catch_warnings(action="error", category=UserWarning):  # Keras only warns of layers that a file does not have
+            file.visititems(
+                _check_array
+            )  # Keras looks at shapes only when it has unpacked everything
+        with warnings.catch_warnings(
+            action="error", category=UserWarning
+        ):  # Keras only warns of layers that a file does not have
             backbone.load_weights(path)
-    except (ValueError, KeyError, OSError, UserWarning) as error:  # not HDF5, links out of the file, other layers, other shapes
+    except (
+        ValueError,
+        KeyError,
+        OSError,
+        UserWarning,
+    ) as error:  # not HDF5, links out of the file, other layers, other shapes
         reason = str(error).strip('"').splitlines()[0]
-        raise CheckpointError(f"model.weights: {path}: expected the weights of a {name} without its top: {reason}") from error
+        raise CheckpointError(
+            f"model.weights: {path}: expected the weights of a {name} without its top: {reason}"
+        ) from error
 
 
 def _check_array(name: str, found: h5py.Group | h5py.Dataset) -> None:
@@ -98,7 +123,9 @@ def _check_array(name: str, found: h5py.Group | h5py.Dataset) -> None:
         if found.external or found.is_virtual:
             raise ValueError(f"{name}: expected data in this file, got an array in another")
         if found.nbytes > _MOST_PACKED * found.id.get_storage_size():
-            raise ValueError(f"{name}: expected {found.nbytes:,} bytes, got {found.id.get_storage_size():,}")
+            raise ValueError(
+                f"{name}: expected {found.nbytes:,} bytes, got {found.id.get_storage_size():,}"
+            )
 
 
 def _imagenet(config: Pretrained, shape) -> keras.Model:
@@ -109,4 +136,6 @@ def _imagenet(config: Pretrained, shape) -> keras.Model:
         if not told:
             raise
         folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
-    raise ResourceError(f"model.weights: cannot download {told[1]}: {told[2]}; put it into {folder}, or set model.weights to its path")
+    raise ResourceError(
+        f"model.weights: cannot download {told[1]}: {told[2]}; put it into {folder}, or set model.weights to its path"
+    )

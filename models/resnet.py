@@ -7,7 +7,13 @@ from data_config import Spec
 from model_config import Resnet
 from models import blocks
 
-IMAGENET = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # blocks of each stage
+IMAGENET = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}  # blocks of each stage
 
 
 def build(config: Resnet, spec: Spec) -> keras.Model:
@@ -23,10 +29,14 @@ def build(config: Resnet, spec: Spec) -> keras.Model:
 
 
 def _imagenet(images, config: Resnet):
-    x = blocks.conv_bn(images, blocks.scaled(64, config.width), 7, 2, name="stem")  # (B, 224, 224, 3) -> (B, 112, 112, 64)
+    x = blocks.conv_bn(
+        images, blocks.scaled(64, config.width), 7, 2, name="stem"
+    )  # (B, 224, 224, 3) -> (B, 112, 112, 64)
     if min(images.shape[1:3]) >= 96:
         x = layers.MaxPooling2D(3, 2, "same", name="stem_pool")(x)  # -> (B, 56, 56, 64)
-    for stage, count in enumerate(IMAGENET[config.depth]):  # -> (B, 56, 56, 64), 28, 14, (B, 7, 7, 512); 4 x channels from 50 on
+    for stage, count in enumerate(
+        IMAGENET[config.depth]
+    ):  # -> (B, 56, 56, 64), 28, 14, (B, 7, 7, 512); 4 x channels from 50 on
         filters = blocks.scaled(64 * 2**stage, config.width)
         for number in range(count):
             name, strides = f"stage{stage + 2}_{number + 1}", 2 if stage > 0 and number == 0 else 1
@@ -38,10 +48,14 @@ def _imagenet(images, config: Resnet):
 
 
 def _cifar(images, config: Resnet):
-    x = blocks.conv_bn(images, blocks.scaled(16, config.width), 3, name="stem")  # (B, 32, 32, 3) -> (B, 32, 32, 16)
+    x = blocks.conv_bn(
+        images, blocks.scaled(16, config.width), 3, name="stem"
+    )  # (B, 32, 32, 3) -> (B, 32, 32, 16)
     for stage in range(3):  # -> (B, 32, 32, 16), (B, 16, 16, 32), (B, 8, 8, 64)
         filters = blocks.scaled(16 * 2**stage, config.width)
         for number in range((config.depth - 2) // 6):
             strides = 2 if stage > 0 and number == 0 else 1
-            x = blocks.residual_block(x, filters, strides, "zeros", name=f"stage{stage + 1}_{number + 1}")
+            x = blocks.residual_block(
+                x, filters, strides, "zeros", name=f"stage{stage + 1}_{number + 1}"
+            )
     return x

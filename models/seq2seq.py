@@ -20,10 +20,14 @@ _NEVER = -1e9  # the log probability of what must not be chosen
 def build(config: Seq2seq, spec: Spec) -> keras.Model:
     """{source [B, S], previous [B, T]} token ids -> {logits [B, T, V], attention [B, T, S]}; see `Translator.write` too."""
     if not spec.vocabulary or not spec.target_vocabulary:
-        raise ConfigError("seq2seq: expected token ids as inputs and as targets; add `tokenize` for both")
+        raise ConfigError(
+            "seq2seq: expected token ids as inputs and as targets; add `tokenize` for both"
+        )
     if config.attention == "luong_dot" and config.encoder_outputs != config.decoder.units:
         both = f"{config.encoder_outputs} units of the encoder and {config.decoder.units} of the decoder"
-        raise ConfigError(f"seq2seq: attention: luong_dot expected as many of both, got {both}; or luong_general")
+        raise ConfigError(
+            f"seq2seq: attention: luong_dot expected as many of both, got {both}; or luong_general"
+        )
     return Translator(config, len(spec.tokens), len(spec.target_tokens))
 
 
@@ -37,7 +41,11 @@ class Translator(keras.Model):
         previous = keras.Input([None], dtype="int32", name="previous")
         memory, state = encoder(source)
         logits, attention, _ = decoder(previous, memory, source, state)
-        super().__init__({"source": source, "previous": previous}, {"logits": logits, "attention": attention}, name="seq2seq")
+        super().__init__(
+            {"source": source, "previous": previous},
+            {"logits": logits, "attention": attention},
+            name="seq2seq",
+        )
         self.encoder, self.decoder = encoder, decoder
 
     def write(self, source, beam: int = 1) -> tf.Tensor:
@@ -48,20 +56,34 @@ class Translator(keras.Model):
         """
         memory, state = self.encoder(source, training=False)
         rows, most = tf.shape(source)[0], 2 * tf.shape(source)[1] + 10
-        source, memory, *state = (tf.repeat(each, beam, axis=0) for each in (source, memory, *state))  # (B, ...) -> (B * beam, ...)
-        only_first = tf.concat([tf.zeros([rows, 1]), tf.fill([rows, beam - 1], _NEVER)], axis=1)  # the others begin as copies of it
-        written = tf.TensorArray(tf.int32, size=0, dynamic_size=True, clear_after_read=False, element_shape=[None])
-        parents = tf.TensorArray(tf.int32, size=0, dynamic_size=True, clear_after_read=False, element_shape=[None])
+        source, memory, *state = (
+            tf.repeat(each, beam, axis=0) for each in (source, memory, *state)
+        )  # (B, ...) -> (B * beam, ...)
+        only_first = tf.concat(
+            [tf.zeros([rows, 1]), tf.fill([rows, beam - 1], _NEVER)], axis=1
+        )  # the others begin as copies of it
+        written = tf.TensorArray(
+            tf.int32, size=0, dynamic_size=True, clear_after_read=False, element_shape=[None]
+        )
+        parents = tf.TensorArray(
+            tf.int32, size=0, dynamic_size=True, clear_after_read=False, element_shape=[None]
+        )
 
         def step(at, token, state, scores, lengths, ended, written, parents):
-            logits, _, state = self.decoder(token[:, tf.newaxis], memory, source, state, training=False)
+            logits, _, state = self.decoder(
+                token[:, tf.newaxis], memory, source, state, training=False
+            )
             logs = tf.nn.log_softmax(tf.cast(logits[:, 0], tf.float32))  # (B * beam, V)
             size = logs.shape[-1]
             forbidden = tf.reduce_max(tf.one_hot([PADDING, START], size), axis=0) * _NEVER
-            stay = tf.where(tf.range(size) == PADDING, 0.0, _NEVER)  # a sequence that has ended is only padded
+            stay = tf.where(
+                tf.range(size) == PADDING, 0.0, _NEVER
+            )  # a sequence that has ended is only padded
             logs = tf.where(ended[:, tf.newaxis], stay, logs + forbidden)
             total = tf.reshape(scores, [-1, 1]) + logs
-            new_lengths = tf.repeat((lengths + tf.cast(~ended, tf.float32))[:, tf.newaxis], size, axis=1)
+            new_lengths = tf.repeat(
+                (lengths + tf.cast(~ended, tf.float32))[:, tf.newaxis], size, axis=1
+            )
             ranked = tf.reshape(total / new_lengths**0.6, [rows, beam * size])
             places = tf.math.top_k(ranked, beam).indices  # (B, beam)
             flat = tf.reshape(places + tf.range(rows)[:, tf.newaxis] * beam * size, [-1])
@@ -70,16 +92,42 @@ class Translator(keras.Model):
             lengths = tf.gather(tf.reshape(new_lengths, [-1]), flat)
             state = [tf.gather(each, parent) for each in state]
             ended = tf.gather(ended, parent) | (token == END)
-            return at + 1, token, state, scores, lengths, ended, written.write(at, token), parents.write(at, parent)
+            return (
+                at + 1,
+                token,
+                state,
+                scores,
+                lengths,
+                ended,
+                written.write(at, token),
+                parents.write(at, parent),
+            )
 
         everyone = tf.fill([rows * beam], START)
-        begin = (0, everyone, state, only_first, tf.zeros([rows * beam]), everyone != START, written, parents)
-        any_size = tf.nest.map_structure(lambda each: tf.TensorShape([None] * each.shape.rank), begin[1:-2])
+        begin = (
+            0,
+            everyone,
+            state,
+            only_first,
+            tf.zeros([rows * beam]),
+            everyone != START,
+            written,
+            parents,
+        )
+        any_size = tf.nest.map_structure(
+            lambda each: tf.TensorShape([None] * each.shape.rank), begin[1:-2]
+        )
         invariants = (tf.TensorShape([]), *any_size, tf.TensorShape(None), tf.TensorShape(None))
-        steps, *_, written, parents = tf.while_loop(lambda at, *loop: (at < most) & ~tf.reduce_all(loop[4]), step, begin, invariants)
+        steps, *_, written, parents = tf.while_loop(
+            lambda at, *loop: (at < most) & ~tf.reduce_all(loop[4]), step, begin, invariants
+        )
 
         def back(at, place, tokens):
-            return at - 1, tf.gather(parents.read(at), place), tokens.write(at, tf.gather(written.read(at), place))
+            return (
+                at - 1,
+                tf.gather(parents.read(at), place),
+                tokens.write(at, tf.gather(written.read(at), place)),
+            )
 
         tokens = tf.TensorArray(tf.int32, size=steps, element_shape=[None])
         best = tf.range(rows) * beam  # top_k puts the best first
@@ -99,11 +147,19 @@ class Encoder(layers.Layer):
         options = config.encoder
         self.embedding = layers.Embedding(num_tokens, config.embedding, name="embedding")
         self.dropout = layers.Dropout(config.dropout, name="dropout")
-        self.recurrent = [_recurrent(config.cell, options.units, f"layer_{number}") for number in range(options.layers)]
+        self.recurrent = [
+            _recurrent(config.cell, options.units, f"layer_{number}")
+            for number in range(options.layers)
+        ]
         if options.bidirectional:
-            self.recurrent = [layers.Bidirectional(layer, name=layer.name) for layer in self.recurrent]
+            self.recurrent = [
+                layers.Bidirectional(layer, name=layer.name) for layer in self.recurrent
+            ]
         states = config.decoder.layers * (2 if config.cell == "lstm" else 1)
-        self.bridge = [layers.Dense(config.decoder.units, "tanh", name=f"bridge_{number}") for number in range(states)]
+        self.bridge = [
+            layers.Dense(config.decoder.units, "tanh", name=f"bridge_{number}")
+            for number in range(states)
+        ]
 
     def build(self, source_shape):
         """Nothing to make: the layers inside are built by their first call."""
@@ -130,7 +186,10 @@ class Decoder(layers.Layer):
         units, self.kind = config.decoder.units, config.attention
         self.embedding = layers.Embedding(num_tokens, config.embedding, name="embedding")
         self.dropout = layers.Dropout(config.dropout, name="dropout")
-        self.recurrent = [_recurrent(config.cell, units, f"layer_{number}") for number in range(config.decoder.layers)]
+        self.recurrent = [
+            _recurrent(config.cell, units, f"layer_{number}")
+            for number in range(config.decoder.layers)
+        ]
         self.states_per_layer = 2 if config.cell == "lstm" else 1
         if self.kind == "luong_general":
             self.query = layers.Dense(config.encoder_outputs, use_bias=False, name="query")
@@ -138,7 +197,11 @@ class Decoder(layers.Layer):
             self.query = layers.Dense(units, name="query")
             self.key = layers.Dense(units, use_bias=False, name="key")
         additive = self.kind in ("luong_concat", "bahdanau")
-        self.attention = layers.AdditiveAttention(name="attention") if additive else layers.Attention(name="attention")
+        self.attention = (
+            layers.AdditiveAttention(name="attention")
+            if additive
+            else layers.Attention(name="attention")
+        )
         self.combine = layers.Dense(units, "tanh", name="combine")
         self.logits = layers.Dense(num_tokens, name="logits")
 
@@ -149,7 +212,9 @@ class Decoder(layers.Layer):
         x = self.dropout(self.embedding(previous), training=training)  # (B, T) -> (B, T, E)
         mask, keys = source != PADDING, self.keys_of(memory)
         if self.kind == "bahdanau":
-            x, context, weights, state = self.attend_and_recur(x, memory, keys, mask, state, training)
+            x, context, weights, state = self.attend_and_recur(
+                x, memory, keys, mask, state, training
+            )
         else:
             x, state = self.recur(x, state, training)
             context, weights = self.attend(x, memory, keys, mask)
@@ -175,7 +240,9 @@ class Decoder(layers.Layer):
         if self.kind == "none":
             return None, tf.zeros([tf.shape(x)[0], tf.shape(x)[1], tf.shape(mask)[1]], x.dtype)
         query = x if self.kind == "luong_dot" else self.query(x)
-        return self.attention([query, memory, keys], mask=[None, mask], return_attention_scores=True)
+        return self.attention(
+            [query, memory, keys], mask=[None, mask], return_attention_scores=True
+        )
 
     def attend_and_recur(self, x, memory, keys, mask, state, training):
         """Step by step, since what a step finds goes into its own recurrence."""
@@ -183,12 +250,20 @@ class Decoder(layers.Layer):
         outputs = [tf.TensorArray(x.dtype, size=steps) for _ in range(3)]
 
         def step(at, state, outputs):
-            context, weights = self.attend(state[0][:, tf.newaxis], memory, keys, mask)  # (B, 1, M), (B, 1, S)
+            context, weights = self.attend(
+                state[0][:, tf.newaxis], memory, keys, mask
+            )  # (B, 1, M), (B, 1, S)
             found = tf.concat([x[:, at : at + 1], context], axis=-1)
             y, state = self.recur(found, state, training)
             values = (y[:, 0], context[:, 0], weights[:, 0])
-            return at + 1, state, [output.write(at, value) for output, value in zip(outputs, values, strict=True)]
+            return (
+                at + 1,
+                state,
+                [output.write(at, value) for output, value in zip(outputs, values, strict=True)],
+            )
 
         _, state, outputs = tf.while_loop(lambda at, *_: at < steps, step, (0, state, outputs))
-        y, context, weights = (tf.transpose(output.stack(), [1, 0, 2]) for output in outputs)  # (T, B, ...) -> (B, T, ...)
+        y, context, weights = (
+            tf.transpose(output.stack(), [1, 0, 2]) for output in outputs
+        )  # (T, B, ...) -> (B, T, ...)
         return y, context, weights, state

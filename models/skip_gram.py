@@ -14,7 +14,9 @@ from model_config import SkipGram
 def build(config: SkipGram, spec: Spec) -> keras.Model:
     """{tokens [B, T], candidates [B, T, C, 1 + negatives]} ids -> scores [B, T, C, 1 + negatives]."""
     if not spec.vocabulary or len(spec.target_shape) != 3:
-        raise ConfigError(f"skip_gram: expected tokens and candidates near each, got targets of shape {spec.target_shape}; add `skip_gram`")
+        raise ConfigError(
+            f"skip_gram: expected tokens and candidates near each, got targets of shape {spec.target_shape}; add `skip_gram`"
+        )
     return Vectors(len(spec.tokens), config.size, spec.target_shape)
 
 

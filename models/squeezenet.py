@@ -7,7 +7,16 @@ from data_config import Spec
 from model_config import Squeezenet
 from models import blocks
 
-SQUEEZE = (16, 16, 32, 32, 48, 48, 64, 64)  # channels of fire2 to fire9; each expands to 8 times as many
+SQUEEZE = (
+    16,
+    16,
+    32,
+    32,
+    48,
+    48,
+    64,
+    64,
+)  # channels of fire2 to fire9; each expands to 8 times as many
 
 
 def build(config: Squeezenet, spec: Spec) -> keras.Model:
@@ -18,7 +27,9 @@ def build(config: Squeezenet, spec: Spec) -> keras.Model:
     """
     images = blocks.images(spec, 16, "squeezenet")
     first, strides = blocks.scaled(96, config.width), 1 if min(images.shape[1:3]) < 96 else 2
-    conv1 = layers.Conv2D(first, 7, strides, "same", activation="relu", kernel_initializer="he_normal", name="conv1")
+    conv1 = layers.Conv2D(
+        first, 7, strides, "same", activation="relu", kernel_initializer="he_normal", name="conv1"
+    )
     x = conv1(images)  # (B, 224, 224, 3) -> (B, 112, 112, 96)
     x = layers.MaxPooling2D(3, 2, name="pool1")(x)  # -> (B, 55, 55, 96)
     for number, squeeze in enumerate(SQUEEZE, 2):
@@ -27,7 +38,9 @@ def build(config: Squeezenet, spec: Spec) -> keras.Model:
         bypassed = config.bypass and number % 2 == 1
         x = layers.Add(name=f"fire{number}_bypass")([x, y]) if bypassed else y
         if number in (4, 8) and min(x.shape[1:3]) >= 3:
-            x = layers.MaxPooling2D(3, 2, name=f"pool{number}")(x)  # -> (B, 27, 27, 256), (B, 13, 13, 512)
+            x = layers.MaxPooling2D(3, 2, name=f"pool{number}")(
+                x
+            )  # -> (B, 27, 27, 256), (B, 13, 13, 512)
     x = layers.Dropout(config.dropout, name="dropout")(x) if config.dropout else x
     x = layers.Conv2D(spec.num_outputs, 1, name="conv10")(x)  # -> (B, 13, 13, num_outputs)
     return keras.Model(images, blocks.global_average(x, "logits"), name="squeezenet")

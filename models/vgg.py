@@ -7,7 +7,13 @@ from data_config import Spec
 from model_config import Vgg
 from models import blocks
 
-STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels and 3x3 convolutions before each pooling
+STAGES = (
+    (64, 2),
+    (128, 2),
+    (256, 3),
+    (512, 3),
+    (512, 3),
+)  # channels and 3x3 convolutions before each pooling
 
 
 def build(config: Vgg, spec: Spec) -> keras.Model:
@@ -23,19 +29,37 @@ def build(config: Vgg, spec: Spec) -> keras.Model:
         for number in range(1, count + 1):
             name = f"conv{stage}_{number}"
             if config.depth == 16:
-                x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=name)(x)
+                x = layers.Conv2D(
+                    filters,
+                    3,
+                    padding="same",
+                    activation="relu",
+                    kernel_initializer="he_normal",
+                    name=name,
+                )(x)
             else:
                 x = blocks.conv_bn(x, filters, 3, act="prelu", name=name)
         if min(x.shape[1:3]) > 1:  # images under 32 pixels have none left for the last pooling
-            x = layers.MaxPooling2D(2, name=f"pool{stage}")(x)  # (B, H, W, filters) -> (B, H/2, W/2, filters)
-    logits = _dense(x, config, spec.num_outputs) if config.depth == 16 else _convolutional(x, config, spec.num_outputs)
+            x = layers.MaxPooling2D(2, name=f"pool{stage}")(
+                x
+            )  # (B, H, W, filters) -> (B, H/2, W/2, filters)
+    logits = (
+        _dense(x, config, spec.num_outputs)
+        if config.depth == 16
+        else _convolutional(x, config, spec.num_outputs)
+    )
     return keras.Model(images, logits, name="vgg")
 
 
 def _dense(x, config: Vgg, num_outputs: int):
     x = layers.Flatten(name="flatten")(x)  # at 224x224: (B, 7, 7, 512) -> (B, 25088)
     for name in ("fc6", "fc7"):
-        x = layers.Dense(blocks.scaled(4096, config.width), activation="relu", kernel_initializer="he_normal", name=name)(x)
+        x = layers.Dense(
+            blocks.scaled(4096, config.width),
+            activation="relu",
+            kernel_initializer="he_normal",
+            name=name,
+        )(x)
         x = layers.Dropout(config.dropout, name=f"{name}_dropout")(x) if config.dropout else x
     return layers.Dense(num_outputs, name="logits")(x)
 

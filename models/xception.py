@@ -24,25 +24,41 @@ def build(config: Xception, spec: Spec) -> keras.Model:
     """
     images = blocks.images(spec, 16, "xception")
     first = 1 if min(images.shape[1:3]) < 96 else 2
-    plan = iter(strides_and_dilations([first, 2, 2, 2, *[1] * config.middle, 2, 1], config.output_stride))
+    plan = iter(
+        strides_and_dilations([first, 2, 2, 2, *[1] * config.middle, 2, 1], config.output_stride)
+    )
 
     def widths(*filters: int) -> list[int]:
         return [blocks.scaled(count, config.width) for count in filters]
 
-    x = blocks.conv_bn(images, *widths(32), 3, next(plan)[0], name="stem1")  # (B, 299, 299, 3) -> (B, 150, 150, 32)
+    x = blocks.conv_bn(
+        images, *widths(32), 3, next(plan)[0], name="stem1"
+    )  # (B, 299, 299, 3) -> (B, 150, 150, 32)
     x = blocks.conv_bn(x, *widths(64), 3, name="stem2")
-    for number, filters in enumerate((128, 256, 728), 1):  # -> (B, 75, 75, 128), 38, (B, 19, 19, 728)
-        x = unit(x, widths(*[filters] * (3 if config.aligned else 2)), *next(plan), config.aligned, f"entry{number}")
+    for number, filters in enumerate(
+        (128, 256, 728), 1
+    ):  # -> (B, 75, 75, 128), 38, (B, 19, 19, 728)
+        x = unit(
+            x,
+            widths(*[filters] * (3 if config.aligned else 2)),
+            *next(plan),
+            config.aligned,
+            f"entry{number}",
+        )
     for number in range(1, config.middle + 1):
         x = unit(x, widths(728, 728, 728), *next(plan), config.aligned, f"middle{number}")
     filters = widths(728, 1024, 1024) if config.aligned else widths(728, 1024)
     x = unit(x, filters, *next(plan), config.aligned, "exit1")  # -> (B, 10, 10, 1024)
     _, dilation = next(plan)
-    for number, filters in enumerate(widths(1536, 1536, 2048) if config.aligned else widths(1536, 2048), 1):
+    for number, filters in enumerate(
+        widths(1536, 1536, 2048) if config.aligned else widths(1536, 2048), 1
+    ):
         if config.aligned:
             x = blocks.separable_conv(x, filters, 1, "relu", f"exit2_{number}", dilation)
         else:
-            x = layers.ReLU(name=f"exit2_{number}_relu")(separable(x, filters, 1, dilation, False, f"exit2_{number}"))
+            x = layers.ReLU(name=f"exit2_{number}_relu")(
+                separable(x, filters, 1, dilation, False, f"exit2_{number}")
+            )
         # -> (B, 10, 10, 2048)
     return keras.Model(images, blocks.head(x, spec.num_outputs, config.dropout), name="xception")
 
@@ -71,7 +87,14 @@ def unit(x, filters: list[int], strides: int, dilation: int, aligned: bool, name
     y, last = x, len(filters)
     for number, count in enumerate(filters, 1):
         y = layers.ReLU(name=f"{name}_{number}_relu")(y)
-        y = separable(y, count, strides if aligned and number == last else 1, dilation, aligned, f"{name}_{number}")
+        y = separable(
+            y,
+            count,
+            strides if aligned and number == last else 1,
+            dilation,
+            aligned,
+            f"{name}_{number}",
+        )
     if last == 2:  # Chollet's units of the entry and of the exit
         y = layers.MaxPooling2D(3, strides, "same", name=f"{name}_pool")(y)
     if x.shape[-1] != filters[-1] or strides > 1:
@@ -84,5 +107,7 @@ def separable(x, filters: int, strides: int, dilation: int, aligned: bool, name:
     if aligned:
         x = blocks.depthwise_bn(x, strides, None, f"{name}_depthwise", dilation)
         return blocks.conv_bn(x, filters, 1, act=None, name=f"{name}_pointwise")
-    x = layers.SeparableConv2D(filters, 3, padding="same", dilation_rate=dilation, use_bias=False, name=f"{name}_conv")(x)
+    x = layers.SeparableConv2D(
+        filters, 3, padding="same", dilation_rate=dilation, use_bias=False, name=f"{name}_conv"
+    )(x)
     return blocks.batch_norm(f"{name}_bn")(x)

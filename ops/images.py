@@ -17,7 +17,9 @@ def images_of(features, op: str) -> tf.Tensor:
     images = features["inputs"]
     if images.shape.rank != 4:
         cure = "; put `decode_image` before" if images.dtype == tf.string else ""
-        raise ConfigError(f"{op}: expected images [height, width, channels], got inputs of shape {images.shape[1:]}{cure}")
+        raise ConfigError(
+            f"{op}: expected images [height, width, channels], got inputs of shape {images.shape[1:]}{cure}"
+        )
     return images
 
 
@@ -48,10 +50,14 @@ def decode_batch(features, seeds: list, ops: list):
     """
     encoded = features["inputs"]
     if encoded.dtype != tf.string or encoded.shape.rank != 1:
-        raise ConfigError(f"decode_image: expected encoded images, got {encoded.dtype.name} inputs of shape {encoded.shape[1:]}")
+        raise ConfigError(
+            f"decode_image: expected encoded images, got {encoded.dtype.name} inputs of shape {encoded.shape[1:]}"
+        )
     sizes = [config.size for config in ops if getattr(config, "size", None) is not None]
     if not sizes or not all(config.of_images for config in ops):
-        raise ConfigError("decode_image: files may differ in size: expected `resize` with a size, a crop or `pad_image` after it")
+        raise ConfigError(
+            "decode_image: files may differ in size: expected `resize` with a size, a crop or `pad_image` after it"
+        )
     channels, first = ops[0].channels, ops[1]
     spec = tf.TensorSpec([*sizes[-1], channels], tf.uint8)
     orientation = features.get("orientation", tf.ones_like(encoded, tf.int32))
@@ -74,7 +80,11 @@ def decode_batch(features, seeds: list, ops: list):
     def cut_of_jpeg(row):
         """Decodes little more than the window that a crop cuts out."""
         data, decoded, begin = row
-        image = tf.slice(tf.io.decode_and_crop_jpeg(data, decoded, channels=channels), begin, [*first.size, channels])
+        image = tf.slice(
+            tf.io.decode_and_crop_jpeg(data, decoded, channels=channels),
+            begin,
+            [*first.size, channels],
+        )
         image.set_shape(spec.shape)
         return image
 
@@ -84,25 +94,42 @@ def decode_batch(features, seeds: list, ops: list):
         return tf.ensure_shape(_resized(image[tf.newaxis], first.size, "bilinear")[0], spec.shape)
 
     def loop(function, *rows):
-        if tf.executing_eagerly():  # where an image has its size, which would choose other ways than in the pipeline
+        if (
+            tf.executing_eagerly()
+        ):  # where an image has its size, which would choose other ways than in the pipeline
             function = tf.function(function)
         return tf.map_fn(function, rows, fn_output_signature=spec, parallel_iterations=1)
 
     def plain_jpegs():
-        if first.name in _WINDOWS and getattr(first, "padding", 0) == 0 and "image_size" in features:
+        if (
+            first.name in _WINDOWS
+            and getattr(first, "padding", 0) == 0
+            and "image_size" in features
+        ):
             height, width = tf.unstack(features["image_size"], axis=1)
             y, x, h, w = _WINDOWS[first.name](first, height, width, seeds[1])
             # A column more on each side: the decoder interpolates colors between columns, and at an edge it cannot.
             left, right, zero = tf.maximum(x - 1, 0), tf.minimum(x + w + 1, width), tf.zeros_like(x)
-            decoded, begin = tf.stack([y, left, h, right - left], axis=1), tf.stack([zero, x - left, zero], axis=1)
+            decoded, begin = (
+                tf.stack([y, left, h, right - left], axis=1),
+                tf.stack([zero, x - left, zero], axis=1),
+            )
             if first.name == "random_resized_crop":
-                return loop(resized_cut_of_jpeg, encoded, decoded, begin, tf.stack([h, w, zero + channels], axis=1))
+                return loop(
+                    resized_cut_of_jpeg,
+                    encoded,
+                    decoded,
+                    begin,
+                    tf.stack([h, w, zero + channels], axis=1),
+                )
             return loop(cut_of_jpeg, encoded, decoded, begin)
         return loop(plain_jpeg, encoded, *seeds)
 
     plain = tf.reduce_all((tf.strings.substr(encoded, 0, 2) == b"\xff\xd8") & (orientation <= 1))
     images = tf.cond(plain, plain_jpegs, lambda: loop(any_image, encoded, orientation, *seeds))
-    kept = {key: value for key, value in features.items() if key not in ("orientation", "image_size")}
+    kept = {
+        key: value for key, value in features.items() if key not in ("orientation", "image_size")
+    }
     return kept | {"inputs": tf.ensure_shape(images, [encoded.shape[0], *spec.shape])}
 
 
@@ -114,7 +141,9 @@ def _decode(data, orientation, channels: int) -> tf.Tensor:
         """GIF and BMP, of which TensorFlow gives just what the file holds."""
         image = tf.io.decode_image(data, expand_animations=False)
         image.set_shape([None, None, None])
-        rgb = tf.cond(tf.shape(image)[2] == 1, lambda: tf.repeat(image, 3, axis=2), lambda: image[:, :, :3])
+        rgb = tf.cond(
+            tf.shape(image)[2] == 1, lambda: tf.repeat(image, 3, axis=2), lambda: image[:, :, :3]
+        )
         rgb.set_shape([None, None, 3])
         return rgb if channels == 3 else _like(image, _luma(rgb))
 
@@ -148,7 +177,10 @@ def resize(features, seeds, config: data_config.Resize):
         return features | {"inputs": _resized(images, config.size, config.method)}
     height, width = tf.unstack(tf.shape(images)[1:3])
     ratio = config.shortest / tf.minimum(height, width)
-    size = tf.cast(tf.round([tf.cast(height, tf.float64) * ratio, tf.cast(width, tf.float64) * ratio]), tf.int32)
+    size = tf.cast(
+        tf.round([tf.cast(height, tf.float64) * ratio, tf.cast(width, tf.float64) * ratio]),
+        tf.int32,
+    )
     return features | {"inputs": _resized(images, size, config.method)}
 
 
@@ -159,12 +191,19 @@ def _free(op: str, height, width, size):
     """How far a window of `size` can move; checks that it fits: at once if the images' size is known, else while they are read."""
     if isinstance(height, int):
         if height < size[0] or width < size[1]:
-            raise ConfigError(f"{op}: size: expected at most the image, {height}x{width}, got {size[0]}x{size[1]}")
+            raise ConfigError(
+                f"{op}: size: expected at most the image, {height}x{width}, got {size[0]}x{size[1]}"
+            )
         return height - size[0], width - size[1]
     rows, columns = height - size[0], width - size[1]
     fits = tf.reduce_all((rows >= 0) & (columns >= 0))
     with tf.control_dependencies(
-        [tf.debugging.Assert(fits, [f"{op}: expected an image of at least {size[0]}x{size[1]}, got", height, width])]
+        [
+            tf.debugging.Assert(
+                fits,
+                [f"{op}: expected an image of at least {size[0]}x{size[1]}, got", height, width],
+            )
+        ]
     ):
         return tf.identity(rows), tf.identity(columns)
 
@@ -190,7 +229,10 @@ def _random_area_window(config, height, width, seeds):
     aspect = tf.exp(uniform(seeds, 1, math.log(config.aspect[0]), math.log(config.aspect[1])))
     h = tf.clip_by_value(tf.round(tf.sqrt(area / aspect)), 1.0, height)
     w = tf.clip_by_value(tf.round(tf.sqrt(area * aspect)), 1.0, width)
-    y, x = tf.floor(uniform(seeds, 2) * (height - h + 1)), tf.floor(uniform(seeds, 3) * (width - w + 1))
+    y, x = (
+        tf.floor(uniform(seeds, 2) * (height - h + 1)),
+        tf.floor(uniform(seeds, 3) * (width - w + 1)),
+    )
     return tuple(tf.cast(part, tf.int32) for part in (y, x, h, w))
 
 
@@ -199,7 +241,11 @@ def _below(seeds, draw: int, count) -> tf.Tensor:
     return tf.cast(tf.math.floormod(fold(seeds, draw), tf.cast(count, tf.uint64)), tf.int32)
 
 
-_WINDOWS = {"center_crop": _center_window, "random_crop": _random_window, "random_resized_crop": _random_area_window}
+_WINDOWS = {
+    "center_crop": _center_window,
+    "random_crop": _random_window,
+    "random_resized_crop": _random_area_window,
+}
 
 
 def _size_of(images):
@@ -211,9 +257,13 @@ def _size_of(images):
 
 def center_crop(features, seeds, config: data_config.CenterCrop):
     images = images_of(features, "center_crop")
-    y, x, _, _ = (part[0] for part in _center_window(config, *_size_of(images), tf.zeros([1], tf.uint64)))
+    y, x, _, _ = (
+        part[0] for part in _center_window(config, *_size_of(images), tf.zeros([1], tf.uint64))
+    )
     window = images[:, y : y + config.size[0], x : x + config.size[1]]
-    return features | {"inputs": tf.ensure_shape(window, [images.shape[0], *config.size, images.shape[3]])}
+    return features | {
+        "inputs": tf.ensure_shape(window, [images.shape[0], *config.size, images.shape[3]])
+    }
 
 
 def random_crop(features, seeds, config: data_config.RandomCrop):
@@ -222,19 +272,36 @@ def random_crop(features, seeds, config: data_config.RandomCrop):
     full_height, full_width = _size_of(images)
     if not isinstance(full_height, int):  # one image of a size of its own
         image = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
-        y, x, _, _ = (part[0] for part in _random_window(config, full_height + 2 * pad, full_width + 2 * pad, seeds))
-        return features | {"inputs": tf.ensure_shape(image[:, y : y + height, x : x + width], [1, height, width, channels])}
-    rows, columns = full_height + 2 * pad - height, full_width + 2 * pad - width  # how far the window can move
+        y, x, _, _ = (
+            part[0]
+            for part in _random_window(config, full_height + 2 * pad, full_width + 2 * pad, seeds)
+        )
+        return features | {
+            "inputs": tf.ensure_shape(
+                image[:, y : y + height, x : x + width], [1, height, width, channels]
+            )
+        }
+    rows, columns = (
+        full_height + 2 * pad - height,
+        full_width + 2 * pad - width,
+    )  # how far the window can move
     if rows < 0 or columns < 0:
         padded = f"{full_height + 2 * pad}x{full_width + 2 * pad}"
-        raise ConfigError(f"random_crop: size: expected at most the padded image, {padded}, got {height}x{width}")
+        raise ConfigError(
+            f"random_crop: size: expected at most the padded image, {padded}, got {height}x{width}"
+        )
     # Padding flat rows, then one glimpse for the batch, inside the image, is the fastest way on CPU: a gather of pixels
     # takes five times as long, and so does a glimpse that pads by itself.
     flat = tf.reshape(tf.cast(images, tf.float32), [-1, full_height, full_width * channels])
     flat = tf.pad(flat, [[0, 0], [pad, pad], [pad * channels, pad * channels]])
     images = tf.reshape(flat, [-1, full_height + 2 * pad, full_width + 2 * pad, channels])
-    corner = tf.cast(tf.stack([integers(seeds, 0, rows + 1), integers(seeds, 1, columns + 1)], axis=1), tf.float32)
-    windows = tf.image.extract_glimpse(images, [height, width], corner, centered=False, normalized=False, noise="zero")
+    corner = tf.cast(
+        tf.stack([integers(seeds, 0, rows + 1), integers(seeds, 1, columns + 1)], axis=1),
+        tf.float32,
+    )
+    windows = tf.image.extract_glimpse(
+        images, [height, width], corner, centered=False, normalized=False, noise="zero"
+    )
     return features | {"inputs": tf.cast(windows, features["inputs"].dtype)}
 
 
@@ -243,10 +310,20 @@ def random_resized_crop(features, seeds, config: data_config.RandomResizedCrop):
     height, width = _size_of(images)
     y, x, h, w = _random_area_window(config, height, width, seeds)
     if not isinstance(height, int):
-        return features | {"inputs": _resized(images[:, y[0] : y[0] + h[0], x[0] : x[0] + w[0]], config.size, "bilinear")}
+        return features | {
+            "inputs": _resized(
+                images[:, y[0] : y[0] + h[0], x[0] : x[0] + w[0]], config.size, "bilinear"
+            )
+        }
     # crop_and_resize maps the ends of a box to the centers of the corner pixels.
     last_row, last_column = max(height - 1, 1), max(width - 1, 1)
-    box = tf.cast(tf.stack([y / last_row, x / last_column, (y + h - 1) / last_row, (x + w - 1) / last_column], axis=1), tf.float32)
+    box = tf.cast(
+        tf.stack(
+            [y / last_row, x / last_column, (y + h - 1) / last_row, (x + w - 1) / last_column],
+            axis=1,
+        ),
+        tf.float32,
+    )
     box = tf.minimum(box, 1 - 1e-6)  # beyond the last pixel by a rounding error it would give 0
     resized = tf.image.crop_and_resize(images, box, tf.range(tf.shape(images)[0]), config.size)
     return features | {"inputs": _like(images, resized)}
@@ -257,15 +334,23 @@ def pad_image(features, seeds, config: data_config.PadImage):
     height, width = _size_of(images)
     below, right = config.size[0] - height, config.size[1] - width
     if isinstance(height, int) and (below < 0 or right < 0):
-        raise ConfigError(f"pad_image: size: expected at least the image, {height}x{width}, got {config.size[0]}x{config.size[1]}")
+        raise ConfigError(
+            f"pad_image: size: expected at least the image, {height}x{width}, got {config.size[0]}x{config.size[1]}"
+        )
     around = [[0, 0], [below // 2, below - below // 2], [right // 2, right - right // 2], [0, 0]]
     padded = tf.pad(images, around, constant_values=tf.cast(config.value, images.dtype))
-    return features | {"inputs": tf.ensure_shape(padded, [images.shape[0], *config.size, images.shape[3]])}
+    return features | {
+        "inputs": tf.ensure_shape(padded, [images.shape[0], *config.size, images.shape[3]])
+    }
 
 
 def random_shift(features, seeds, config: data_config.RandomShift):
     size = tuple(images_of(features, "random_shift").shape[1:3])
-    return random_crop(features, seeds, data_config.RandomCrop(name="random_crop", size=size, padding=config.pixels))
+    return random_crop(
+        features,
+        seeds,
+        data_config.RandomCrop(name="random_crop", size=size, padding=config.pixels),
+    )
 
 
 def random_flip(features, seeds, config: data_config.RandomFlip):
@@ -278,7 +363,11 @@ def random_rotate(features, seeds, config: data_config.RandomRotate):
     images = images_of(features, "random_rotate")
     limit = math.radians(config.degrees)
     angle = uniform(seeds, 0, -limit, limit)
-    return features | {"inputs": _like(images, _affine(images, tf.cos(angle), -tf.sin(angle), tf.sin(angle), tf.cos(angle)))}
+    return features | {
+        "inputs": _like(
+            images, _affine(images, tf.cos(angle), -tf.sin(angle), tf.sin(angle), tf.cos(angle))
+        )
+    }
 
 
 def _affine(images, a, b, d, e, shift_x=0.0, shift_y=0.0) -> tf.Tensor:
@@ -288,7 +377,9 @@ def _affine(images, a, b, d, e, shift_x=0.0, shift_y=0.0) -> tf.Tensor:
     """
     y, x = (images.shape[1] - 1) / 2, (images.shape[2] - 1) / 2
     zero = tf.zeros_like(a)
-    transforms = tf.stack([a, b, x - a * x - b * y + shift_x, d, e, y - d * x - e * y + shift_y, zero, zero], axis=1)
+    transforms = tf.stack(
+        [a, b, x - a * x - b * y + shift_x, d, e, y - d * x - e * y + shift_y, zero, zero], axis=1
+    )
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
         transforms=transforms,
@@ -330,9 +421,16 @@ def color_jitter(features, seeds, config: data_config.ColorJitter):
     if images.shape[3] not in (1, 3):
         raise ConfigError(f"color_jitter: expected 1 or 3 channels, got {images.shape[3]}")
     white, pixels = _brightest(images), tf.cast(images, tf.float32)
-    factors = [uniform(seeds, i, 1 - x, 1 + x) for i, x in enumerate((config.brightness, config.contrast, config.saturation))]
+    factors = [
+        uniform(seeds, i, 1 - x, 1 + x)
+        for i, x in enumerate((config.brightness, config.contrast, config.saturation))
+    ]
     pixels = tf.clip_by_value(_blend(0.0, pixels, factors[0]), 0.0, white)
-    pixels = tf.clip_by_value(_blend(tf.reduce_mean(_luma(pixels), [1, 2, 3], keepdims=True), pixels, factors[1]), 0.0, white)
+    pixels = tf.clip_by_value(
+        _blend(tf.reduce_mean(_luma(pixels), [1, 2, 3], keepdims=True), pixels, factors[1]),
+        0.0,
+        white,
+    )
     pixels = tf.clip_by_value(_blend(_luma(pixels), pixels, factors[2]), 0.0, white)
     if config.hue:
         if images.shape[3] != 3:
@@ -345,7 +443,10 @@ def color_jitter(features, seeds, config: data_config.ColorJitter):
 
 def _rectangle(images, y, x, h, w) -> tf.Tensor:
     """bool [n, height, width, 1], true inside; corners and sizes [n] in pixels."""
-    rows, columns = tf.range(images.shape[1])[tf.newaxis, :], tf.range(images.shape[2])[tf.newaxis, :]
+    rows, columns = (
+        tf.range(images.shape[1])[tf.newaxis, :],
+        tf.range(images.shape[2])[tf.newaxis, :],
+    )
     y, x, h, w = (part[:, tf.newaxis] for part in (y, x, h, w))
     in_rows, in_columns = (rows >= y) & (rows < y + h), (columns >= x) & (columns < x + w)
     return (in_rows[:, :, tf.newaxis] & in_columns[:, tf.newaxis, :])[..., tf.newaxis]
@@ -358,8 +459,13 @@ def random_erasing(features, seeds, config: data_config.RandomErasing):
     aspect = tf.exp(uniform(seeds, 1, math.log(config.aspect[0]), math.log(config.aspect[1])))
     h = tf.minimum(tf.cast(tf.round(tf.sqrt(area * aspect)), tf.int32), height)
     w = tf.minimum(tf.cast(tf.round(tf.sqrt(area / aspect)), tf.int32), width)
-    y, x = _below(seeds[:, tf.newaxis], 2, height - h[:, tf.newaxis] + 1), _below(seeds[:, tf.newaxis], 3, width - w[:, tf.newaxis] + 1)
-    erased = _rectangle(images, y[:, 0], x[:, 0], h, w) & _each(uniform(seeds, 4) < config.probability)
+    y, x = (
+        _below(seeds[:, tf.newaxis], 2, height - h[:, tf.newaxis] + 1),
+        _below(seeds[:, tf.newaxis], 3, width - w[:, tf.newaxis] + 1),
+    )
+    erased = _rectangle(images, y[:, 0], x[:, 0], h, w) & _each(
+        uniform(seeds, 4) < config.probability
+    )
     return features | {"inputs": tf.where(erased, tf.cast(config.value, images.dtype), images)}
 
 
@@ -367,25 +473,39 @@ def cutout(features, seeds, config: data_config.Cutout):
     images = images_of(features, "cutout")
     side = tf.fill(tf.shape(seeds), config.size)
     y, x = (integers(seeds, draw, images.shape[1 + draw]) - config.size // 2 for draw in (0, 1))
-    return features | {"inputs": tf.where(_rectangle(images, y, x, side, side), tf.cast(config.value, images.dtype), images)}
+    return features | {
+        "inputs": tf.where(
+            _rectangle(images, y, x, side, side), tf.cast(config.value, images.dtype), images
+        )
+    }
 
 
 def _noise(seeds, inputs, draw) -> tf.Tensor:
     """draw(shape, seed) for each example with its own seed: float32 of the inputs' shape."""
-    return tf.map_fn(lambda seed: draw(tf.shape(inputs)[1:], seed), philox(seeds), fn_output_signature=tf.TensorSpec(inputs.shape[1:]))
+    return tf.map_fn(
+        lambda seed: draw(tf.shape(inputs)[1:], seed),
+        philox(seeds),
+        fn_output_signature=tf.TensorSpec(inputs.shape[1:]),
+    )
 
 
 def gaussian_noise(features, seeds, config: data_config.GaussianNoise):
     inputs = features["inputs"]
     if not inputs.dtype.is_floating:
-        raise ConfigError(f"gaussian_noise: expected float inputs, got {inputs.dtype.name}; put `scale` before")
-    noise = _noise(seeds, inputs, lambda shape, seed: tf.random.stateless_normal(shape, seed, alg="philox"))
+        raise ConfigError(
+            f"gaussian_noise: expected float inputs, got {inputs.dtype.name}; put `scale` before"
+        )
+    noise = _noise(
+        seeds, inputs, lambda shape, seed: tf.random.stateless_normal(shape, seed, alg="philox")
+    )
     return features | {"inputs": inputs + config.std * noise}
 
 
 def salt_noise(features, seeds, config: data_config.SaltNoise):
     inputs = features["inputs"]
-    draws = _noise(seeds, inputs, lambda shape, seed: tf.random.stateless_uniform(shape, seed, alg="philox"))
+    draws = _noise(
+        seeds, inputs, lambda shape, seed: tf.random.stateless_uniform(shape, seed, alg="philox")
+    )
     low, high = tf.cast(config.low, inputs.dtype), tf.cast(config.high, inputs.dtype)
     salted = tf.where(draws < config.share / 2, low, tf.where(draws < config.share, high, inputs))
     return features | {"inputs": salted}
@@ -409,7 +529,11 @@ def rand_augment(features, seeds, config: data_config.RandAugment):
             image = _augmented(image, fold(seed, number), strength)
         return tf.cast(image[0], tf.uint8)
 
-    return features | {"inputs": tf.map_fn(one, (images, seeds), fn_output_signature=tf.TensorSpec(images.shape[1:], tf.uint8))}
+    return features | {
+        "inputs": tf.map_fn(
+            one, (images, seeds), fn_output_signature=tf.TensorSpec(images.shape[1:], tf.uint8)
+        )
+    }
 
 
 def _augmented(image, seed, strength: float) -> tf.Tensor:
@@ -428,12 +552,16 @@ def _augmented(image, seed, strength: float) -> tf.Tensor:
         lambda: tf.where(image >= 256 - 256 * strength, 255 - image, image),  # solarize
         lambda: tf.floor(image / step) * step,  # posterize
         lambda: _blend(_luma(image), image, factor),  # color
-        lambda: _blend(tf.reduce_mean(_luma(image), [1, 2, 3], keepdims=True), image, factor),  # contrast
+        lambda: _blend(
+            tf.reduce_mean(_luma(image), [1, 2, 3], keepdims=True), image, factor
+        ),  # contrast
         lambda: _blend(0.0, image, factor),  # brightness
         lambda: _blend(_smoothed(image), image, factor),  # sharpness
         lambda: _affine(image, one, 0.3 * amount, zero, one),  # shear
         lambda: _affine(image, one, zero, 0.3 * amount, one),
-        lambda: _affine(image, one, zero, zero, one, shift_x=0.45 * amount * image.shape[2]),  # translate
+        lambda: _affine(
+            image, one, zero, zero, one, shift_x=0.45 * amount * image.shape[2]
+        ),  # translate
         lambda: _affine(image, one, zero, zero, one, shift_y=0.45 * amount * image.shape[1]),
     ]
     changed = tf.switch_case(integers(seed, 0, len(branches))[0], branches)
@@ -441,7 +569,10 @@ def _augmented(image, seed, strength: float) -> tf.Tensor:
 
 
 def _auto_contrast(image):
-    low, high = tf.reduce_min(image, [1, 2], keepdims=True), tf.reduce_max(image, [1, 2], keepdims=True)
+    low, high = (
+        tf.reduce_min(image, [1, 2], keepdims=True),
+        tf.reduce_max(image, [1, 2], keepdims=True),
+    )
     return tf.where(high > low, (image - low) * 255.0 / tf.maximum(high - low, 1.0), image)
 
 
@@ -449,17 +580,27 @@ def _equalized(image):
     """Each channel's histogram made flat."""
     channels = []
     for channel in tf.unstack(image[0], axis=-1):
-        counts = tf.cumsum(tf.math.bincount(tf.cast(channel, tf.int32), minlength=256, maxlength=256, dtype=tf.float32))
-        first = tf.reduce_min(tf.where(counts > 0, counts, counts[-1]))  # of the darkest value that occurs
+        counts = tf.cumsum(
+            tf.math.bincount(
+                tf.cast(channel, tf.int32), minlength=256, maxlength=256, dtype=tf.float32
+            )
+        )
+        first = tf.reduce_min(
+            tf.where(counts > 0, counts, counts[-1])
+        )  # of the darkest value that occurs
         table = tf.round((counts - first) * 255.0 / tf.maximum(counts[-1] - first, 1.0))
-        channels.append(tf.where(counts[-1] > first, tf.gather(table, tf.cast(channel, tf.int32)), channel))
+        channels.append(
+            tf.where(counts[-1] > first, tf.gather(table, tf.cast(channel, tf.int32)), channel)
+        )
     return tf.stack(channels, axis=-1)[tf.newaxis]
 
 
 def _smoothed(image):
     kernel = tf.constant([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]])[:, :, tf.newaxis, tf.newaxis] / 13
     padded = tf.pad(image, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
-    return tf.nn.depthwise_conv2d(padded, tf.tile(kernel, [1, 1, image.shape[3], 1]), [1, 1, 1, 1], "VALID")
+    return tf.nn.depthwise_conv2d(
+        padded, tf.tile(kernel, [1, 1, image.shape[3], 1]), [1, 1, 1, 1], "VALID"
+    )
 
 
 # ------------------------------------------------------------------------------------------ examples of whole batches
@@ -467,28 +608,38 @@ def _smoothed(image):
 
 def _neighbors(values) -> tf.Tensor:
     """[n, ...] with the examples 2 i and 2 i + 1 exchanged: a tower's even part of a batch needs no other part."""
-    return tf.reshape(tf.reverse(tf.reshape(values, [-1, 2, *values.shape[1:]]), [1]), [-1, *values.shape[1:]])
+    return tf.reshape(
+        tf.reverse(tf.reshape(values, [-1, 2, *values.shape[1:]]), [1]), [-1, *values.shape[1:]]
+    )
 
 
 def _soft_targets(features, num_classes: int, op: str) -> tf.Tensor:
     targets = features["targets"]
     if targets.dtype.is_integer:
         if targets.shape.rank != 1 or not num_classes:
-            raise ConfigError(f"{op}: expected one class for each example, got targets of shape {targets.shape[1:]}")
+            raise ConfigError(
+                f"{op}: expected one class for each example, got targets of shape {targets.shape[1:]}"
+            )
         targets = tf.one_hot(targets, num_classes)
     return tf.cast(targets, tf.float32)
 
 
 def _pair_share(seeds, alpha: float) -> tf.Tensor:
     """float32 [n] from Beta(alpha, alpha): what each example keeps of itself; the same for both of a pair."""
-    gammas = tf.map_fn(lambda seed: tf.random.stateless_gamma([2], seed, alpha), philox(seeds[::2]), fn_output_signature=tf.TensorSpec([2]))
+    gammas = tf.map_fn(
+        lambda seed: tf.random.stateless_gamma([2], seed, alpha),
+        philox(seeds[::2]),
+        fn_output_signature=tf.TensorSpec([2]),
+    )
     return tf.repeat(tf.math.divide_no_nan(gammas[:, 0], gammas[:, 0] + gammas[:, 1]), 2)
 
 
 def mixup(features, seeds, config: data_config.Mixup, *, num_classes: int):
     inputs = features["inputs"]
     if not inputs.dtype.is_floating:
-        raise ConfigError(f"mixup: expected float inputs, got {inputs.dtype.name}; put `scale` into data.ops")
+        raise ConfigError(
+            f"mixup: expected float inputs, got {inputs.dtype.name}; put `scale` into data.ops"
+        )
     targets, share = _soft_targets(features, num_classes, "mixup"), _pair_share(seeds, config.alpha)
 
     def blended(values):
@@ -501,11 +652,15 @@ def mixup(features, seeds, config: data_config.Mixup, *, num_classes: int):
 def cutmix(features, seeds, config: data_config.Cutmix, *, num_classes: int):
     images, targets = images_of(features, "cutmix"), _soft_targets(features, num_classes, "cutmix")
     height, width = images.shape[1:3]
-    side = tf.sqrt(1 - _pair_share(seeds, config.alpha))  # of the rectangle, as a share of the image's
+    side = tf.sqrt(
+        1 - _pair_share(seeds, config.alpha)
+    )  # of the rectangle, as a share of the image's
     h, w = tf.cast(tf.round(side * height), tf.int32), tf.cast(tf.round(side * width), tf.int32)
     y, x = integers(seeds, 2, height) - h // 2, integers(seeds, 3, width) - w // 2
     pasted = _rectangle(images, y, x, h, w)
-    own = 1 - tf.reduce_mean(tf.cast(pasted, tf.float32), [1, 2, 3])[:, tf.newaxis]  # what is left after the edges cut it
+    own = (
+        1 - tf.reduce_mean(tf.cast(pasted, tf.float32), [1, 2, 3])[:, tf.newaxis]
+    )  # what is left after the edges cut it
     mixed = own * targets + (1 - own) * _neighbors(targets)
     return features | {"inputs": tf.where(pasted, _neighbors(images), images), "targets": mixed}
 

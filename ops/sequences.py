@@ -28,7 +28,9 @@ def _change(features, config, change):
     if "targets" in names and "sample_weight" in features:
         names = [*names, "sample_weight"]
     values = {name: _sequences(features[name], config.name) for name in names}
-    return features | {name: change(value, _lengths(features, name)) for name, value in values.items()}
+    return features | {
+        name: change(value, _lengths(features, name)) for name, value in values.items()
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------- numbers
@@ -40,7 +42,9 @@ def scale(features, seeds, config: data_config.Scale):
 
 def _numbers(values, op: str) -> tf.Tensor:
     if values.dtype == tf.string:
-        raise ConfigError(f"{op}: expected numbers, got text or encoded images; put `decode_image` or `tokenize` before")
+        raise ConfigError(
+            f"{op}: expected numbers, got text or encoded images; put `decode_image` or `tokenize` before"
+        )
     return tf.cast(values, tf.float32)
 
 
@@ -55,7 +59,9 @@ def imagenet(features, seeds, config: data_config.Imagenet):
     inputs = _numbers(features["inputs"], "imagenet")
     if inputs.shape[-1] != 3:
         raise ConfigError(f"imagenet: expected 3 channels, got inputs of shape {inputs.shape[1:]}")
-    return features | {"inputs": (inputs / 255.0 - tf.constant(_IMAGENET_MEAN)) / tf.constant(_IMAGENET_STD)}
+    return features | {
+        "inputs": (inputs / 255.0 - tf.constant(_IMAGENET_MEAN)) / tf.constant(_IMAGENET_STD)
+    }
 
 
 def _per_channel(features, config, first: str, second: str, change):
@@ -65,7 +71,9 @@ def _per_channel(features, config, first: str, second: str, change):
         for key in (first, second):
             numbers = getattr(config, key)
             if len(numbers) not in (1, channels):
-                raise ConfigError(f"{config.name}: {key}: expected 1 or {channels} values, one per channel, got {len(numbers)}")
+                raise ConfigError(
+                    f"{config.name}: {key}: expected 1 or {channels} values, one per channel, got {len(numbers)}"
+                )
         a, b = (tf.constant(getattr(config, key)) for key in (first, second))
         return change(values, a, b) if values.shape.rank > 1 else change(values, a[0], b[0])
 
@@ -73,11 +81,15 @@ def _per_channel(features, config, first: str, second: str, change):
 
 
 def standardize(features, seeds, config: data_config.Standardize):
-    return _per_channel(features, config, "mean", "std", lambda values, mean, std: (values - mean) / std)
+    return _per_channel(
+        features, config, "mean", "std", lambda values, mean, std: (values - mean) / std
+    )
 
 
 def min_max(features, seeds, config: data_config.MinMax):
-    return _per_channel(features, config, "low", "high", lambda values, low, high: (values - low) / (high - low))
+    return _per_channel(
+        features, config, "low", "high", lambda values, low, high: (values - low) / (high - low)
+    )
 
 
 def log(features, seeds, config: data_config.Log):
@@ -86,10 +98,19 @@ def log(features, seeds, config: data_config.Log):
 
 def window(features, seeds, config: data_config.Window):
     series = features["inputs"]
-    if series.shape.rank != 3 or config.horizon >= series.shape[1] or config.column >= series.shape[2]:
+    if (
+        series.shape.rank != 3
+        or config.horizon >= series.shape[1]
+        or config.column >= series.shape[2]
+    ):
         asked = f"more than {config.horizon} steps and {config.column} columns"
-        raise ConfigError(f"window: expected series [steps, columns] of {asked}, got inputs of shape {series.shape[1:]}")
-    return features | {"inputs": series[:, : -config.horizon], "targets": series[:, -config.horizon :, config.column]}
+        raise ConfigError(
+            f"window: expected series [steps, columns] of {asked}, got inputs of shape {series.shape[1:]}"
+        )
+    return features | {
+        "inputs": series[:, : -config.horizon],
+        "targets": series[:, -config.horizon :, config.column],
+    }
 
 
 def encode_categories(features, seeds, config: data_config.EncodeCategories):
@@ -97,7 +118,9 @@ def encode_categories(features, seeds, config: data_config.EncodeCategories):
         raise ConfigError("encode_categories: expected text columns; this data set has none")
     encoded = [_numbers(features["inputs"], "encode_categories")]
     for column, names in enumerate(config.categories):
-        equal = features["categories"][:, column, tf.newaxis] == tf.constant(names)  # (n, 1) == (names,) -> (n, names)
+        equal = features["categories"][:, column, tf.newaxis] == tf.constant(
+            names
+        )  # (n, 1) == (names,) -> (n, names)
         encoded.append(tf.cast(equal, tf.float32))
     kept = {key: value for key, value in features.items() if key != "categories"}
     return kept | {"inputs": tf.concat(encoded, axis=1)}
@@ -105,7 +128,9 @@ def encode_categories(features, seeds, config: data_config.EncodeCategories):
 
 def one_hot(features, seeds, config: data_config.OneHot, *, num_classes: int):
     if not features["targets"].dtype.is_integer:
-        raise ConfigError(f"one_hot: expected class indices in the targets, got {features['targets'].dtype.name}")
+        raise ConfigError(
+            f"one_hot: expected class indices in the targets, got {features['targets'].dtype.name}"
+        )
     return features | {"targets": tf.one_hot(features["targets"], num_classes)}
 
 
@@ -117,12 +142,17 @@ def inputs_as_targets(features, seeds, config: data_config.InputsAsTargets):
 
 
 def lowercase(features, seeds, config: data_config.Lowercase):
-    return features | {name: tf.strings.lower(_texts(features[name], "lowercase"), encoding="utf-8") for name in _of(config)}
+    return features | {
+        name: tf.strings.lower(_texts(features[name], "lowercase"), encoding="utf-8")
+        for name in _of(config)
+    }
 
 
 def _texts(values, op: str) -> tf.Tensor:
     if values.dtype != tf.string or values.shape.rank != 1:
-        raise ConfigError(f"{op}: expected texts, got {values.dtype.name} of shape {values.shape[1:]}")
+        raise ConfigError(
+            f"{op}: expected texts, got {values.dtype.name} of shape {values.shape[1:]}"
+        )
     return values
 
 
@@ -136,20 +166,26 @@ def first_token(config: data_config.Tokenize) -> int:
 
 def tokens_of(config: data_config.Tokenize) -> list[str]:
     """The token of each id."""
-    return ["<pad>", "<unknown>", "<start>", "<end>"][: first_token(config)] + config.vocabulary.split("\n")
+    return ["<pad>", "<unknown>", "<start>", "<end>"][
+        : first_token(config)
+    ] + config.vocabulary.split("\n")
 
 
 @functools.cache  # a table lives as long as someone holds it, and the graph does not
 def _table(vocabulary: str, first: int) -> tf.lookup.StaticHashTable:
     tokens = vocabulary.split("\n")
     with tf.init_scope():
-        ids = tf.lookup.KeyValueTensorInitializer(tokens, np.arange(first, first + len(tokens), dtype=np.int64))
+        ids = tf.lookup.KeyValueTensorInitializer(
+            tokens, np.arange(first, first + len(tokens), dtype=np.int64)
+        )
         return tf.lookup.StaticHashTable(ids, UNKNOWN)
 
 
 def tokenize(features, seeds, config: data_config.Tokenize):
     tokens = _tokens(_texts(features[config.of], "tokenize"), config.level)
-    ids = tokens.with_flat_values(_table(config.vocabulary, first_token(config)).lookup(tokens.flat_values))
+    ids = tokens.with_flat_values(
+        _table(config.vocabulary, first_token(config)).lookup(tokens.flat_values)
+    )
     if config.ends:
         ids = tf.concat([ids, tf.fill([tokens.nrows(), 1], tf.constant(END, tf.int64))], axis=1)
     features = features | {config.of: tf.cast(ids.to_tensor(PADDING), tf.int32)}  # (n, longest)
@@ -160,7 +196,9 @@ def tokenize(features, seeds, config: data_config.Tokenize):
 
 def _sequences(values, op: str) -> tf.Tensor:
     if values.shape.rank < 2 or values.dtype == tf.string:
-        raise ConfigError(f"{op}: expected sequences, got {values.dtype.name} of shape {values.shape[1:]}; put `tokenize` before")
+        raise ConfigError(
+            f"{op}: expected sequences, got {values.dtype.name} of shape {values.shape[1:]}; put `tokenize` before"
+        )
     return values
 
 
@@ -177,13 +215,22 @@ def truncate(features, seeds, config: data_config.Truncate):
 def pad(features, seeds, config: data_config.Pad):
     def padded(values, lengths):
         if tf.inside_function() and values.shape[1] is not None and values.shape[1] > config.length:
-            raise ConfigError(f"pad: length: expected at least {values.shape[1]}, as long as the {config.of}, got {config.length}")
+            raise ConfigError(
+                f"pad: length: expected at least {values.shape[1]}, as long as the {config.of}, got {config.length}"
+            )
         missing = config.length - tf.shape(values)[1]
         with tf.control_dependencies(
-            [tf.debugging.Assert(missing >= 0, [f"pad: a sequence is longer than {config.length}: put `truncate` before"])]
+            [
+                tf.debugging.Assert(
+                    missing >= 0,
+                    [f"pad: a sequence is longer than {config.length}: put `truncate` before"],
+                )
+            ]
         ):
             around = [[0, 0], [0, missing]] + [[0, 0]] * (values.shape.rank - 2)
-            return tf.ensure_shape(tf.pad(values, around), [values.shape[0], config.length, *values.shape[2:]])
+            return tf.ensure_shape(
+                tf.pad(values, around), [values.shape[0], config.length, *values.shape[2:]]
+            )
 
     return _change(features, config, padded)
 
@@ -199,7 +246,9 @@ def _lengths(features, name: str) -> tf.Tensor:
 
 
 def reverse(features, seeds, config: data_config.Reverse):
-    return _change(features, config, lambda values, lengths: tf.reverse_sequence(values, lengths, seq_axis=1))
+    return _change(
+        features, config, lambda values, lengths: tf.reverse_sequence(values, lengths, seq_axis=1)
+    )
 
 
 def token_dropout(features, seeds, config: data_config.TokenDropout):
@@ -207,7 +256,9 @@ def token_dropout(features, seeds, config: data_config.TokenDropout):
     if not ids.dtype.is_integer:
         raise ConfigError(f"token_dropout: expected token ids, got {ids.dtype.name}")
     places = tf.range(tf.shape(ids)[1], dtype=tf.int64)
-    dropped = (uniform(seeds[:, tf.newaxis], places[tf.newaxis]) < config.rate) & (ids != PADDING)  # (n, length)
+    dropped = (uniform(seeds[:, tf.newaxis], places[tf.newaxis]) < config.rate) & (
+        ids != PADDING
+    )  # (n, length)
     return features | {"inputs": tf.where(dropped, tf.cast(UNKNOWN, ids.dtype), ids)}
 
 
@@ -215,12 +266,18 @@ def skip_gram(features, seeds, config: data_config.SkipGram):
     """Mikolov et al., Distributed representations of words and phrases, 2013, section 2.2. A true token may be drawn as well."""
     ids = _sequences(features["inputs"], "skip_gram")
     if not ids.dtype.is_integer:
-        raise ConfigError(f"skip_gram: expected token ids, got {ids.dtype.name}; put `tokenize` before")
+        raise ConfigError(
+            f"skip_gram: expected token ids, got {ids.dtype.name}; put `tokenize` before"
+        )
     length, reach = tf.shape(ids)[1], config.window
     padded = tf.pad(ids, [[0, 0], [reach, reach]])
     offsets = [offset for offset in range(-reach, reach + 1) if offset]
-    near = tf.stack([padded[:, reach + offset : reach + offset + length] for offset in offsets], axis=2)  # (n, T, 2 * window)
-    each = len(offsets) * config.negatives  # for one token: a draw depends on its place, not on how long the batch is
+    near = tf.stack(
+        [padded[:, reach + offset : reach + offset + length] for offset in offsets], axis=2
+    )  # (n, T, 2 * window)
+    each = (
+        len(offsets) * config.negatives
+    )  # for one token: a draw depends on its place, not on how long the batch is
     draws = tf.range(length * each, dtype=tf.int64)
     shares = tf.reshape(uniform(seeds[:, tf.newaxis], draws[tf.newaxis]), [-1])
     chances = np.cumsum(np.array(config.frequencies) ** 0.75)
@@ -258,13 +315,17 @@ def _undo(config) -> data_config.Undo | None:
         case "standardize":
             return data_config.Undo(scale=config.std, offset=config.mean)
         case "min_max":
-            return data_config.Undo(scale=np.subtract(config.high, config.low).tolist(), offset=config.low)
+            return data_config.Undo(
+                scale=np.subtract(config.high, config.low).tolist(), offset=config.low
+            )
         case "scale":
             return data_config.Undo(scale=[config.by], offset=[0.0])
         case "scale_to_one":
             return data_config.Undo(scale=[127.5], offset=[127.5])
         case "imagenet":
-            scale, offset = ([255.0 * value for value in values] for values in (_IMAGENET_STD, _IMAGENET_MEAN))
+            scale, offset = (
+                [255.0 * value for value in values] for values in (_IMAGENET_STD, _IMAGENET_MEAN)
+            )
             return data_config.Undo(scale=scale, offset=offset)
         case "log":
             return data_config.Undo(scale=[1.0], offset=[0.0], log_plus=config.plus)
@@ -273,7 +334,10 @@ def _undo(config) -> data_config.Undo | None:
 
 def _of_column(step: data_config.Undo, column: int) -> data_config.Undo:
     return step.model_copy(
-        update={key: values[column : column + 1] or values for key, values in (("scale", step.scale), ("offset", step.offset))}
+        update={
+            key: values[column : column + 1] or values
+            for key, values in (("scale", step.scale), ("offset", step.offset))
+        }
     )
 
 
@@ -291,21 +355,29 @@ def _channels(config, batches: Iterator[dict]) -> Iterator[np.ndarray]:
 
 def _measure_standardize(config, batches):
     count, mean, squares = 0, 0.0, 0.0
-    for values in _channels(config, batches):  # Chan, Golub, LeVeque, Updating formulae for variances, 1979
+    for values in _channels(
+        config, batches
+    ):  # Chan, Golub, LeVeque, Updating formulae for variances, 1979
         more, own = len(values), values.mean(axis=0)
         shift = own - mean
-        squares = squares + ((values - own) ** 2).sum(axis=0) + shift**2 * count * more / (count + more)
+        squares = (
+            squares + ((values - own) ** 2).sum(axis=0) + shift**2 * count * more / (count + more)
+        )
         mean = mean + shift * more / (count + more)
         count += more
     std = np.sqrt(squares / count)
-    return config.model_copy(update={"mean": mean.tolist(), "std": np.where(std > 0, std, 1.0).tolist()})  # a constant stays 0
+    return config.model_copy(
+        update={"mean": mean.tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
+    )  # a constant stays 0
 
 
 def _measure_min_max(config, batches):
     low, high = np.inf, -np.inf
     for values in _channels(config, batches):
         low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
-    return config.model_copy(update={"low": low.tolist(), "high": np.where(high > low, high, low + 1).tolist()})
+    return config.model_copy(
+        update={"low": low.tolist(), "high": np.where(high > low, high, low + 1).tolist()}
+    )
 
 
 def _measure_categories(config, batches):
@@ -322,7 +394,9 @@ def _measure_categories(config, batches):
 def _measure_vocabulary(config, batches):
     counts = Counter()
     for batch in batches:
-        counts.update(_tokens(_texts(batch[config.of], "tokenize"), config.level).flat_values.numpy().tolist())
+        counts.update(
+            _tokens(_texts(batch[config.of], "tokenize"), config.level).flat_values.numpy().tolist()
+        )
     counts.pop(b"\n", None)
     if not counts:
         raise DataError("tokenize: expected at least one token in the training examples, got none")
@@ -349,7 +423,9 @@ def _count_truncated(config, batches):
         lengths = np.max([_lengths(batch, name) for name in _of(config)], axis=0)
         longer, total = longer + int((lengths > config.length).sum()), total + len(lengths)
     if longer:
-        warn(f"data: truncate: {longer:,} of {total:,} training sequences are longer than {config.length} and are cut")
+        warn(
+            f"data: truncate: {longer:,} of {total:,} training sequences are longer than {config.length} and are cut"
+        )
     return config
 
 
@@ -357,8 +433,16 @@ MEASURES = {
     "standardize": _measure_standardize, "min_max": _measure_min_max, "encode_categories": _measure_categories,
     "tokenize": _measure_vocabulary, "skip_gram": _measure_frequencies, "truncate": _count_truncated,
 }  # fmt: skip
-_OPEN = {"standardize": "mean", "min_max": "low", "encode_categories": "categories", "tokenize": "vocabulary", "skip_gram": "frequencies"}
+_OPEN = {
+    "standardize": "mean",
+    "min_max": "low",
+    "encode_categories": "categories",
+    "tokenize": "vocabulary",
+    "skip_gram": "frequencies",
+}
 
 
 def needs_measuring(config) -> bool:
-    return config.name in MEASURES and (config.name not in _OPEN or getattr(config, _OPEN[config.name]) is None)
+    return config.name in MEASURES and (
+        config.name not in _OPEN or getattr(config, _OPEN[config.name]) is None
+    )

@@ -17,7 +17,17 @@ import tensorflow as tf
 
 import data_config
 from cli.program import DataError, reason_of, warn
-from sources.source import BUNDLED, SPLITS, NoSplit, Source, chosen, divide, from_arrays, in_python, lines_of
+from sources.source import (
+    BUNDLED,
+    SPLITS,
+    NoSplit,
+    Source,
+    chosen,
+    divide,
+    from_arrays,
+    in_python,
+    lines_of,
+)
 
 MAX_ARRAY_BYTES = 1 << 32
 
@@ -42,7 +52,11 @@ _FASHION_MD5 = {  # as published; it guards against damage, not against malice
 
 def mnist_sample(config: data_config.MnistSample, split: str, directory: Path | None) -> Source:
     prefix = _file_of("mnist_sample", split, {"train": "train", "valid": "t10k"})
-    return _idx_images("mnist_sample", *(BUNDLED / "mnist_sample" / f"{prefix}-{part}.gz" for part in _IDX_PARTS), _DIGITS)
+    return _idx_images(
+        "mnist_sample",
+        *(BUNDLED / "mnist_sample" / f"{prefix}-{part}.gz" for part in _IDX_PARTS),
+        _DIGITS,
+    )
 
 
 def mnist(config: data_config.Mnist, split: str, directory: Path | None) -> Source:
@@ -55,7 +69,14 @@ def fashion_mnist(config: data_config.FashionMnist, split: str, directory: Path 
     return _official_idx("fashion_mnist", split, directory, _FASHION_URL, _FASHION_MD5, _CLOTHES)
 
 
-def _official_idx(name: str, split: str, directory: Path | None, url: str, digests: dict[str, str], class_names: list[str]) -> Source:
+def _official_idx(
+    name: str,
+    split: str,
+    directory: Path | None,
+    url: str,
+    digests: dict[str, str],
+    class_names: list[str],
+) -> Source:
     prefix = _file_of(name, split, {"train": "train", "valid": "t10k", "test": "t10k"})
     directory = directory or BUNDLED / name
     paths = []
@@ -69,7 +90,18 @@ def _official_idx(name: str, split: str, directory: Path | None, url: str, diges
 
 
 _DIGITS = [str(digit) for digit in range(10)]
-_CLOTHES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+_CLOTHES = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+]
 _IDX_PARTS = ("images-idx3-ubyte", "labels-idx1-ubyte")
 
 
@@ -82,12 +114,16 @@ def _file_of(name: str, split: str, files: dict[str, str]) -> str:
 def _idx_images(name: str, images_path: Path, labels_path: Path, class_names: list[str]) -> Source:
     images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
     if len(images) != len(labels):
-        raise DataError(f"{labels_path}: expected {len(images)} labels, as many as images in {images_path.name}, got {len(labels)}")
+        raise DataError(
+            f"{labels_path}: expected {len(images)} labels, as many as images in {images_path.name}, got {len(labels)}"
+        )
     if not images.size:
         raise DataError(f"{images_path}: expected at least one image, got none")
     if labels.max() >= len(class_names):
         record = int(np.argmax(labels >= len(class_names)))
-        raise DataError(f"{labels_path}: record {record}: expected a label from 0 to {len(class_names) - 1}, got {labels[record]}")
+        raise DataError(
+            f"{labels_path}: record {record}: expected a label from 0 to {len(class_names) - 1}, got {labels[record]}"
+        )
     features = {"inputs": images[..., np.newaxis], "targets": labels.astype(np.int64)}
     return from_arrays(name, features, class_names, str(images_path))
 
@@ -102,11 +138,15 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
             header = file.read(4 + 4 * ndim)
             magic = bytes([0, 0, 8, ndim])
             if len(header) < 4 + 4 * ndim or header[:4] != magic:
-                raise DataError(f"{path}: expected an IDX header {magic.hex()} and {ndim} sizes, got {header[:4].hex() or 'nothing'}")
+                raise DataError(
+                    f"{path}: expected an IDX header {magic.hex()} and {ndim} sizes, got {header[:4].hex() or 'nothing'}"
+                )
             shape = np.frombuffer(header, ">u4", offset=4).tolist()
             size = int(np.prod(shape, dtype=object))
             if size > MAX_ARRAY_BYTES:
-                raise DataError(f"{path}: expected at most {MAX_ARRAY_BYTES:,} bytes, got a header for {shape} = {size:,}")
+                raise DataError(
+                    f"{path}: expected at most {MAX_ARRAY_BYTES:,} bytes, got a header for {shape} = {size:,}"
+                )
             data = bytearray()  # in blocks: a header must not decide how much is allocated
             while len(data) <= size and (block := file.read(min(1 << 20, size + 1 - len(data)))):
                 data += block
@@ -135,24 +175,50 @@ def _download(url: str, path: Path, expected: str, beside: list[str]) -> None:
                     file.write(block)
                 file.flush()
                 os.fsync(file.fileno())
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+    except (
+        urllib.error.URLError,
+        http.client.HTTPException,
+        TimeoutError,
+        ConnectionError,
+    ) as error:
         reason = getattr(error, "reason", error)
-        raise DataError(f"{path}: not there, and {url} cannot be reached ({reason}); {by_hand}") from error
+        raise DataError(
+            f"{path}: not there, and {url} cannot be reached ({reason}); {by_hand}"
+        ) from error
     if digest.hexdigest() != expected:
         part.unlink()
-        raise DataError(f"{url}: expected {algorithm} {expected}, got {digest.hexdigest()}; the file was removed; {by_hand}")
+        raise DataError(
+            f"{url}: expected {algorithm} {expected}, got {digest.hexdigest()}; the file was removed; {by_hand}"
+        )
     os.replace(part, path)
 
 
 # ------------------------------------------------------------------------------------------------------------- CIFAR
 
-_CIFAR10_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+_CIFAR10_NAMES = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+]
 
 
 def cifar10(config: data_config.Cifar10, split: str, directory: Path | None) -> Source:
     """A. Krizhevsky, Learning multiple layers of features from tiny images, 2009; the binary version, unpacked."""
-    files = [f"data_batch_{number}.bin" for number in range(1, 6)] if split == "train" else ["test_batch.bin"]
-    names = _class_names(_cifar_directory("cifar10", directory, files[0]) / "batches.meta.txt", _CIFAR10_NAMES)
+    files = (
+        [f"data_batch_{number}.bin" for number in range(1, 6)]
+        if split == "train"
+        else ["test_batch.bin"]
+    )
+    names = _class_names(
+        _cifar_directory("cifar10", directory, files[0]) / "batches.meta.txt", _CIFAR10_NAMES
+    )
     return _cifar("cifar10", directory, files, names, label_bytes=1, label_at=0)
 
 
@@ -161,7 +227,8 @@ def cifar100(config: data_config.Cifar100, split: str, directory: Path | None) -
     files, fine = ["train.bin" if split == "train" else "test.bin"], config.labels == "fine"
     count = 100 if fine else 20
     names = _class_names(
-        _cifar_directory("cifar100", directory, files[0]) / f"{config.labels}_label_names.txt", list(map(str, range(count)))
+        _cifar_directory("cifar100", directory, files[0]) / f"{config.labels}_label_names.txt",
+        list(map(str, range(count))),
     )
     return _cifar("cifar100", directory, files, names, label_bytes=2, label_at=1 if fine else 0)
 
@@ -170,7 +237,9 @@ def _cifar_directory(name: str, directory: Path | None, file: str) -> Path:
     """The directory itself, or the one that unpacking the official archive makes in it."""
     directory = directory or BUNDLED / name
     inner = {"cifar10": "cifar-10-batches-bin", "cifar100": "cifar-100-binary"}[name]
-    found = next((place for place in (directory, directory / inner) if (place / file).is_file()), None)
+    found = next(
+        (place for place in (directory, directory / inner) if (place / file).is_file()), None
+    )
     if found is None:
         archive = {"cifar10": "cifar-10-binary.tar.gz", "cifar100": "cifar-100-binary.tar.gz"}[name]
         raise DataError(
@@ -181,11 +250,20 @@ def _cifar_directory(name: str, directory: Path | None, file: str) -> Path:
 
 def _class_names(path: Path, default: list[str]) -> list[str]:
     """The names beside the images, if they are there."""
-    names = [name for _, line in lines_of(path) for name in line.split()] if path.is_file() else default
+    names = (
+        [name for _, line in lines_of(path) for name in line.split()] if path.is_file() else default
+    )
     return names if len(names) == len(default) else default
 
 
-def _cifar(name: str, directory: Path | None, files: list[str], class_names: list[str], label_bytes: int, label_at: int) -> Source:
+def _cifar(
+    name: str,
+    directory: Path | None,
+    files: list[str],
+    class_names: list[str],
+    label_bytes: int,
+    label_at: int,
+) -> Source:
     """Records of label bytes and 3,072 pixels: all red, then all green, then all blue."""
     row = label_bytes + 3072
     images, labels, paths = [], [], []
@@ -198,7 +276,9 @@ def _cifar(name: str, directory: Path | None, files: list[str], class_names: lis
         bad = records[:, label_at] >= len(class_names)
         if bad.any():
             record = int(bad.argmax())
-            raise DataError(f"{path}: record {record}: expected a label from 0 to {len(class_names) - 1}, got {records[record, label_at]}")
+            raise DataError(
+                f"{path}: record {record}: expected a label from 0 to {len(class_names) - 1}, got {records[record, label_at]}"
+            )
         images.append(records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
         labels.append(records[:, label_at].astype(np.int64))
         paths.append(path)
@@ -208,7 +288,12 @@ def _cifar(name: str, directory: Path | None, files: list[str], class_names: lis
         file = int(np.searchsorted(starts, index, side="right")) - 1
         return f"{paths[file]}: record {index - int(starts[file])}"
 
-    return from_arrays(name, {"inputs": np.concatenate(images), "targets": np.concatenate(labels)}, class_names, locate)
+    return from_arrays(
+        name,
+        {"inputs": np.concatenate(images), "targets": np.concatenate(labels)},
+        class_names,
+        locate,
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ image files
@@ -229,7 +314,11 @@ def read_header(data: bytes, name: str, max_pixels: int) -> ImageHeader:
         if data[:2] == b"\xff\xd8":
             header = _jpeg_header(data, name)
         elif data[:8] == b"\x89PNG\r\n\x1a\n":
-            width, height, depth = int.from_bytes(data[16:20]), int.from_bytes(data[20:24]), data[24]
+            width, height, depth = (
+                int.from_bytes(data[16:20]),
+                int.from_bytes(data[20:24]),
+                data[24],
+            )
             if depth == 16:
                 raise DataError(f"{name}: expected 8 bits a channel, got a PNG of 16; convert it")
             header = ImageHeader(width, height)
@@ -237,17 +326,28 @@ def read_header(data: bytes, name: str, max_pixels: int) -> ImageHeader:
             header = _gif_header(data)
         elif data[:2] == b"BM":
             sides = (int.from_bytes(data[at : at + 4], "little", signed=True) for at in (18, 22))
-            bits, pixels_at = int.from_bytes(data[28:30], "little"), int.from_bytes(data[10:14], "little")
+            bits, pixels_at = (
+                int.from_bytes(data[28:30], "little"),
+                int.from_bytes(data[10:14], "little"),
+            )
             gray = bytes(part for value in range(256) for part in (value, value, value, 0))
-            if bits not in (24, 32) and not (bits == 8 and data[pixels_at - 1024 : pixels_at] == gray):  # colors would be read as gray
-                raise DataError(f"{name}: expected a BMP of 24 or 32 bits, or of 256 grays, got {bits} bits with a palette; convert it")
+            if bits not in (24, 32) and not (
+                bits == 8 and data[pixels_at - 1024 : pixels_at] == gray
+            ):  # colors would be read as gray
+                raise DataError(
+                    f"{name}: expected a BMP of 24 or 32 bits, or of 256 grays, got {bits} bits with a palette; convert it"
+                )
             header = ImageHeader(*map(abs, sides))
         else:
-            raise DataError(f"{name}: expected JPEG, PNG, BMP or GIF, got a file that begins with {data[:4].hex()}")
+            raise DataError(
+                f"{name}: expected JPEG, PNG, BMP or GIF, got a file that begins with {data[:4].hex()}"
+            )
     except IndexError:
         raise DataError(f"{name}: the image ends too early, after {len(data)} bytes") from None
     if not 0 < header.width * header.height <= max_pixels:
-        raise DataError(f"{name}: expected 1 to {max_pixels:,} pixels (max_pixels), got {header.width}x{header.height}")
+        raise DataError(
+            f"{name}: expected 1 to {max_pixels:,} pixels (max_pixels), got {header.width}x{header.height}"
+        )
     return header
 
 
@@ -258,17 +358,29 @@ def _jpeg_header(data: bytes, name: str) -> ImageHeader:
         while data[at] == 0xFF and data[at + 1] == 0xFF:  # fill bytes
             at += 1
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
-        if data[at] != 0xFF or marker < 0x02 or 0xD0 <= marker <= 0xDA or length < 2:  # those have no length, or come later
-            raise DataError(f"{name}: expected a JPEG with a frame header before its data, got a damaged one")
+        if (
+            data[at] != 0xFF or marker < 0x02 or 0xD0 <= marker <= 0xDA or length < 2
+        ):  # those have no length, or come later
+            raise DataError(
+                f"{name}: expected a JPEG with a frame header before its data, got a damaged one"
+            )
         if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
             orientation = _exif_orientation(data[at + 10 : at + 2 + length])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            precision, height, width = data[at + 4], int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
+            precision, height, width = (
+                data[at + 4],
+                int.from_bytes(data[at + 5 : at + 7]),
+                int.from_bytes(data[at + 7 : at + 9]),
+            )
             components = data[at + 9]
             if precision != 8:
-                raise DataError(f"{name}: expected 8 bits a channel, got a JPEG of {precision}; convert it")
+                raise DataError(
+                    f"{name}: expected 8 bits a channel, got a JPEG of {precision}; convert it"
+                )
             if components not in (1, 3):
-                raise DataError(f"{name}: expected a gray or RGB image, got a JPEG of {components} channels (CMYK); convert it")
+                raise DataError(
+                    f"{name}: expected a gray or RGB image, got a JPEG of {components} channels (CMYK); convert it"
+                )
             return ImageHeader(width, height, orientation)
         at += 2 + length
 
@@ -281,7 +393,10 @@ def _gif_header(data: bytes) -> ImageHeader:
         at += 2
         if data[at - 2] == ord(","):
             frame = data[at + 3 : at + 7]
-            width, height = max(width, int.from_bytes(frame[:2], "little")), max(height, int.from_bytes(frame[2:], "little"))
+            width, height = (
+                max(width, int.from_bytes(frame[:2], "little")),
+                max(height, int.from_bytes(frame[2:], "little")),
+            )
             at += 9 + _gif_colors(data[at + 7])
         while data[at]:  # blocks, each with its length before it
             at += 1 + data[at]
@@ -309,34 +424,66 @@ def _exif_orientation(tiff: bytes) -> int:
 
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
-_FOLDERS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
+_FOLDERS = {
+    "train": ("train", "training"),
+    "valid": ("valid", "val", "validation"),
+    "test": ("test", "testing"),
+}
 MOST_SKIPPED = 0.001
 
 
 def image_folder(config: data_config.ImageFolder, split: str, directory: Path | None) -> Source:
     if directory is None:
-        raise DataError("image_folder: no directory; expected data.dir=DIR, or `dir` beside its name")
+        raise DataError(
+            "image_folder: no directory; expected data.dir=DIR, or `dir` beside its name"
+        )
     if not directory.is_dir():
-        raise DataError(f"{directory}: no such directory; expected one directory of images per class")
-    folders = {key: next((directory / name for name in names if (directory / name).is_dir()), None) for key, names in _FOLDERS.items()}
+        raise DataError(
+            f"{directory}: no such directory; expected one directory of images per class"
+        )
+    folders = {
+        key: next((directory / name for name in names if (directory / name).is_dir()), None)
+        for key, names in _FOLDERS.items()
+    }
     divided = folders["train"] is not None
     root = folders[split] if divided else directory
     if root is None:
-        raise NoSplit(f"{directory}: no split {split!r}; it has {', '.join(key for key, folder in folders.items() if folder)}")
+        raise NoSplit(
+            f"{directory}: no split {split!r}; it has {', '.join(key for key, folder in folders.items() if folder)}"
+        )
     class_names = _classes_in(folders["train"] if divided else directory)
     if unknown := sorted(set(_classes_in(root)) - set(class_names)):
-        raise DataError(f"{root / unknown[0]}: a class that training does not have; expected one of {', '.join(class_names[:12])}")
-    files = [(file, size, label) for label, name in enumerate(class_names) for file, size in _images_in(root, name)]
+        raise DataError(
+            f"{root / unknown[0]}: a class that training does not have; expected one of {', '.join(class_names[:12])}"
+        )
+    files = [
+        (file, size, label)
+        for label, name in enumerate(class_names)
+        for file, size in _images_in(root, name)
+    ]
     if not files:
-        raise DataError(f"{root}: expected image files ({', '.join(sorted(_SUFFIXES))}) in it, got none")
+        raise DataError(
+            f"{root}: expected image files ({', '.join(sorted(_SUFFIXES))}) in it, got none"
+        )
     if not divided:
         groups = [_group_of(config.group, file) for file, _, _ in files] if config.group else ()
-        splits = divide([file for file, _, _ in files], config.valid, config.test, [label for _, _, label in files], groups)
+        splits = divide(
+            [file for file, _, _ in files],
+            config.valid,
+            config.test,
+            [label for _, _, label in files],
+            groups,
+        )
         files = [files[index] for index in chosen(str(directory), splits, split)]
     if config.damaged == "skip":
         files = _without_damaged(root, files, config.max_pixels)
-    names, labels = [file for file, _, _ in files], np.array([label for _, _, label in files], np.int64)
-    digest = hashlib.sha256(repr((class_names, files)).encode())  # names and sizes: contents would have to be read
+    names, labels = (
+        [file for file, _, _ in files],
+        np.array([label for _, _, label in files], np.int64),
+    )
+    digest = hashlib.sha256(
+        repr((class_names, files)).encode()
+    )  # names and sizes: contents would have to be read
 
     def read_files(indices):
         data = np.empty(len(indices), object)
@@ -346,7 +493,11 @@ def image_folder(config: data_config.ImageFolder, split: str, directory: Path | 
             orientation[place], size[place] = header.orientation, (header.height, header.width)
         return data, orientation, size
 
-    specs = {"inputs": tf.TensorSpec([], tf.string), "orientation": tf.TensorSpec([], tf.int32), "image_size": tf.TensorSpec([2], tf.int32)}
+    specs = {
+        "inputs": tf.TensorSpec([], tf.string),
+        "orientation": tf.TensorSpec([], tf.int32),
+        "image_size": tf.TensorSpec([2], tf.int32),
+    }
 
     def read(indices):
         return in_python(read_files, indices, specs) | {"targets": tf.gather(labels, indices)}
@@ -358,7 +509,11 @@ def image_folder(config: data_config.ImageFolder, split: str, directory: Path | 
 
 
 def _classes_in(root: Path) -> list[str]:
-    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    names = sorted(
+        entry.name
+        for entry in os.scandir(root)
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
     if not names:
         raise DataError(f"{root}: expected one directory of images per class, got none")
     return [_unicode(name, root) for name in names]
@@ -400,7 +555,9 @@ def _size_of(path: str) -> int:
 def _group_of(pattern: str, file: str) -> str:
     match = re.search(pattern, file)
     if match is None or not match.groups():
-        raise DataError(f"{file}: group: expected the regex {pattern!r} to find its first group in it, got nothing")
+        raise DataError(
+            f"{file}: group: expected the regex {pattern!r} to find its first group in it, got nothing"
+        )
     return match[1] or ""
 
 
@@ -436,7 +593,9 @@ def _without_damaged(root: Path, files: list, max_pixels: int) -> list:
         reasons = list(pool.map(damage, files))
     found = [reason for reason in reasons if reason]
     if len(found) > MOST_SKIPPED * len(files):
-        raise DataError(f"{found[0]}; expected at most {MOST_SKIPPED:.1%} damaged images to skip, got {len(found):,} of {len(files):,}")
+        raise DataError(
+            f"{found[0]}; expected at most {MOST_SKIPPED:.1%} damaged images to skip, got {len(found):,} of {len(files):,}"
+        )
     for reason in found:
         warn(f"data: skipped: {reason}")
     return [file for file, reason in zip(files, reasons, strict=True) if not reason]
@@ -450,5 +609,11 @@ def fake(config: data_config.Fake, split: str, directory: Path | None) -> Source
     patterns = np.random.default_rng(0).integers(0, 128, (config.num_classes, *config.shape))
     noise = np.random.default_rng(1 + SPLITS.index(split))
     labels = noise.integers(0, config.num_classes, config.size)
-    inputs = (patterns[labels] + noise.integers(0, 128, (config.size, *config.shape))).astype(np.uint8)
-    return from_arrays("fake", {"inputs": inputs, "targets": labels}, [f"class {i}" for i in range(config.num_classes)])
+    inputs = (patterns[labels] + noise.integers(0, 128, (config.size, *config.shape))).astype(
+        np.uint8
+    )
+    return from_arrays(
+        "fake",
+        {"inputs": inputs, "targets": labels},
+        [f"class {i}" for i in range(config.num_classes)],
+    )

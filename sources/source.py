@@ -49,7 +49,10 @@ class Source:
 
 
 def from_arrays(
-    name: str, features: dict[str, np.ndarray], class_names: Iterable[str] = (), locate: Callable[[int], str] | str = "memory"
+    name: str,
+    features: dict[str, np.ndarray],
+    class_names: Iterable[str] = (),
+    locate: Callable[[int], str] | str = "memory",
 ) -> Source:
     """A source over arrays in memory, all of one length: {feature: [length, ...]}; text as arrays of bytes objects.
 
@@ -67,21 +70,33 @@ def from_arrays(
         if np.issubdtype(array.dtype, np.floating):
             check_finite(key, array, place)
     targets = features.get("targets")
-    classes = targets if class_names and targets is not None and np.issubdtype(targets.dtype, np.integer) else None
+    classes = (
+        targets
+        if class_names and targets is not None and np.issubdtype(targets.dtype, np.integer)
+        else None
+    )
     if classes is not None:
         check_classes(classes, len(class_names), place)
     digest = hashlib.sha256()
     for key in sorted(features):
         array = features[key]
         digest.update(f"{key} {array.dtype} {array.shape}".encode())
-        digest.update(b"\0".join(array.ravel().tolist()) if array.dtype == object else np.ascontiguousarray(array))
+        digest.update(
+            b"\0".join(array.ravel().tolist())
+            if array.dtype == object
+            else np.ascontiguousarray(array)
+        )
     tensors = {key: tf.constant(array) for key, array in features.items()}
 
     def read(indices):
         return {key: tf.gather(tensor, indices) for key, tensor in tensors.items()}
 
     labels = classes if classes is not None and classes.ndim == 1 else None
-    texts = [np.array([len(text) for text in array.ravel()]).reshape(length, -1) for array in features.values() if array.dtype == object]
+    texts = [
+        np.array([len(text) for text in array.ravel()]).reshape(length, -1)
+        for array in features.values()
+        if array.dtype == object
+    ]
     sizes = np.concatenate(texts, axis=1).sum(axis=1) if texts else None
     return Source(name, length, read, class_names, digest.hexdigest(), place, labels, sizes)
 
@@ -98,7 +113,9 @@ def check_classes(targets: np.ndarray, num_classes: int, locate: Callable[[int],
     if bad.any():
         index = int(bad.reshape(len(targets), -1).any(axis=1).argmax())
         value = np.extract(bad[index], targets[index])[0]
-        raise DataError(f"{locate(index)}: targets: expected a class from 0 to {num_classes - 1}, got {value}")
+        raise DataError(
+            f"{locate(index)}: targets: expected a class from 0 to {num_classes - 1}, got {value}"
+        )
 
 
 def of_classes(source: Source, classes: list[str]) -> Source:
@@ -108,12 +125,22 @@ def of_classes(source: Source, classes: list[str]) -> Source:
     """
     names = list(source.class_names)
     if unknown := [name for name in classes if name not in names]:
-        raise DataError(f"{source.name}: classes: no class {unknown[0]!r}; it has {', '.join(names[:12]) or 'none'}")
+        raise DataError(
+            f"{source.name}: classes: no class {unknown[0]!r}; it has {', '.join(names[:12]) or 'none'}"
+        )
     if source.labels is None:
-        raise DataError(f"{source.name}: classes: expected a set that knows the class of each example without reading it")
-    stored = tf.function(source.read).get_concrete_function(tf.TensorSpec([None], tf.int64)).structured_outputs.get("targets")
+        raise DataError(
+            f"{source.name}: classes: expected a set that knows the class of each example without reading it"
+        )
+    stored = (
+        tf.function(source.read)
+        .get_concrete_function(tf.TensorSpec([None], tf.int64))
+        .structured_outputs.get("targets")
+    )
     if stored is None or stored.shape.rank != 1 or not stored.dtype.is_integer:
-        raise DataError(f"{source.name}: classes: expected a class index as the target of each example, got {stored}")
+        raise DataError(
+            f"{source.name}: classes: expected a class index as the target of each example, got {stored}"
+        )
     number_of = np.full(len(names), -1, np.int64)
     number_of[[names.index(name) for name in classes]] = np.arange(len(classes))
     kept = np.flatnonzero(number_of[source.labels] >= 0)
@@ -121,7 +148,9 @@ def of_classes(source: Source, classes: list[str]) -> Source:
     place_of, label_of = tf.constant(kept, tf.int64), tf.constant(labels)
 
     def read(indices):
-        return source.read(tf.gather(place_of, indices)) | {"targets": tf.cast(tf.gather(label_of, indices), stored.dtype)}
+        return source.read(tf.gather(place_of, indices)) | {
+            "targets": tf.cast(tf.gather(label_of, indices), stored.dtype)
+        }
 
     return replace(
         source,
@@ -143,13 +172,20 @@ def strings(texts: Iterable[str]) -> np.ndarray:
     return np.array([text.encode() for text in texts], dtype=object)
 
 
-def in_python(function: Callable, indices: tf.Tensor, specs: dict[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
+def in_python(
+    function: Callable, indices: tf.Tensor, specs: dict[str, tf.TensorSpec]
+) -> dict[str, tf.Tensor]:
     """{feature: [n, ...]} from function(int64 [n]) -> one array for each of `specs` (shapes of one example), in the graph.
 
     A DataError that the function raises comes out of TensorFlow as an error whose text holds it.
     """
-    values = tf.numpy_function(function, [indices], [spec.dtype for spec in specs.values()], stateful=False)
-    return {key: tf.ensure_shape(value, [None, *spec.shape]) for (key, spec), value in zip(specs.items(), values, strict=True)}
+    values = tf.numpy_function(
+        function, [indices], [spec.dtype for spec in specs.values()], stateful=False
+    )
+    return {
+        key: tf.ensure_shape(value, [None, *spec.shape])
+        for (key, spec), value in zip(specs.items(), values, strict=True)
+    }
 
 
 # -------------------------------------------------------------------------------------------------------- splitting
@@ -160,7 +196,9 @@ def position_of(key: str) -> float:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest()) / 2.0**56
 
 
-def divide(keys: list[str], valid: float, test: float, classes: Iterable = (), groups: Iterable[str] = ()) -> dict[str, np.ndarray]:
+def divide(
+    keys: list[str], valid: float, test: float, classes: Iterable = (), groups: Iterable[str] = ()
+) -> dict[str, np.ndarray]:
     """{split: indices, rising}, by the hash of each key: the same key falls the same way on any machine.
 
     With `classes`, one an example, each class is divided alone, so that all splits hold the same shares of it. With
@@ -182,20 +220,28 @@ def _ranks(places: np.ndarray, classes: np.ndarray) -> np.ndarray:
     ranks = np.empty(len(places))
     for name in np.unique(classes):
         members = np.flatnonzero(classes == name)
-        ranks[members[np.argsort(places[members], kind="stable")]] = (np.arange(len(members)) + 0.5) / len(members)
+        ranks[members[np.argsort(places[members], kind="stable")]] = (
+            np.arange(len(members)) + 0.5
+        ) / len(members)
     return ranks
 
 
 def in_order(length: int, valid: float, test: float) -> dict[str, np.ndarray]:
     """{split: indices}: the first for training, the last for the test."""
     begin_valid, begin_test = round(length * (1 - valid - test)), round(length * (1 - test))
-    return {"train": np.arange(begin_valid), "valid": np.arange(begin_valid, begin_test), "test": np.arange(begin_test, length)}
+    return {
+        "train": np.arange(begin_valid),
+        "valid": np.arange(begin_valid, begin_test),
+        "test": np.arange(begin_test, length),
+    }
 
 
 def chosen(name: str, splits: dict[str, np.ndarray], split: str) -> np.ndarray:
     """The indices of one split. Raises DataError where it is empty."""
     if not len(splits[split]):
-        raise NoSplit(f"{name}: the split {split!r} is empty; expected at least one example: see the shares `valid` and `test`")
+        raise NoSplit(
+            f"{name}: the split {split!r} is empty; expected at least one example: see the shares `valid` and `test`"
+        )
     return splits[split]
 
 
@@ -212,8 +258,13 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 try:
-                    yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                    yield (
+                        number,
+                        line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n"),
+                    )
                 except UnicodeDecodeError as error:
-                    raise DataError(f"{path}:{number}: expected UTF-8 text, got byte {line[error.start]:#x} at {error.start}") from error
+                    raise DataError(
+                        f"{path}:{number}: expected UTF-8 text, got byte {line[error.start]:#x} at {error.start}"
+                    ) from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error

@@ -21,12 +21,18 @@ class Ratio(keras.metrics.Metric):
         self.denominator.assign_add(tf.reduce_sum(denominators))
 
     def result(self):
-        return self._then(tf.math.divide_no_nan(tf.convert_to_tensor(self.numerator), tf.convert_to_tensor(self.denominator)))
+        return self._then(
+            tf.math.divide_no_nan(
+                tf.convert_to_tensor(self.numerator), tf.convert_to_tensor(self.denominator)
+            )
+        )
 
 
 def mean_of(values: Callable, name: str, then: Callable = lambda mean: mean) -> Ratio:
     """then(the weighted mean of values(targets, outputs)), which have the shape of `sample_weight`."""
-    return Ratio(lambda targets, outputs, weight: (values(targets, outputs) * weight, weight), name, then)
+    return Ratio(
+        lambda targets, outputs, weight: (values(targets, outputs) * weight, weight), name, then
+    )
 
 
 class Sums:
@@ -40,25 +46,37 @@ class Sums:
     def __init__(self, metrics: dict[str, keras.metrics.Metric]):
         """Call it in the scope of the strategy; `loss` is updated with the unreduced loss, all others with targets and outputs."""
         self.metrics = metrics
-        parts = [(f"{name}/{variable.name}", variable.shape) for name, metric in metrics.items() for variable in metric.variables]
-        self.totals = {name: keras.Variable(tf.zeros(shape), trainable=False) for name, shape in parts}
+        parts = [
+            (f"{name}/{variable.name}", variable.shape)
+            for name, metric in metrics.items()
+            for variable in metric.variables
+        ]
+        self.totals = {
+            name: keras.Variable(tf.zeros(shape), trainable=False) for name, shape in parts
+        }
 
     def of(self, loss, targets, outputs, sample_weight) -> list[tf.Tensor]:
         """What these items contribute: tensors like `totals`. `loss` is unreduced, of the shape of `sample_weight`."""
         found = []
         for name, metric in self.metrics.items():
             items = (loss, sample_weight) if name == "loss" else (targets, outputs, sample_weight)
-            found += metric.stateless_update_state([tf.zeros(variable.shape) for variable in metric.variables], *items)
+            found += metric.stateless_update_state(
+                [tf.zeros(variable.shape) for variable in metric.variables], *items
+            )
         return found
 
     def add(self, contributions: list[tf.Tensor]) -> None:
         for total, contribution in zip(self.totals.values(), contributions, strict=True):
-            total.value.assign_add(tf.cast(contribution, total.dtype))  # at once: workers of parameter servers may meet here
+            total.value.assign_add(
+                tf.cast(contribution, total.dtype)
+            )  # at once: workers of parameter servers may meet here
 
     def results(self) -> dict[str, tf.Tensor]:
         totals = iter(self.totals.values())
         return {
-            name: metric.stateless_result([tf.convert_to_tensor(next(totals)) for _ in metric.variables])
+            name: metric.stateless_result(
+                [tf.convert_to_tensor(next(totals)) for _ in metric.variables]
+            )
             for name, metric in self.metrics.items()
         }
 
@@ -107,10 +125,14 @@ class F1(keras.metrics.F1Score):
     def __init__(self, num_classes: int, name: str = "f1"):
         super().__init__(name=name, average="macro")
         self._num_classes = num_classes
-        self._build((None, num_classes), (None, num_classes))  # else its variables appear with the first batch
+        self._build(
+            (None, num_classes), (None, num_classes)
+        )  # else its variables appear with the first batch
 
     def update_state(self, targets, logits, sample_weight):
-        super().update_state(tf.one_hot(labels_of(targets), self._num_classes), logits, sample_weight)
+        super().update_state(
+            tf.one_hot(labels_of(targets), self._num_classes), logits, sample_weight
+        )
 
 
 class ConfusionMatrix(keras.metrics.Metric):
@@ -122,7 +144,11 @@ class ConfusionMatrix(keras.metrics.Metric):
 
     def update_state(self, targets, logits, sample_weight):
         predicted = tf.argmax(logits, axis=-1)
-        self.matrix.assign_add(tf.math.confusion_matrix(labels_of(targets), predicted, self.matrix.shape[0], sample_weight, tf.float32))
+        self.matrix.assign_add(
+            tf.math.confusion_matrix(
+                labels_of(targets), predicted, self.matrix.shape[0], sample_weight, tf.float32
+            )
+        )
 
     def result(self):
         return tf.convert_to_tensor(self.matrix)
@@ -163,6 +189,8 @@ def neighbors_in_group(vectors, groups, k: int):
     members = tf.where(tf.constant(groups) >= 0)[:, 0]
     vectors = tf.math.l2_normalize(tf.gather(vectors, members), axis=1)
     groups = tf.gather(tf.constant(groups), members)
-    likeness = tf.linalg.set_diag(tf.matmul(vectors, vectors, transpose_b=True), tf.fill(tf.shape(members), -2.0))
+    likeness = tf.linalg.set_diag(
+        tf.matmul(vectors, vectors, transpose_b=True), tf.fill(tf.shape(members), -2.0)
+    )
     nearest = tf.math.top_k(likeness, k).indices  # (members, k)
     return tf.reduce_mean(tf.cast(tf.gather(groups, nearest) == groups[:, tf.newaxis], tf.float32))

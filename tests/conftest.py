@@ -17,7 +17,9 @@ gc.set_threshold(100_000, 50, 1_000)
 import tensorflow as tf
 
 # Four devices on the CPU, so that a test may have up to four towers; without asking for them nothing changes.
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4)
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -29,6 +31,13 @@ def program():
 
     def call(*words, cwd=ROOT, timeout=120, env=None):
         command = [sys.executable, *map(str, words)]
-        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})})
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **(env or {})},
+        )
 
     return call

@@ -14,7 +14,10 @@ import data_config
 import input_ops
 from engine import record_files as records
 
-DECODE = [data_config.DecodeImage(name="decode_image", channels=3), data_config.Resize(name="resize", size=(4, 4))]
+DECODE = [
+    data_config.DecodeImage(name="decode_image", channels=3),
+    data_config.Resize(name="resize", size=(4, 4)),
+]
 
 
 def dataset(name: str, **options):
@@ -26,7 +29,12 @@ def one_pass(source, ops=(), batch_size: int = 4, training: bool = False) -> int
     mix = input_ops.Mix.of(source, list(ops))
     with input_ops.naming_examples(mix, lambda: range(len(mix))):
         if training:
-            return sum(1 for _ in input_ops.train_batches(mix, batch_size, seed=0, stop=len(mix) // batch_size))
+            return sum(
+                1
+                for _ in input_ops.train_batches(
+                    mix, batch_size, seed=0, stop=len(mix) // batch_size
+                )
+            )
         return sum(1 for _, batches, _ in input_ops.eval_sets(mix, batch_size) for _ in batches)
 
 
@@ -55,22 +63,62 @@ def exif(orientation: int) -> bytes:
 def gif(frames: list[np.ndarray], screen: tuple[int, int] | None = None) -> bytes:
     """Frames [height, width] of values 0 (black), 1 (red), 2 (green), 3 (blue)."""
     height, width = screen or frames[0].shape
-    data = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x81, 0, 0) + bytes([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    data = (
+        b"GIF89a"
+        + struct.pack("<HHBBB", width, height, 0x81, 0, 0)
+        + bytes([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    )
     for frame in frames:
-        codes = [code for at in range(0, frame.size, 2) for code in (4, *frame.astype(int).ravel()[at : at + 2].tolist())] + [
-            5
-        ]  # 4: clear, 5: end
-        bits = sum(code << 3 * place for place, code in enumerate(codes))  # 3 bits suffice, because the table never grows
+        codes = [
+            code
+            for at in range(0, frame.size, 2)
+            for code in (4, *frame.astype(int).ravel()[at : at + 2].tolist())
+        ] + [5]  # 4: clear, 5: end
+        bits = sum(
+            code << 3 * place for place, code in enumerate(codes)
+        )  # 3 bits suffice, because the table never grows
         packed = bits.to_bytes(-(-3 * len(codes) // 8), "little")
-        blocks = b"".join(bytes([len(packed[at : at + 255])]) + packed[at : at + 255] for at in range(0, len(packed), 255))
-        data += b"!\xf9\x04\0\x0a\0\0\0" + b"," + struct.pack("<HHHHB", 0, 0, *frame.shape[::-1], 0) + b"\x02" + blocks + b"\0"
+        blocks = b"".join(
+            bytes([len(packed[at : at + 255])]) + packed[at : at + 255]
+            for at in range(0, len(packed), 255)
+        )
+        data += (
+            b"!\xf9\x04\0\x0a\0\0\0"
+            + b","
+            + struct.pack("<HHHHB", 0, 0, *frame.shape[::-1], 0)
+            + b"\x02"
+            + blocks
+            + b"\0"
+        )
     return data + b";"
 
 
 def bmp(height: int = 12, width: int = 10) -> bytes:
     row = width * 3
-    rows = b"".join(line.tobytes() + bytes(-row % 4) for line in pixels(height, width)[::-1, :, ::-1])
-    return b"BM" + struct.pack("<IIIIiiHHIIiiII", 54 + len(rows), 0, 54, 40, width, height, 1, 24, 0, len(rows), 0, 0, 0, 0) + rows
+    rows = b"".join(
+        line.tobytes() + bytes(-row % 4) for line in pixels(height, width)[::-1, :, ::-1]
+    )
+    return (
+        b"BM"
+        + struct.pack(
+            "<IIIIiiHHIIiiII",
+            54 + len(rows),
+            0,
+            54,
+            40,
+            width,
+            height,
+            1,
+            24,
+            0,
+            len(rows),
+            0,
+            0,
+            0,
+            0,
+        )
+        + rows
+    )
 
 
 def claims(data: bytes, height: int, width: int) -> bytes:
@@ -90,7 +138,11 @@ def claims(data: bytes, height: int, width: int) -> bytes:
 
 
 def idx(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + np.array(array.shape, ">u4").tobytes()
+        + array.astype(np.uint8).tobytes()
+    )
 
 
 def npz(**arrays) -> bytes:
@@ -112,7 +164,10 @@ def example(**features) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=found)).SerializeToString()
 
 
-FEATURES = {"inputs": {"dtype": "float32", "shape": [2]}, "targets": {"dtype": "int64", "shape": []}}
+FEATURES = {
+    "inputs": {"dtype": "float32", "shape": [2]},
+    "targets": {"dtype": "int64", "shape": []},
+}
 
 
 def number_records(count: int = 7) -> list[bytes]:
@@ -120,7 +175,13 @@ def number_records(count: int = 7) -> list[bytes]:
 
 
 def write_records(
-    directory: Path, serialized: list[bytes], features=FEATURES, classes=("a", "b", "c"), per_shard=4, compressed=False, labels=None
+    directory: Path,
+    serialized: list[bytes],
+    features=FEATURES,
+    classes=("a", "b", "c"),
+    per_shard=4,
+    compressed=False,
+    labels=None,
 ) -> dict:
     """A prepared set with one split, `train`; returns its manifest."""
     directory.mkdir()

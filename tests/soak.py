@@ -33,8 +33,19 @@ WORDS = [
 
 
 def start(run_dir: Path, more: tuple[str, ...]) -> subprocess.Popen:
-    command = [sys.executable, "trainer.py", "--config", "configs/lenet.yaml", "--run_dir", str(run_dir), *WORDS, *more]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "trainer.py",
+        "--config",
+        "configs/lenet.yaml",
+        "--run_dir",
+        str(run_dir),
+        *WORDS,
+        *more,
+    ]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def ending(run_dir: Path) -> tuple:
@@ -74,9 +85,16 @@ def soak(directory: Path, kills: int, seed: int, *more: str) -> dict:
             continue
         finish(process)
         if ending(run_dir) != expected:
-            raise SystemExit(f"{run_dir}: ended otherwise than the run that was never killed, after kills at steps {at_steps}")
+            raise SystemExit(
+                f"{run_dir}: ended otherwise than the run that was never killed, after kills at steps {at_steps}"
+            )
         runs, at_steps = runs + 1, []
-    return {"kills": done, "runs": runs, "identical": runs, "seconds": round(time.monotonic() - begin)}
+    return {
+        "kills": done,
+        "runs": runs,
+        "identical": runs,
+        "seconds": round(time.monotonic() - begin),
+    }
 
 
 if __name__ == "__main__":

@@ -31,15 +31,31 @@ RANDOM = np.random.default_rng(7)
 IMAGES = RANDOM.random([EXAMPLES, 28, 28, 1], np.float32)
 LABELS = RANDOM.integers(0, 4, EXAMPLES)
 LENGTHS = RANDOM.integers(1, 9, EXAMPLES)
-TOKENS = np.where(np.arange(8) < LENGTHS[:, np.newaxis], RANDOM.integers(4, 12, [EXAMPLES, 8]), 0).astype(np.int32)
-SHAPE = {"input_dtype": "float32", "target_shape": [], "target_dtype": "int64", "num_classes": 4, "class_names": list("abcd")}
+TOKENS = np.where(
+    np.arange(8) < LENGTHS[:, np.newaxis], RANDOM.integers(4, 12, [EXAMPLES, 8]), 0
+).astype(np.int32)
+SHAPE = {
+    "input_dtype": "float32",
+    "target_shape": [],
+    "target_dtype": "int64",
+    "num_classes": 4,
+    "class_names": list("abcd"),
+}
 OF_IMAGES = Spec(input_shape=[28, 28, 1], **SHAPE)
 VOCABULARY = "\n".join(["<pad>", "<unknown>", "<start>", "<end>", *"abcdefgh"])
-OF_TOKENS = Spec(input_shape=[8], vocabulary=VOCABULARY, **SHAPE | {"input_dtype": "int32", "target_shape": [8]})
+OF_TOKENS = Spec(
+    input_shape=[8], vocabulary=VOCABULARY, **SHAPE | {"input_dtype": "int32", "target_shape": [8]}
+)
 
 
 def lenet(train, strategy, dropout=0.0):
-    return build_model(model_config.Lenet(name="lenet", dropout=dropout, l2=1e-3), OF_IMAGES, 3, train.precision, strategy)
+    return build_model(
+        model_config.Lenet(name="lenet", dropout=dropout, l2=1e-3),
+        OF_IMAGES,
+        3,
+        train.precision,
+        strategy,
+    )
 
 
 def batch_norm(train, strategy):
@@ -51,7 +67,9 @@ def batch_norm(train, strategy):
         images = keras.Input([28, 28, 1])
         x = blocks.conv_bn(images, 4, strides=4, name="one")
         x = blocks.conv_bn(x, 4, strides=4, name="two")
-        x = keras.layers.Dense(4, kernel_regularizer=keras.regularizers.L2(1e-3), name="logits")(keras.layers.Flatten()(x))
+        x = keras.layers.Dense(4, kernel_regularizer=keras.regularizers.L2(1e-3), name="logits")(
+            keras.layers.Flatten()(x)
+        )
         model = keras.Model(images, x, name="batch_norm")
     keras.config.set_dtype_policy("float32")
     synchronize(model, strategy)
@@ -60,8 +78,15 @@ def batch_norm(train, strategy):
 
 def masked(train, strategy):
     """A recurrent network over sequences of 1 to 8 tokens, one label for each."""
-    options = {"cell": "gru", "units": 8, "output": "many", "embedding": {"name": "learned", "size": 6}}
-    return build_model(model_config.Rnn(name="rnn", **options), OF_TOKENS, 3, train.precision, strategy)
+    options = {
+        "cell": "gru",
+        "units": 8,
+        "output": "many",
+        "embedding": {"name": "learned", "size": 6},
+    }
+    return build_model(
+        model_config.Rnn(name="rnn", **options), OF_TOKENS, 3, train.precision, strategy
+    )
 
 
 def dropout(train, strategy):
@@ -74,7 +99,11 @@ NETWORKS = {network.__name__: network for network in (lenet, batch_norm, masked,
 def batches_of(network: str, devices):
     """This process's part of each batch; of every four examples of the first half one counts, of the others all."""
     if network == "masked":
-        arrays = {"inputs": TOKENS, "targets": (TOKENS + np.roll(TOKENS, 1, 1)) % 4, "sample_weight": (TOKENS > 0).astype(np.float32)}
+        arrays = {
+            "inputs": TOKENS,
+            "targets": (TOKENS + np.roll(TOKENS, 1, 1)) % 4,
+            "sample_weight": (TOKENS > 0).astype(np.float32),
+        }
     else:
         arrays = {"inputs": IMAGES, "targets": LABELS}
     mix = input_ops.Mix.of(from_arrays("spread", arrays, list("abcd")), [])
@@ -82,21 +111,31 @@ def batches_of(network: str, devices):
     def weighted(batch):
         counts = tf.cast((batch["id"] >= EXAMPLES // 2) | (batch["id"] % 4 == 0), tf.float32)
         weight = batch["sample_weight"]
-        return batch | {"sample_weight": weight * tf.reshape(counts, [-1] + [1] * (weight.shape.rank - 1))}
+        return batch | {
+            "sample_weight": weight * tf.reshape(counts, [-1] + [1] * (weight.shape.rank - 1))
+        }
 
-    return input_ops.train_batches(mix, BATCH, seed=5, part=(devices.worker, devices.workers)).map(weighted)
+    return input_ops.train_batches(mix, BATCH, seed=5, part=(devices.worker, devices.workers)).map(
+        weighted
+    )
 
 
 def build_step(network: str, devices, cls=TrainStep, **options) -> TrainStep:
     train = Train(steps=STEPS, batch_size=BATCH, **options)
     model = NETWORKS[network](train, devices.strategy)
-    task = train_config.Tagging(name="tagging") if network == "masked" else train_config.Classification(name="classification")
+    task = (
+        train_config.Tagging(name="tagging")
+        if network == "masked"
+        else train_config.Classification(name="classification")
+    )
     settings = train_config.Adam(name="adam", learning_rate=2e-3)
     schedule = build_schedule(settings, Clock(BATCH, EXAMPLES), STEPS)
     with devices.strategy.scope():
         optimizer = build_optimizer(settings, schedule, model)
     spec = OF_TOKENS if network == "masked" else OF_IMAGES
-    return cls(model, build_task(task, spec), optimizer, schedule, train, clip_norm=0.5, devices=devices)
+    return cls(
+        model, build_task(task, spec), optimizer, schedule, train, clip_norm=0.5, devices=devices
+    )
 
 
 def outcome(network: str, devices, cls=TrainStep, **options) -> dict[str, np.ndarray]:
@@ -104,7 +143,11 @@ def outcome(network: str, devices, cls=TrainStep, **options) -> dict[str, np.nda
     step = build_step(network, devices, cls, **options)
     batches = batches_of(network, devices)
     assert step.run(iter(batches), tf.constant(STEPS))
-    found = {name: tf.convert_to_tensor(variable).numpy() for name, variable in step.variables().items() if "seed" not in name}
+    found = {
+        name: tf.convert_to_tensor(variable).numpy()
+        for name, variable in step.variables().items()
+        if "seed" not in name
+    }
     found["ids"] = np.array([batch["id"].numpy() for batch in batches.take(STEPS)])
     return found | {f"reading/{name}": value.numpy() for name, value in step.read_metrics().items()}
 
@@ -115,5 +158,8 @@ if __name__ == "__main__":
     results = {}
     for each in what:
         network, precision = each.split("-")
-        results |= {f"{each}/{name}": value for name, value in outcome(network, devices, precision=precision).items()}
+        results |= {
+            f"{each}/{name}": value
+            for name, value in outcome(network, devices, precision=precision).items()
+        }
     np.savez(out, **results)

@@ -25,7 +25,10 @@ def write(path):
 
 
 def commit(directory, *steps):
-    return [checkpoint.commit(directory, step, write, {"step": step}, size=len(WEIGHTS)) for step in steps]
+    return [
+        checkpoint.commit(directory, step, write, {"step": step}, size=len(WEIGHTS))
+        for step in steps
+    ]
 
 
 def names(directory) -> list[str]:
@@ -41,7 +44,10 @@ def test_a_commit_is_complete_verifies_and_may_be_moved(tmp_path):
     assert names(path) == NAMES
     assert checkpoint.read_state(path) == {"step": 1200}
     files = json.loads((path / "MANIFEST.json").read_text())["files"]
-    assert {name: entry["bytes"] for name, entry in files.items()} == {"state.json": 17, "weights.bin": 10_240}
+    assert {name: entry["bytes"] for name, entry in files.items()} == {
+        "state.json": 17,
+        "weights.bin": 10_240,
+    }
     checkpoint.verify(path)
     shutil.copytree(tmp_path / "checkpoints", tmp_path / "elsewhere")
     assert checkpoint.newest(tmp_path / "elsewhere").name == path.name
@@ -49,7 +55,11 @@ def test_a_commit_is_complete_verifies_and_may_be_moved(tmp_path):
 
 def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     events, rename = [], os.rename
-    monkeypatch.setattr(os, "fsync", lambda number: events.append(os.path.basename(os.readlink(f"/proc/self/fd/{number}"))))
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda number: events.append(os.path.basename(os.readlink(f"/proc/self/fd/{number}"))),
+    )
     monkeypatch.setattr(os, "rename", lambda old, new: (events.append("rename"), rename(old, new)))
     commit(tmp_path, 1)
     before, after = events[: events.index("rename")], events[events.index("rename") + 1 :]
@@ -68,7 +78,12 @@ def flip_one_bit(file):
     file.write_bytes(data)
 
 
-DAMAGE = {"truncated": truncate, "longer": lambda f: f.write_bytes(f.read_bytes() + b"x"), "flipped": flip_one_bit, "missing": os.unlink}
+DAMAGE = {
+    "truncated": truncate,
+    "longer": lambda f: f.write_bytes(f.read_bytes() + b"x"),
+    "flipped": flip_one_bit,
+    "missing": os.unlink,
+}
 
 
 @pytest.mark.parametrize("file", ["weights.bin", "state.json"])
@@ -112,7 +127,11 @@ def test_a_manifest_that_is_none_is_named(tmp_path, content):
         (OSError(errno.EDQUOT, "quota"), ResourceError, "disk quota"),
         (OSError(errno.EFBIG, "too large"), ResourceError, "file size limit"),
         (OSError(errno.EIO, "I/O"), ResourceError, "disk error"),
-        (PermissionError(errno.EACCES, "denied"), PermissionError, "denied"),  # no disk to make room on
+        (
+            PermissionError(errno.EACCES, "denied"),
+            PermissionError,
+            "denied",
+        ),  # no disk to make room on
         (ValueError("a bug"), ValueError, "a bug"),
         (KeyboardInterrupt(), KeyboardInterrupt, ""),
     ],
@@ -129,14 +148,20 @@ def test_a_save_that_fails_leaves_what_was(tmp_path, raised, expected, words):
         checkpoint.commit(tmp_path, 20, fail, {}, size=20_480)
     assert words in str(caught.value)
     if expected is ResourceError:
-        assert "about 20,480 bytes needed" in str(caught.value) and f"{shutil.disk_usage(tmp_path).free // 1000**3:,}," in str(caught.value)
+        assert "about 20,480 bytes needed" in str(
+            caught.value
+        ) and f"{shutil.disk_usage(tmp_path).free // 1000**3:,}," in str(caught.value)
         assert "room on the disk" in str(caught.value)
     assert names(tmp_path) == [older.name]
     assert checkpoint.newest(tmp_path) == older
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO], ids=errno.errorcode.get)
-@pytest.mark.parametrize(("function", "call"), [("mkdir", 0), *(("fsync", call) for call in range(5)), ("rename", 0)])
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO], ids=errno.errorcode.get
+)
+@pytest.mark.parametrize(
+    ("function", "call"), [("mkdir", 0), *(("fsync", call) for call in range(5)), ("rename", 0)]
+)
 def test_a_disk_that_fails_at_any_place(tmp_path, monkeypatch, function, call, number):
     (older,) = commit(tmp_path, 10)
     calls, real = iter(range(100)), getattr(os, function)
@@ -148,11 +173,16 @@ def test_a_disk_that_fails_at_any_place(tmp_path, monkeypatch, function, call, n
 
     with (
         monkeypatch.context() as patch,
-        pytest.raises(ResourceError, match=r"step-0000000020: (disk full|disk quota|file size|disk error)"),
+        pytest.raises(
+            ResourceError, match=r"step-0000000020: (disk full|disk quota|file size|disk error)"
+        ),
     ):
         patch.setattr(os, function, failing)
         commit(tmp_path, 20)
-    renamed = (function, call) == ("fsync", 4)  # of the directory: only a loss of power can take the new one away
+    renamed = (function, call) == (
+        "fsync",
+        4,
+    )  # of the directory: only a loss of power can take the new one away
     assert names(tmp_path) == [older.name] + ["step-0000000020"] * renamed
     for path in checkpoint.steps_in(tmp_path).values():
         checkpoint.verify(path)
@@ -161,7 +191,9 @@ def test_a_disk_that_fails_at_any_place(tmp_path, monkeypatch, function, call, n
 
 def test_a_deleted_run_directory_is_not_made_anew(tmp_path):
     commit(tmp_path / "checkpoints", 10)
-    with pytest.raises(ResourceError, match=r"run: expected the run.s directory, which somebody has deleted"):
+    with pytest.raises(
+        ResourceError, match=r"run: expected the run.s directory, which somebody has deleted"
+    ):
         commit(tmp_path / "run/checkpoints", 20)
     assert names(tmp_path) == ["checkpoints"]
 
@@ -190,10 +222,13 @@ def test_all_damaged_is_an_error_also_the_second_time(tmp_path):
     for path in commit(tmp_path, 10, 20):
         truncate(path / "weights.bin")
     with pytest.raises(
-        CheckpointError, match=r"every checkpoint is damaged; the newest: .*step-0000000020/weights.bin: expected 10,240 bytes"
+        CheckpointError,
+        match=r"every checkpoint is damaged; the newest: .*step-0000000020/weights.bin: expected 10,240 bytes",
     ):
         checkpoint.newest(tmp_path, quarantine=True)
-    with pytest.raises(CheckpointError, match="every checkpoint is damaged"):  # never a silent start from scratch
+    with pytest.raises(
+        CheckpointError, match="every checkpoint is damaged"
+    ):  # never a silent start from scratch
         checkpoint.newest(tmp_path, quarantine=True)
 
 
@@ -202,24 +237,35 @@ def test_a_link_is_no_file_of_a_checkpoint(tmp_path):
     (tmp_path / "elsewhere").write_bytes(WEIGHTS)
     (path / "weights.bin").unlink()
     (path / "weights.bin").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CheckpointError, match=r"MANIFEST.json: weights.bin: expected a file of this directory"):
+    with pytest.raises(
+        CheckpointError, match=r"MANIFEST.json: weights.bin: expected a file of this directory"
+    ):
         checkpoint.verify(path)
 
 
 def test_all_of_a_run_are_verified_and_every_damaged_one_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"expected a run directory with a config.yaml, .*; found: nothing"):
+    with pytest.raises(
+        CheckpointError, match=r"expected a run directory with a config.yaml, .*; found: nothing"
+    ):
         checkpoint.run_of(tmp_path)
     (tmp_path / "config.yaml").touch()
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         checkpoint.verify_all(checkpoint.run_of(str(tmp_path)))
     paths = commit(tmp_path / "checkpoints", 10, 20, 30, 40)
-    assert checkpoint.verify_all(tmp_path) == {"run_dir": str(tmp_path), "verified": [10, 20, 30, 40]}
+    assert checkpoint.verify_all(tmp_path) == {
+        "run_dir": str(tmp_path),
+        "verified": [10, 20, 30, 40],
+    }
     truncate(paths[0] / "weights.bin")
     (paths[2] / "state.json").unlink()
     os.rename(paths[3], f"{paths[3]}.bad")
     with pytest.raises(CheckpointError) as caught:
         checkpoint.verify_all(tmp_path)
-    for part in ("step-0000000010/weights.bin: expected 10,240 bytes", "step-0000000030/state.json: no such file", "40.bad: was damaged"):
+    for part in (
+        "step-0000000010/weights.bin: expected 10,240 bytes",
+        "step-0000000030/state.json: no such file",
+        "40.bad: was damaged",
+    ):
         assert part in str(caught.value)
     assert "step-0000000020" not in str(caught.value)
 
@@ -245,7 +291,9 @@ def test_none_ever_is_none(tmp_path):
 def test_a_checkpoint_removed_while_we_look_is_no_damage(tmp_path, monkeypatch, capsys):
     older, newer = commit(tmp_path, 10, 20)
     verify = checkpoint.verify
-    monkeypatch.setattr(checkpoint, "verify", lambda path: (path == newer and shutil.rmtree(path), verify(path)))
+    monkeypatch.setattr(
+        checkpoint, "verify", lambda path: (path == newer and shutil.rmtree(path), verify(path))
+    )
     assert checkpoint.newest(tmp_path, quarantine=True) == older
     assert capsys.readouterr().err == ""
 
@@ -289,7 +337,10 @@ def test_clean_up_removes_leftovers_only_and_names_them(tmp_path, capsys):
     checkpoint.clean_up(tmp_path)
     assert names(tmp_path) == [kept.name, "step-0000000030.bad"]
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0].rpartition("/")[2] for line in lines] == [".writing-step-0000000020", ".removing-step-0000000005"]
+    assert [line.split(":")[0].rpartition("/")[2] for line in lines] == [
+        ".writing-step-0000000020",
+        ".removing-step-0000000005",
+    ]
     checkpoint.clean_up(tmp_path / "absent")  # the first start of a run
 
 
@@ -308,12 +359,22 @@ class Variable:
 
 
 def restored(saved: dict, groups=("model", "optimizer")) -> dict:
-    variables = {"model/a": Variable([1, 2]), "model/b": Variable(3), "optimizer/m": Variable([[4]])}
-    variables = {name: variable for name, variable in variables.items() if name.split("/")[0] in groups}
+    variables = {
+        "model/a": Variable([1, 2]),
+        "model/b": Variable(3),
+        "optimizer/m": Variable([[4]]),
+    }
+    variables = {
+        name: variable for name, variable in variables.items() if name.split("/")[0] in groups
+    }
     try:
         checkpoint.restore("PATH", variables, lambda path: saved, groups)
     except CheckpointError as error:
-        assert [v.value.tolist() for v in variables.values()] == [[1, 2], 3, [[4]]]  # all or nothing
+        assert [v.value.tolist() for v in variables.values()] == [
+            [1, 2],
+            3,
+            [[4]],
+        ]  # all or nothing
         return {"error": str(error)}
     return {name: variable.value.tolist() for name, variable in variables.items()}
 
@@ -323,7 +384,10 @@ SAVED = {"model/a": np.float32([5, 6]), "model/b": np.float32(7), "optimizer/m":
 
 def test_restore_assigns_its_groups():
     assert restored(SAVED) == {"model/a": [5, 6], "model/b": 7, "optimizer/m": [[8]]}
-    assert restored(SAVED, groups=("model",)) == {"model/a": [5, 6], "model/b": 7}  # evaluation leaves the optimizer
+    assert restored(SAVED, groups=("model",)) == {
+        "model/a": [5, 6],
+        "model/b": 7,
+    }  # evaluation leaves the optimizer
 
 
 @pytest.mark.parametrize(
@@ -333,8 +397,14 @@ def test_restore_assigns_its_groups():
         ({"model/c": np.float32(1)}, "model/c: in the checkpoint only"),
         ({"optimizer/m": np.float32([8])}, "optimizer/m: expected float32[1, 1], got float32[1]"),
         ({"model/b": np.float32([7])}, "model/b: expected float32[], got float32[1]"),
-        ({"optimizer/m": np.float64([[8]])}, "optimizer/m: expected float32[1, 1], got float64[1, 1]"),
-        ({"model/b": None, "model/c": np.float32(1)}, "model/b: missing in the checkpoint; model/c: in the checkpoint only"),
+        (
+            {"optimizer/m": np.float64([[8]])},
+            "optimizer/m: expected float32[1, 1], got float64[1, 1]",
+        ),
+        (
+            {"model/b": None, "model/c": np.float32(1)},
+            "model/b: missing in the checkpoint; model/c: in the checkpoint only",
+        ),
     ],
 )
 def test_restore_refuses_what_does_not_fit_and_assigns_nothing(changes, problem):
@@ -356,8 +426,15 @@ class Child:
     """A Python process that has printed its first line; it is killed without warning at the end of `with`."""
 
     def __init__(self, code: str, *words):
-        command = [sys.executable, "-c", "import checkpoint, pathlib, sys\n" + code, *map(str, words)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [
+            sys.executable,
+            "-c",
+            "import checkpoint, pathlib, sys\n" + code,
+            *map(str, words),
+        ]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def __enter__(self):
         assert self.process.stdout.readline() == "ready\n"
@@ -488,7 +565,11 @@ def test_the_named_points_are_all_there_are(tmp_path):
 def test_names_on_the_way_to_a_checkpoint_are_durable(tmp_path, monkeypatch):
     """A loss of power may take away what was not flushed: every directory that has got a new name in it is."""
     flushed, fsync = [], os.fsync
-    monkeypatch.setattr(os, "fsync", lambda number: (flushed.append(os.readlink(f"/proc/self/fd/{number}")), fsync(number))[1])
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda number: (flushed.append(os.readlink(f"/proc/self/fd/{number}")), fsync(number))[1],
+    )
     run_dir = tmp_path / "runs/new"
     with checkpoint.lock(run_dir):
         assert set(flushed) == {str(tmp_path), str(tmp_path / "runs")}
@@ -509,7 +590,9 @@ def test_killed_at_any_point_the_old_or_the_new_one_is_there(point, tmp_path, ca
     for path in checkpoint.steps_in(directory).values():  # nothing half has a checkpoint's name
         checkpoint.verify(path)
     renamed = POINTS.index(point) >= POINTS.index(f"after rename {NEW}")
-    assert checkpoint.newest(directory, quarantine=True).name == ("step-0000000030" if renamed else "step-0000000020")
+    assert checkpoint.newest(directory, quarantine=True).name == (
+        "step-0000000030" if renamed else "step-0000000020"
+    )
     checkpoint.clean_up(directory)
     commit(directory, *([] if renamed else [30]), 40)
     checkpoint.keep_only(directory, {30, 40})

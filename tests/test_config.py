@@ -82,7 +82,10 @@ def test_scalars_are_those_of_the_yaml_core(text, value):
         ("a: !!str 5\n", "f.yaml:1:4: "),  # neither obeyed nor ignored
         ("a: &a [*a]\n", "more than 20,000 values or 50 levels"),
         ("[" * 5_000, "f.yaml: YAML syntax: "),
-        ("a: " + "x" * (1 << 20), "f.yaml: expected a configuration of at most 1,048,576 bytes, got 1,048,579"),
+        (
+            "a: " + "x" * (1 << 20),
+            "f.yaml: expected a configuration of at most 1,048,576 bytes, got 1,048,579",
+        ),
     ],
     ids=lambda text: repr(text[:24]),
 )
@@ -94,8 +97,13 @@ def test_yaml_that_is_refused(text, message):
 
 
 def test_alias_bomb_is_refused_while_aliases_work():
-    aliases = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]  # 10**9 values
-    assert typed_yaml.parse("\n".join(["a0: &a0 1", *aliases[:2]]), "f.yaml")[0]["a2"] == [[1] * 10] * 10
+    aliases = [
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)
+    ]  # 10**9 values
+    assert (
+        typed_yaml.parse("\n".join(["a0: &a0 1", *aliases[:2]]), "f.yaml")[0]["a2"]
+        == [[1] * 10] * 10
+    )
     with pytest.raises(ConfigError, match="more than 20,000 values"):
         typed_yaml.parse("\n".join(["a0: &a0 1", *aliases]), "f.yaml")
 
@@ -148,8 +156,16 @@ def test_files_that_are_no_configuration(tmp_path, content, message):
         ("train.batch_size=3.7", "train.batch_size", "got 3.7"),
         ("train.batch_size='3.7'", "train.batch_size", "got '3.7'"),
         ("train.batch_size=true", "train.batch_size", "expected a number, got true"),
-        ("optimizer.learning_rate=false", "optimizer.learning_rate", "expected a number, got false"),
-        ("optimizer.learning_rate=fast", "optimizer.learning_rate", "expected a valid number, got 'fast'"),
+        (
+            "optimizer.learning_rate=false",
+            "optimizer.learning_rate",
+            "expected a number, got false",
+        ),
+        (
+            "optimizer.learning_rate=fast",
+            "optimizer.learning_rate",
+            "expected a valid number, got 'fast'",
+        ),
         ("train.batch_size=", "train.batch_size", "got null"),
         ("data.ops=scale", "data.ops", "expected a valid list, got 'scale'"),
         ("data.dir=010", "data.dir", "expected a valid string, got 10"),
@@ -157,7 +173,11 @@ def test_files_that_are_no_configuration(tmp_path, content, message):
         # ranges
         ("train.batch_size=0", "train.batch_size", "expected greater than or equal to 1, got 0"),
         ("train.seed=9223372036854775808", "train.seed", "got 9223372036854775808"),
-        ("optimizer.learning_rate=-1", "optimizer.learning_rate", "expected greater than 0, got -1"),
+        (
+            "optimizer.learning_rate=-1",
+            "optimizer.learning_rate",
+            "expected greater than 0, got -1",
+        ),
         ("optimizer.learning_rate=1e999", "optimizer.learning_rate", "expected a finite number"),
         ("model.dropout=1.5", "model.dropout", "expected less than 1, got 1.5"),
         # names
@@ -170,16 +190,32 @@ def test_files_that_are_no_configuration(tmp_path, content, message):
         ("data.train_ops.0.name=zzz", "data.train_ops.0.name", "unknown name"),
         ("checkpoint.best.mode=maximum", "checkpoint.best.mode", "did you mean 'max'?"),
         # durations and patterns
-        ("train.log_every=0", "train.log_every", "expected a number of steps above 0 or text such as '3 epochs', got 0"),
+        (
+            "train.log_every=0",
+            "train.log_every",
+            "expected a number of steps above 0 or text such as '3 epochs', got 0",
+        ),
         ("train.log_every=2.5", "train.log_every", "got 2.5"),
         ("train.log_every=1.5 steps", "train.log_every", "got '1.5 steps'"),
         ("train.log_every=3 weeks", "train.log_every", "got '3 weeks'"),
         ("train.log_every=0 epochs", "train.log_every", "got '0 epochs'"),
         ("train.log_every=true", "train.log_every", "got true"),
-        ("optimizer.no_decay=['(']", "optimizer.no_decay.0", "expected a regular expression, got '('"),
+        (
+            "optimizer.no_decay=['(']",
+            "optimizer.no_decay.0",
+            "expected a regular expression, got '('",
+        ),
         # fields that must fit each other
-        ("optimizer.schedule={name: piecewise, boundaries: [1, 2], factors: [1]}", "optimizer.schedule", "expected 2 factors"),
-        ("optimizer.schedule={name: exponential, every: 10}", "optimizer.schedule.factor", "missing"),
+        (
+            "optimizer.schedule={name: piecewise, boundaries: [1, 2], factors: [1]}",
+            "optimizer.schedule",
+            "expected 2 factors",
+        ),
+        (
+            "optimizer.schedule={name: exponential, every: 10}",
+            "optimizer.schedule.factor",
+            "missing",
+        ),
         # words that cannot be applied
         ("data.train_ops.7.pixels=1", "data.train_ops.7.pixels", "not a section"),
         ("train.batch_size.x=1", "train.batch_size.x", "train.batch_size is 128, not a section"),
@@ -195,14 +231,30 @@ def test_mistakes_on_the_command_line(override, key, what):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("dropout: 0.2", "dropuot: 0.2", "model.dropuot: unknown key, did you mean 'dropout'? (line 1)"),
+        (
+            "dropout: 0.2",
+            "dropuot: 0.2",
+            "model.dropuot: unknown key, did you mean 'dropout'? (line 1)",
+        ),
         ("\ntrain:", "\ntrian:", "trian: unknown key, did you mean 'train'? (line 5)"),
-        ("batch_size: 128", "batch_size: 12.8", "train.batch_size: expected a valid integer, got 12.8 (line 5)"),
-        ("epochs: 40", "epochs: 40, steps: 10", "train: expected exactly one of `steps` and `epochs`"),
+        (
+            "batch_size: 128",
+            "batch_size: 12.8",
+            "train.batch_size: expected a valid integer, got 12.8 (line 5)",
+        ),
+        (
+            "epochs: 40",
+            "epochs: 40, steps: 10",
+            "train: expected exactly one of `steps` and `epochs`",
+        ),
         ("epochs: 40, ", "", "(the other absent or null), got neither (line 5)"),
         ("pixels: 2", "", "data.train_ops.0.pixels: missing; expected a value (line 3)"),
         ("model:      {name: lenet, dropout: 0.2}\n", "", "model: missing; expected a value"),
-        ("name: cosine", "name: cosin", "optimizer.schedule.name: unknown name 'cosin', did you mean 'cosine'? (line 4)"),
+        (
+            "name: cosine",
+            "name: cosin",
+            "optimizer.schedule.name: unknown name 'cosin', did you mean 'cosine'? (line 4)",
+        ),
         ("name: random_shift, ", "", "data.train_ops.0: expected a section with a `name`"),
     ],
 )
@@ -280,7 +332,11 @@ def test_durations_keep_their_value_when_saved(tmp_path, duration):
 def rows(path, overrides=()) -> dict[str, tuple[str, str]]:
     """--print_config as {key: (value, origin)}."""
     split = [line.rpartition("  # ") for line in describe_config(path, overrides).splitlines()]
-    return {key: (value.strip(), origin) for text, _, origin in split for key, _, value in [text.partition(": ")]}
+    return {
+        key: (value.strip(), origin)
+        for text, _, origin in split
+        for key, _, value in [text.partition(": ")]
+    }
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -295,7 +351,11 @@ def test_every_printed_line_is_an_override_with_its_origin(path):
             wrong.append(str(error))
             continue
         wrong += [] if after[key] == (value, "override") else [f"{key}: {after[key]}"]
-        wrong += [f"{key} also marks {other}" for other in after if other != key and after[other][1] == "override"]
+        wrong += [
+            f"{key} also marks {other}"
+            for other in after
+            if other != key and after[other][1] == "override"
+        ]
     assert not wrong
 
 
@@ -305,13 +365,18 @@ def test_origins():
     assert shown["data.valid.name"] == ("mnist_sample", f"{RUN}:3")  # written as a bare name
     assert shown["optimizer.beta_1"] == ("0.9", "default")
     assert shown["early_stopping.patience"] == ("2", "override")
-    assert shown["data.train_ops"] == ("[{name: random_shift, pixels: 3}]", "override")  # an override inside the list
+    assert shown["data.train_ops"] == (
+        "[{name: random_shift, pixels: 3}]",
+        "override",
+    )  # an override inside the list
 
 
 def test_differences_name_what_changed_and_ignore_where_data_lies():
     old = load_config(RUN)
     assert differences(old, load_config(RUN, ["data.dir=/elsewhere"])) == []
-    new = load_config(RUN, ["optimizer.learning_rate=1e-3", "data.train_ops=[]", "validation.stepwise=null"])
+    new = load_config(
+        RUN, ["optimizer.learning_rate=1e-3", "data.train_ops=[]", "validation.stepwise=null"]
+    )
     assert differences(old, new) == [
         "data.train_ops: [{name: random_shift, pixels: 2}] -> []",
         "optimizer.learning_rate: 0.002 -> 0.001",
@@ -346,7 +411,13 @@ def test_length_of_a_run(batch_size, examples, length, steps):
 
 def test_durations_in_steps():
     clock = Clock(128, 4000)
-    assert [clock.steps(d) for d in (None, 200, "1 epoch", "40 epochs", "0.5 epochs")] == [0, 200, 32, 1250, 16]
+    assert [clock.steps(d) for d in (None, 200, "1 epoch", "40 epochs", "0.5 epochs")] == [
+        0,
+        200,
+        32,
+        1250,
+        16,
+    ]
     # Epochs end after 4,000, 8,000, 12,000, 16,000 examples: within steps 32 (31.25), 63 (62.5), 94 (93.75) and 125.
     assert [step for step in range(126) if clock.is_due(step, "1 epoch")] == [32, 63, 94, 125]
     assert [step for step in range(126) if clock.is_due(step, 50)] == [50, 100]
@@ -355,7 +426,9 @@ def test_durations_in_steps():
 
 
 @pytest.mark.parametrize("every", [1, 3, "1 epoch", "2 epochs", "0.5 epochs", "0.01 epochs"])
-@pytest.mark.parametrize(("batch_size", "examples"), [(128, 4000), (1, 7), (7, 1), (10, 100), (64, 65), (3, 1000)])
+@pytest.mark.parametrize(
+    ("batch_size", "examples"), [(128, 4000), (1, 7), (7, 1), (10, 100), (64, 65), (3, 1000)]
+)
 def test_next_due_is_the_next_step_that_is_due(batch_size, examples, every):
     clock = Clock(batch_size, examples)
     due = [step for step in range(1, 801) if clock.is_due(step, every)]
@@ -365,7 +438,9 @@ def test_next_due_is_the_next_step_that_is_due(batch_size, examples, every):
 
 
 @pytest.mark.parametrize("epochs", [1, 10, 40])
-@pytest.mark.parametrize(("batch_size", "examples"), [(128, 4000), (100, 1000), (1, 7), (3, 1000), (64, 65)])
+@pytest.mark.parametrize(
+    ("batch_size", "examples"), [(128, 4000), (100, 1000), (1, 7), (3, 1000), (64, 65)]
+)
 def test_as_many_epochs_end_as_the_run_has(batch_size, examples, epochs):
     clock = Clock(batch_size, examples)
     total = clock.total_steps(train(epochs=epochs))
@@ -393,7 +468,9 @@ def test_as_many_epochs_end_as_the_run_has(batch_size, examples, epochs):
     ],
     ids=["help", "print", "key", "file", "flag", "word"],
 )  # fmt: skip
-def test_the_program_answers_in_one_line_and_writes_nothing(program, tmp_path, words, code, fragment):
+def test_the_program_answers_in_one_line_and_writes_nothing(
+    program, tmp_path, words, code, fragment
+):
     ended = program("trainer.py", "--run_dir", tmp_path / "run", *words)
     assert ended.returncode == code
     assert not (tmp_path / "run").exists()
@@ -406,7 +483,9 @@ def test_the_program_answers_in_one_line_and_writes_nothing(program, tmp_path, w
         assert ended.stderr.startswith(f"trainer: error: {fragment}")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--config", "configs/lenet.yaml", "modle=1"]], ids=["help", "mistake"])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--config", "configs/lenet.yaml", "modle=1"]], ids=["help", "mistake"]
+)
 def test_it_answers_before_tensorflow_is_imported(program, words):
     imports = program("-X", "importtime", "trainer.py", *words).stderr
     assert "train_config" in imports  # the list is there

@@ -78,7 +78,10 @@ def test_a_whole_file_is_read(tmp_path, name):
     [
         (b"", "expected an IDX header 00000803 and 3 sizes, got nothing"),
         (IDX[:15], "expected an IDX header 00000803 and 3 sizes"),  # ends within the sizes
-        (b"\x00\x00\x08\x01" + IDX[4:], "expected an IDX header 00000803 and 3 sizes, got 00000801"),  # labels for images
+        (
+            b"\x00\x00\x08\x01" + IDX[4:],
+            "expected an IDX header 00000803 and 3 sizes, got 00000801",
+        ),  # labels for images
         (b"\x00\x00\x0d\x03" + IDX[4:], "got 00000d03"),  # floats
         (IDX[:-1], "expected 12 bytes of data for [3, 2, 2], got 11"),
         (IDX + b"\x00", "expected 12 bytes of data for [3, 2, 2], got more"),
@@ -109,7 +112,10 @@ def test_truncated_gzip(tmp_path, cut):
 def test_every_flipped_byte_of_gzip_is_noticed(tmp_path):
     file = tmp_path / "x.gz"
     packed = gzip.compress(IDX, mtime=0)
-    for position in [*range(3), *range(10, len(packed))]:  # all but the header's flags, date and system
+    for position in [
+        *range(3),
+        *range(10, len(packed)),
+    ]:  # all but the header's flags, date and system
         damaged = bytearray(packed)
         damaged[position] ^= 0x55
         file.write_bytes(damaged)
@@ -151,7 +157,9 @@ def test_the_sample_is_read_in_any_order_and_its_fingerprint_follows_its_bytes(s
     assert targets.tolist() == [4, 0, 4]
     assert source.locate(3) == f"{sample / IMAGES}.gz: record 3"
     assert data_loader.load(SAMPLE, "train", None).fingerprint == source.fingerprint
-    put(sample, np.arange(5 * 784).reshape(5, 28, 28) % 251, np.array([0, 1, 2, 4, 3]))  # two labels change places
+    put(
+        sample, np.arange(5 * 784).reshape(5, 28, 28) % 251, np.array([0, 1, 2, 4, 3])
+    )  # two labels change places
     assert data_loader.load(SAMPLE, "train", None).fingerprint != source.fingerprint
 
 
@@ -159,9 +167,19 @@ def test_the_sample_is_read_in_any_order_and_its_fingerprint_follows_its_bytes(s
     ("images", "labels", "file", "message"),
     [
         ((5, 28, 28), [0, 9, 3, 10, 255], LABELS, "record 3: expected a label from 0 to 9, got 10"),
-        ((5, 28, 28), [0, 1, 2, 3], LABELS, f"expected 5 labels, as many as images in {IMAGES}.gz, got 4"),
+        (
+            (5, 28, 28),
+            [0, 1, 2, 3],
+            LABELS,
+            f"expected 5 labels, as many as images in {IMAGES}.gz, got 4",
+        ),
         ((0, 28, 28), [], IMAGES, "expected at least one image, got none"),
-        ((5, 784), [0, 1, 2, 3, 4], IMAGES, "expected an IDX header 00000803 and 3 sizes, got 00000802"),
+        (
+            (5, 784),
+            [0, 1, 2, 3, 4],
+            IMAGES,
+            "expected an IDX header 00000803 and 3 sizes, got 00000802",
+        ),
         ((5, 0, 28), [0, 1, 2, 3, 4], IMAGES, "expected at least one image"),
     ],
     ids=["label", "count", "none", "axes", "no pixels"],
@@ -187,7 +205,9 @@ def test_a_split_that_does_not_exist(sample):
 
 
 def test_features_of_different_lengths():
-    with pytest.raises(DataError, match=r"toy: expected features of one length, got {'inputs': 3, 'targets': 2}"):
+    with pytest.raises(
+        DataError, match=r"toy: expected features of one length, got {'inputs': 3, 'targets': 2}"
+    ):
         data_loader.from_arrays("toy", {"inputs": np.zeros(3), "targets": np.zeros(2)}, ["a"])
 
 
@@ -200,7 +220,10 @@ def test_mnist_is_the_same_from_gzip_and_unpacked(sample, tmp_path):
     assert sources[0].fingerprint == sources[1].fingerprint
     for one, other in zip(*map(rows, sources), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert [source.locate(0) for source in sources] == [f"{packed / IMAGES}.gz: record 0", f"{raw / IMAGES}: record 0"]
+    assert [source.locate(0) for source in sources] == [
+        f"{packed / IMAGES}.gz: record 0",
+        f"{raw / IMAGES}: record 0",
+    ]
 
 
 def test_valid_and_test_of_mnist_are_the_same_official_digits(sample):
@@ -219,12 +242,19 @@ URL = "https://example.org/file.gz"
 
 
 def download(folder, sha256=None):
-    image_sets._download(URL, folder / "file.gz", sha256 or hashlib.sha256(CONTENT).hexdigest(), beside=["file.gz", "other.gz"])
+    image_sets._download(
+        URL,
+        folder / "file.gz",
+        sha256 or hashlib.sha256(CONTENT).hexdigest(),
+        beside=["file.gz", "other.gz"],
+    )
 
 
 def serve(monkeypatch, response):
     asked = []
-    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: asked.append(url) or response)
+    monkeypatch.setattr(
+        urllib.request, "urlopen", lambda url, timeout: asked.append(url) or response
+    )
     return asked
 
 
@@ -233,15 +263,22 @@ def test_without_network_the_error_says_what_to_put_where(tmp_path):
     with pytest.raises(DataError) as caught:
         data_loader.load(MNIST, "train", str(folder))
     message = str(caught.value)
-    assert message.startswith(f"{folder / IMAGES}.gz: not there, and https://storage.googleapis.com/cvdf-datasets/mnist/{IMAGES}.gz ")
+    assert message.startswith(
+        f"{folder / IMAGES}.gz: not there, and https://storage.googleapis.com/cvdf-datasets/mnist/{IMAGES}.gz "
+    )
     assert "no route" in message
-    assert f"put {IMAGES}.gz, {LABELS}.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz (gzip or unpacked) into {folder}" in message
+    assert (
+        f"put {IMAGES}.gz, {LABELS}.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz (gzip or unpacked) into {folder}"
+        in message
+    )
     assert "data.dir=" in message
     assert not folder.exists()  # nothing on disk changes when a run is refused
 
 
 def test_a_download_is_checked_then_named(tmp_path, monkeypatch):
-    (tmp_path / "file.gz.part").write_bytes(b"of an interrupted download, longer than the whole file " * 10)
+    (tmp_path / "file.gz.part").write_bytes(
+        b"of an interrupted download, longer than the whole file " * 10
+    )
     asked = serve(monkeypatch, io.BytesIO(CONTENT))
     download(tmp_path)
     assert asked == [URL]
@@ -249,16 +286,25 @@ def test_a_download_is_checked_then_named(tmp_path, monkeypatch):
     assert (tmp_path / "file.gz").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("content", [CONTENT + b"x", CONTENT[:-1], b"", b"<html>sign in</html>"], ids=["longer", "cut", "empty", "portal"])
+@pytest.mark.parametrize(
+    "content",
+    [CONTENT + b"x", CONTENT[:-1], b"", b"<html>sign in</html>"],
+    ids=["longer", "cut", "empty", "portal"],
+)
 def test_a_download_with_another_checksum_leaves_nothing(tmp_path, monkeypatch, content):
     serve(monkeypatch, io.BytesIO(content))
     with pytest.raises(DataError) as caught:
         download(tmp_path)
-    assert f"{URL}: expected SHA-256 {hashlib.sha256(CONTENT).hexdigest()}, got {hashlib.sha256(content).hexdigest()}" in str(caught.value)
+    assert (
+        f"{URL}: expected SHA-256 {hashlib.sha256(CONTENT).hexdigest()}, got {hashlib.sha256(content).hexdigest()}"
+        in str(caught.value)
+    )
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("fault", [ConnectionResetError("reset by peer"), TimeoutError("timed out")], ids=repr)
+@pytest.mark.parametrize(
+    "fault", [ConnectionResetError("reset by peer"), TimeoutError("timed out")], ids=repr
+)
 def test_a_connection_that_breaks_leaves_no_file_of_that_name(tmp_path, monkeypatch, fault):
     class Breaks(io.BytesIO):
         def read(self, size):
@@ -384,22 +430,51 @@ for broken in (
     b'{"label": 1, "text": 7}',
     b"[" * 9**5,
 ):
-    what = {b"[1]": "a JSON object with the key 'label'", b'{"label": 1}': "a JSON object with the key 'text'"}.get(broken)
-    what = what or ("a text and a label that is text" if broken.endswith(b"}") else "one JSON object, got")
+    what = {
+        b"[1]": "a JSON object with the key 'label'",
+        b'{"label": 1}': "a JSON object with the key 'text'",
+    }.get(broken)
+    what = what or (
+        "a text and a label that is text" if broken.endswith(b"}") else "one JSON object, got"
+    )
     lines = b'{"label": 0, "text": "sound"}\n' + broken + b"\n"
-    AT_LOADING.append(row(broken[:30].decode(), "text", {"t.jsonl": lines}, {"file": "t.jsonl"} | ALL, f"/t.jsonl:2: expected {what}"))
+    AT_LOADING.append(
+        row(
+            broken[:30].decode(),
+            "text",
+            {"t.jsonl": lines},
+            {"file": "t.jsonl"} | ALL,
+            f"/t.jsonl:2: expected {what}",
+        )
+    )
 for key in ("text", "label", "group"):
     record = {"label": "a", "text": "b", "group": "c"} | {key: "\ud800"}
     lines = json.dumps(record).encode() + b"\n"
     message = f"/t.jsonl:1: {key}: expected whole Unicode characters, got half a surrogate pair"
-    AT_LOADING.append(row(f"surrogate {key}", "text", {"t.jsonl": lines}, {"file": "t.jsonl", "group": "group"} | ALL, message))
+    AT_LOADING.append(
+        row(
+            f"surrogate {key}",
+            "text",
+            {"t.jsonl": lines},
+            {"file": "t.jsonl", "group": "group"} | ALL,
+            message,
+        )
+    )
 for kind, name, line, options in [
     ("text", "t.txt", b"a\tone\n", TEXT), ("text", "t.jsonl", b'{"label": 0, "text": "x"}\n', {"file": "t.jsonl"} | ALL),
     ("csv", "t.csv", b"a,y\n", PREDICTS), ("series", "s.csv", b"t,v\n", SERIES),
     ("tagging", "t.txt", b"a X\n", TEXT), ("parallel", "t.tsv", b"a\tb\n", PAIRS),
 ]:  # fmt: skip
     content = {name: line + b"caf\xe9\n"}
-    AT_LOADING.append(row(f"no UTF-8 in {name}", kind, content, options, f"/{name}:2: expected UTF-8 text, got byte 0xe9 at 3"))
+    AT_LOADING.append(
+        row(
+            f"no UTF-8 in {name}",
+            kind,
+            content,
+            options,
+            f"/{name}:2: expected UTF-8 text, got byte 0xe9 at 3",
+        )
+    )
 for name, content, message in [
     ("names", files.npz(a=X, b=Y), "expected the arrays x_train and y_train, or x and y, got a, b"),
     ("no targets", files.npz(x_train=X), "expected the array y_train, got none"),
@@ -412,7 +487,9 @@ for name, content, message in [
     ("cut", files.npz(x=X, y=Y)[:-30], "expected a NumPy archive of plain arrays: "),
     ("flipped", with_byte(files.npz(x=X, y=Y), 200, 0xAA), "expected a NumPy archive of plain arrays: Bad CRC-32 for file 'x.npy'"),
 ]:  # fmt: skip
-    AT_LOADING.append(row(name, "npz", {"x.npz": content}, {"file": "x.npz"} | ALL, f"/x.npz: {message}"))
+    AT_LOADING.append(
+        row(name, "npz", {"x.npz": content}, {"file": "x.npz"} | ALL, f"/x.npz: {message}")
+    )
 
 
 def fill(folder, content):
@@ -425,7 +502,9 @@ def fill(folder, content):
 
 
 def everything_below(folder) -> dict:
-    return {path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+    return {
+        path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))
+    }
 
 
 def refused(call, start) -> str:
@@ -445,7 +524,10 @@ def test_what_loading_refuses(tmp_path, name, content, options, message):
     before = everything_below(tmp_path)
     options = dict(options)
     split = options.pop("split", "train")
-    refused(lambda: data_loader.load(files.dataset(name, **options), split, str(folder)), f"{folder}{message}")
+    refused(
+        lambda: data_loader.load(files.dataset(name, **options), split, str(folder)),
+        f"{folder}{message}",
+    )
     assert everything_below(tmp_path) == before
 
 
@@ -457,7 +539,8 @@ def test_a_pickle_in_an_npz_is_not_executed(tmp_path):
     np.savez(tmp_path / "x.npz", x=np.array([Hostile()] * 3, object), y=np.array([0, 1, 0]))
     config = files.dataset("npz", file="x.npz", **ALL)
     message = refused(
-        lambda: data_loader.load(config, "train", str(tmp_path)), f"{tmp_path}/x.npz: expected a NumPy archive of plain arrays"
+        lambda: data_loader.load(config, "train", str(tmp_path)),
+        f"{tmp_path}/x.npz: expected a NumPy archive of plain arrays",
     )
     assert "allow_pickle=False" in message
     assert not (tmp_path / "executed").exists()
@@ -471,7 +554,10 @@ def test_a_pickle_in_an_npz_is_not_executed(tmp_path):
 def folder_of_images(tmp_path, **broken):
     """A data set of four sound images of two classes, of which some are replaced by `broken`: {stem_suffix: bytes}."""
     content = {f"{'ab'[number % 2]}/{number}.png": SOUND_PNG for number in range(4)}
-    return fill(tmp_path / "data", content | {f"a/{name.replace('_', '.')}": data for name, data in broken.items()})
+    return fill(
+        tmp_path / "data",
+        content | {f"a/{name.replace('_', '.')}": data for name, data in broken.items()},
+    )
 
 
 def images(folder, **options):
@@ -479,7 +565,11 @@ def images(folder, **options):
 
 
 SIXTEEN = files.png(dtype=np.uint16)
-CMYK = SOUND_JPEG[: SOUND_JPEG.index(b"\xff\xc0") + 9] + b"\4" + SOUND_JPEG[SOUND_JPEG.index(b"\xff\xc0") + 10 :]
+CMYK = (
+    SOUND_JPEG[: SOUND_JPEG.index(b"\xff\xc0") + 9]
+    + b"\4"
+    + SOUND_JPEG[SOUND_JPEG.index(b"\xff\xc0") + 10 :]
+)
 FRAMES = [np.full((2, 2), 1), np.full((2, 2), 3)]
 BOMBS = {"png": SOUND_PNG, "jpg": SOUND_JPEG, "gif": files.gif(FRAMES), "bmp": files.bmp()}
 BROKEN_IMAGES = [
@@ -508,7 +598,9 @@ BROKEN_IMAGES = [
 @pytest.fixture(scope="module")
 def messages_of_broken_images(tmp_path_factory):
     """What the real pipeline says of each, read one by one; no header makes it allocate what it claims."""
-    content = {f"a/{place:02}.{kind}": data for place, (_, kind, data, _) in enumerate(BROKEN_IMAGES)}
+    content = {
+        f"a/{place:02}.{kind}": data for place, (_, kind, data, _) in enumerate(BROKEN_IMAGES)
+    }
     folder = fill(tmp_path_factory.mktemp("broken") / "data", content)
     source = images(folder)
     mix = input_ops.Mix.of(source, files.DECODE)
@@ -521,11 +613,15 @@ def messages_of_broken_images(tmp_path_factory):
             messages.append("read without an error")
         except DataError as error:
             messages.append(str(error).removeprefix(f"{source.locate(place)}: "))
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 512 << 10  # KiB; a bomb of 50,000 x 50,000 has 7 GiB
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 512 << 10
+    )  # KiB; a bomb of 50,000 x 50,000 has 7 GiB
     return messages
 
 
-@pytest.mark.parametrize("place", range(len(BROKEN_IMAGES)), ids=[f"{name} {kind}" for name, kind, _, _ in BROKEN_IMAGES])
+@pytest.mark.parametrize(
+    "place", range(len(BROKEN_IMAGES)), ids=[f"{name} {kind}" for name, kind, _, _ in BROKEN_IMAGES]
+)
 def test_a_broken_image_is_named(messages_of_broken_images, place):
     message = messages_of_broken_images[place]
     assert message.startswith(BROKEN_IMAGES[place][3])
@@ -536,16 +632,25 @@ def test_a_broken_image_is_named(messages_of_broken_images, place):
 def test_a_header_alone_refuses_a_bomb(kind):
     tracemalloc.start()
     try:
-        refused(lambda: image_sets.read_header(files.claims(BOMBS[kind], 50_000, 50_000), "x", 50_000_000), "x: expected 1 to")
+        refused(
+            lambda: image_sets.read_header(
+                files.claims(BOMBS[kind], 50_000, 50_000), "x", 50_000_000
+            ),
+            "x: expected 1 to",
+        )
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
 
 
 def test_of_an_animation_the_first_frame_is_used(tmp_path):
-    source = images(fill(tmp_path / "data", {"a/1.gif": files.gif(FRAMES), "b/2.bmp": files.bmp(2, 2)}))
+    source = images(
+        fill(tmp_path / "data", {"a/1.gif": files.gif(FRAMES), "b/2.bmp": files.bmp(2, 2)})
+    )
     features = apply_ops(source.read(np.array([0])), np.zeros(1, np.uint64), files.DECODE, 2)
-    assert np.unique(features["inputs"].numpy().reshape(-1, 3), axis=0).tolist() == [[255, 0, 0]]  # red; the second frame is blue
+    assert np.unique(features["inputs"].numpy().reshape(-1, 3), axis=0).tolist() == [
+        [255, 0, 0]
+    ]  # red; the second frame is blue
 
 
 def test_an_image_removed_while_training_is_named(tmp_path):
@@ -553,25 +658,40 @@ def test_an_image_removed_while_training_is_named(tmp_path):
     source = images(folder)
     assert files.one_pass(source, files.DECODE, training=True) == 1
     (folder / "a/2.png").unlink()
-    message = refused(lambda: files.one_pass(source, files.DECODE, batch_size=4, training=True), f"{folder}/a/2.png: No such file")
+    message = refused(
+        lambda: files.one_pass(source, files.DECODE, batch_size=4, training=True),
+        f"{folder}/a/2.png: No such file",
+    )
     assert message.endswith("it was there when the run began")
 
 
-@pytest.mark.parametrize(("broken", "of", "refuses"), [(1, 1000, False), (2, 1000, True), (1, 999, True), (0, 5, False)])
+@pytest.mark.parametrize(
+    ("broken", "of", "refuses"), [(1, 1000, False), (2, 1000, True), (1, 999, True), (0, 5, False)]
+)
 def test_damaged_images_are_skipped_up_to_a_bound(tmp_path, capsys, broken, of, refuses):
-    content = {f"a/{number:04}.png": SOUND_PNG[:50] if number < broken else SOUND_PNG for number in range(of)}
+    content = {
+        f"a/{number:04}.png": SOUND_PNG[:50] if number < broken else SOUND_PNG
+        for number in range(of)
+    }
     folder = fill(tmp_path / "data", content)
     if refuses:
         message = refused(lambda: images(folder, damaged="skip"), f"{folder}/a/0000.png: ")
-        assert message.endswith(f"expected at most 0.1% damaged images to skip, got {broken} of {of:,}")
+        assert message.endswith(
+            f"expected at most 0.1% damaged images to skip, got {broken} of {of:,}"
+        )
         return
     source = images(folder, damaged="skip")
     assert len(source) == of - broken
-    assert [line.startswith(f"data: skipped: {folder}/a/0000.png: ") for line in capsys.readouterr().err.splitlines()] == [True] * broken
+    assert [
+        line.startswith(f"data: skipped: {folder}/a/0000.png: ")
+        for line in capsys.readouterr().err.splitlines()
+    ] == [True] * broken
     assert not broken or source.locate(0) == f"{folder}/a/0001.png"
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.png", b"pipe.png", b"link.png"], ids=["no UTF-8", "pipe", "dangling link"])
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.png", b"pipe.png", b"link.png"], ids=["no UTF-8", "pipe", "dangling link"]
+)
 def test_a_directory_entry_that_cannot_be_an_image(tmp_path, name):
     folder = folder_of_images(tmp_path)
     path = os.fsencode(folder) + b"/a/" + name
@@ -582,14 +702,18 @@ def test_a_directory_entry_that_cannot_be_an_image(tmp_path, name):
     else:
         with open(path, "wb") as file:
             file.write(SOUND_PNG)
-    refused(lambda: files.one_pass(images(folder), files.DECODE), f"{folder}/a/{name.decode(errors='backslashreplace')}: expected ")
+    refused(
+        lambda: files.one_pass(images(folder), files.DECODE),
+        f"{folder}/a/{name.decode(errors='backslashreplace')}: expected ",
+    )
 
 
 def test_a_set_smaller_than_one_batch(tmp_path):
     source = images(folder_of_images(tmp_path))
     assert files.one_pass(source, files.DECODE, batch_size=16) == 1  # evaluation pads
     refused(
-        lambda: files.one_pass(source, files.DECODE, 5, training=True), "image_folder: expected at least one batch of 5 examples, got 4"
+        lambda: files.one_pass(source, files.DECODE, 5, training=True),
+        "image_folder: expected at least one batch of 5 examples, got 4",
     )
 
 
@@ -597,18 +721,38 @@ def test_unknown_tokens_and_long_sequences(tmp_path, capsys):
     fill(tmp_path, {"t.txt": b"a\tone two\nb\tone two three\na\ttwo two two two\n"})
     ops = [{"name": "tokenize", "max_tokens": 4}, {"name": "truncate", "length": 3}]
     data = measured(Data(train=TEXT | {"name": "text"}, dir=str(tmp_path), ops=ops))
-    assert capsys.readouterr().err == "data: truncate: 1 of 3 training sequences are longer than 3 and are cut\n"
+    assert (
+        capsys.readouterr().err
+        == "data: truncate: 1 of 3 training sequences are longer than 3 and are cut\n"
+    )
     mix = input_ops.open_mix(data, "train", training=True)
     _, batches, _ = input_ops.eval_sets(mix, 3)[0]
-    assert next(iter(batches))["inputs"].numpy().tolist() == [[3, 2, 0], [3, 2, 1], [2, 2, 2]]  # 2: two, 3: one, 1: unknown, 0: padding
+    assert next(iter(batches))["inputs"].numpy().tolist() == [
+        [3, 2, 0],
+        [3, 2, 1],
+        [2, 2, 2],
+    ]  # 2: two, 3: one, 1: unknown, 0: padding
 
 
-@pytest.mark.parametrize("where", ["train", *(pytest.param(where, marks=pytest.mark.slow) for where in ("valid", "measured"))])
+@pytest.mark.parametrize(
+    "where",
+    ["train", *(pytest.param(where, marks=pytest.mark.slow) for where in ("valid", "measured"))],
+)
 def test_a_program_ends_with_one_line_and_code_3(tmp_path, program, where):
-    folder = fill(tmp_path / "data", {f"{split}/{c}/{n}.png": SOUND_PNG for split in ("train", "valid") for c in "ab" for n in range(4)})
+    folder = fill(
+        tmp_path / "data",
+        {
+            f"{split}/{c}/{n}.png": SOUND_PNG
+            for split in ("train", "valid")
+            for c in "ab"
+            for n in range(4)
+        },
+    )
     broken = folder / ("valid" if where == "valid" else "train") / "b/2.png"
     broken.write_bytes(SOUND_PNG[:-100])
-    ops = "{name: decode_image, channels: 1}, {name: resize, size: [28, 28]}, " + ("standardize" if where == "measured" else "scale")
+    ops = "{name: decode_image, channels: 1}, {name: resize, size: [28, 28]}, " + (
+        "standardize" if where == "measured" else "scale"
+    )
     done = program(
         "trainer.py", "--config", "configs/lenet.yaml", "--run_dir", tmp_path / "run", "data.train=image_folder", "data.valid=null",
         f"data.dir={folder}", "data.train_ops=[]", f"data.ops=[{ops}]", "train.batch_size=8", "train.epochs=2",
@@ -665,7 +809,9 @@ MANIFESTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "message"), [pytest.param(*rest, id=name) for name, *rest in MANIFESTS])
+@pytest.mark.parametrize(
+    ("change", "message"), [pytest.param(*rest, id=name) for name, *rest in MANIFESTS]
+)
 def test_a_manifest_that_cannot_be_used(tmp_path, change, message):
     files.write_records(tmp_path / "set", files.number_records())
     change_manifest(tmp_path / "set", change)
@@ -683,10 +829,25 @@ def test_a_set_that_is_not_finished_or_damaged_as_a_whole(tmp_path):
         ("manifest.json", lambda data: b"", "damaged: "),
         ("manifest.json", lambda data: b"[]", "expected a manifest of format 1, got []"),
         ("manifest.json", lambda data: b"\xff" + data, "damaged: "),
-        ("train-00001-of-00002.tfrecord", lambda data: data[:-1], "expected 180 bytes, as in manifest.json, got 179"),
-        ("train-00001-of-00002.tfrecord", lambda data: data + b"x", "expected 180 bytes, as in manifest.json, got 181"),
+        (
+            "train-00001-of-00002.tfrecord",
+            lambda data: data[:-1],
+            "expected 180 bytes, as in manifest.json, got 179",
+        ),
+        (
+            "train-00001-of-00002.tfrecord",
+            lambda data: data + b"x",
+            "expected 180 bytes, as in manifest.json, got 181",
+        ),
         ("train.index", lambda data: data[:-1], "expected 140 bytes, as in manifest.json, got 139"),
-        *(("train.index", lambda data, at=at: with_byte(data, at, data[at] ^ 1), "damaged: its SHA-256 is not") for at in range(140)),
+        *(
+            (
+                "train.index",
+                lambda data, at=at: with_byte(data, at, data[at] ^ 1),
+                "damaged: its SHA-256 is not",
+            )
+            for at in range(140)
+        ),
     ]:
         (folder / name).write_bytes(change(whole[folder / name]))
         assert message in refused(lambda: numbers_of(folder), f"{folder / name}: ")
@@ -696,7 +857,10 @@ def test_a_set_that_is_not_finished_or_damaged_as_a_whole(tmp_path):
         refused(lambda: numbers_of(folder), f"{path}: no such file")
         (tmp_path / "away").rename(path)
     folder.rename(tmp_path / "set.part")
-    refused(lambda: numbers_of(folder), f"{folder}: not finished: {folder}.part is there; run the command that writes it again")
+    refused(
+        lambda: numbers_of(folder),
+        f"{folder}: not finished: {folder}.part is there; run the command that writes it again",
+    )
 
 
 def test_every_flipped_byte_of_a_shard_is_noticed(tmp_path):
@@ -729,7 +893,9 @@ WRONG_EXAMPLES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("broken", "message"), [pytest.param(*rest, id=name) for name, *rest in WRONG_EXAMPLES])
+@pytest.mark.parametrize(
+    ("broken", "message"), [pytest.param(*rest, id=name) for name, *rest in WRONG_EXAMPLES]
+)
 def test_a_record_that_is_not_as_the_manifest_says(tmp_path, broken, message):
     serialized = files.number_records()
     serialized[5] = broken
@@ -742,7 +908,9 @@ def test_a_record_that_is_not_as_the_manifest_says(tmp_path, broken, message):
 @pytest.mark.parametrize("size", [5, 7, 0, 12])
 def test_bytes_of_another_size_than_the_manifest_says(tmp_path, size):
     features = files.FEATURES | {"inputs": {"dtype": "uint8", "shape": [2, 3]}}
-    serialized = [files.example(inputs=bytes(size if number == 5 else 6), targets=0) for number in range(8)]
+    serialized = [
+        files.example(inputs=bytes(size if number == 5 else 6), targets=0) for number in range(8)
+    ]
     files.write_records(tmp_path / "set", serialized, features)
     place = f"{tmp_path}/set/train-00001-of-00002.tfrecord: record 1 at byte "
     refused(lambda: files.one_pass(numbers_of(tmp_path / "set")), place)
@@ -750,7 +918,10 @@ def test_bytes_of_another_size_than_the_manifest_says(tmp_path, size):
 
 def test_labels_out_of_range_in_the_index(tmp_path):
     files.write_records(tmp_path / "set", files.number_records(), labels=[0, 1, 2, 0, 1, 3, 0])
-    message = refused(lambda: numbers_of(tmp_path / "set"), f"{tmp_path}/set/train-00001-of-00002.tfrecord: record 1 at byte ")
+    message = refused(
+        lambda: numbers_of(tmp_path / "set"),
+        f"{tmp_path}/set/train-00001-of-00002.tfrecord: record 1 at byte ",
+    )
     assert message.endswith("targets: expected a class from 0 to 2, got 3")
 
 
@@ -761,11 +932,18 @@ def test_an_index_that_points_outside_its_shard(tmp_path):
         entries = np.frombuffer((folder / "train.index").read_bytes(), records.ENTRY).copy()
         entries[field][5] = value
         (folder / "train.index").write_bytes(entries.tobytes())
-        change_manifest(folder, lambda m: split_of(m)["index"].update(files.described(folder / "train.index")))
-        refused(lambda: numbers_of(folder), f"{folder}/train.index: record 5: expected a place in train-00001-of-00002.tfrecord")
+        change_manifest(
+            folder, lambda m: split_of(m)["index"].update(files.described(folder / "train.index"))
+        )
+        refused(
+            lambda: numbers_of(folder),
+            f"{folder}/train.index: record 5: expected a place in train-00001-of-00002.tfrecord",
+        )
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-5], lambda data: with_byte(data, 0, 1), lambda data: b""])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-5], lambda data: with_byte(data, 0, 1), lambda data: b""]
+)
 def test_a_compressed_record_that_cannot_be_unpacked(tmp_path, damage):
     packed = [zlib.compress(data) for data in files.number_records()]
     packed[5] = damage(packed[5])

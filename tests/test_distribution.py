@@ -43,7 +43,10 @@ def towers(number: int) -> Devices:
 def apart(a: dict, b: dict, prefix: str = "model/") -> float:
     """The largest difference between variables, absolute, or relative for values above 1."""
     names = [name for name in a if name.startswith(prefix) and a[name].dtype.kind == "f"]
-    return max(float(np.max(np.abs(a[name] - b[name]) / np.maximum(1.0, np.abs(a[name])))) for name in names)
+    return max(
+        float(np.max(np.abs(a[name] - b[name]) / np.maximum(1.0, np.abs(a[name]))))
+        for name in names
+    )
 
 
 @functools.cache
@@ -52,16 +55,29 @@ def on_one_device(network, precision="float32"):
 
 
 # Statistics of a batch normalization are those of each accumulated part: that network is left out of these rows.
-SPREAD = {"2 towers": (2, 1), "4 towers": (4, 1), "accumulate 2": (1, 2), "accumulate 2 on 2 towers": (2, 2)}
+SPREAD = {
+    "2 towers": (2, 1),
+    "4 towers": (4, 1),
+    "accumulate 2": (1, 2),
+    "accumulate 2 on 2 towers": (2, 2),
+}
 WITH_PARTS = ("lenet", "masked")
-MATRIX = [(network, row) for network in (*WITH_PARTS, "batch_norm") for row in SPREAD if network in WITH_PARTS or SPREAD[row][1] == 1]
+MATRIX = [
+    (network, row)
+    for network in (*WITH_PARTS, "batch_norm")
+    for row in SPREAD
+    if network in WITH_PARTS or SPREAD[row][1] == 1
+]
 
 
 @pytest.mark.parametrize("precision", CLOSE)
 @pytest.mark.parametrize(("network", "row"), MATRIX)
 def test_however_a_batch_is_spread_the_weights_are_the_same(network, row, precision):
     number, accumulate = SPREAD[row]
-    found, expected = outcome(network, towers(number), precision=precision, accumulate=accumulate), on_one_device(network, precision)
+    found, expected = (
+        outcome(network, towers(number), precision=precision, accumulate=accumulate),
+        on_one_device(network, precision),
+    )
     assert apart(found, expected) < CLOSE[precision]
     assert apart(found, expected, "optimizer/") < CLOSE[precision]
     assert apart(found, expected, "reading/") < 1e-5
@@ -73,7 +89,9 @@ def test_the_comparison_means_something():
     start = spread.build_step("lenet", ONE)
     before = {name: variable.numpy() for name, variable in start.variables().items()}
     assert apart(before, on_one_device("lenet")) > 0.02
-    weights = np.array([batch["sample_weight"].numpy() for batch in spread.batches_of("lenet", ONE).take(20)])
+    weights = np.array(
+        [batch["sample_weight"].numpy() for batch in spread.batches_of("lenet", ONE).take(20)]
+    )
     halves = weights.reshape(20, 2, 8).sum(2)
     assert (weights == 0).any(1).all() and (halves[:, 0] != halves[:, 1]).mean() > 0.5
 
@@ -111,7 +129,10 @@ class ClippedPerTower(MeanPerTower):
 @pytest.mark.parametrize("wrong", [MeanPerTower, MaskedMeanPerTower, ClippedPerTower])
 @pytest.mark.parametrize("network", ["lenet", "masked"])
 def test_the_usual_mistakes_are_noticed(network, wrong):
-    assert apart(outcome(network, towers(2), cls=wrong), on_one_device(network)) > 20 * CLOSE["float32"]
+    assert (
+        apart(outcome(network, towers(2), cls=wrong), on_one_device(network))
+        > 20 * CLOSE["float32"]
+    )
 
 
 def test_batch_statistics_of_each_tower_alone_are_noticed(monkeypatch):
@@ -136,11 +157,29 @@ def test_evaluation_counts_every_example_once_on_any_number_of_towers(number):
     with devices.strategy.scope():
         inputs = keras.Input([3])
         model = keras.Model(inputs, keras.layers.Identity(name="same")(inputs))
-    logits = np.log(np.array([[8, 1, 1], [1, 8, 1], [1, 1, 8], [8, 1, 1], [1, 8, 1], [8, 1, 1], [8, 1, 1]], np.float32) / 10)
-    mix = input_ops.Mix.of(spread.from_arrays("seven", {"inputs": logits, "targets": np.array([0, 1, 2, 0, 1, 2, 1])}, list("abc")), [])
-    spec = spread.Spec(input_shape=[3], **spread.SHAPE | {"num_classes": 3, "class_names": list("abc")})
+    logits = np.log(
+        np.array(
+            [[8, 1, 1], [1, 8, 1], [1, 1, 8], [8, 1, 1], [1, 8, 1], [8, 1, 1], [8, 1, 1]],
+            np.float32,
+        )
+        / 10
+    )
+    mix = input_ops.Mix.of(
+        spread.from_arrays(
+            "seven", {"inputs": logits, "targets": np.array([0, 1, 2, 0, 1, 2, 1])}, list("abc")
+        ),
+        [],
+    )
+    spec = spread.Spec(
+        input_shape=[3], **spread.SHAPE | {"num_classes": 3, "class_names": list("abc")}
+    )
     metrics = ["accuracy", "auc", "f1", "confusion_matrix"]
-    evaluate = Evaluator(model, build_task(Classification(name="classification", metrics=metrics), spec), True, devices)
+    evaluate = Evaluator(
+        model,
+        build_task(Classification(name="classification", metrics=metrics), spec),
+        True,
+        devices,
+    )
     found = evaluate.whole(input_ops.eval_sets(mix, 4), mix)
     assert found["accuracy"] == found["seven/accuracy"] == pytest.approx(5 / 7)
     assert found["loss"] == pytest.approx(-(5 * np.log(0.8) + 2 * np.log(0.1)) / 7, rel=1e-5)
@@ -150,16 +189,30 @@ def test_evaluation_counts_every_example_once_on_any_number_of_towers(number):
 
 def test_the_parts_of_processes_make_the_batch():
     whole = [batch["id"].numpy() for batch in spread.batches_of("lenet", ONE).take(9)]
-    parts = [[batch["id"].numpy() for batch in spread.batches_of("lenet", Devices(ONE.strategy, worker, 4)).take(9)] for worker in range(4)]
+    parts = [
+        [
+            batch["id"].numpy()
+            for batch in spread.batches_of("lenet", Devices(ONE.strategy, worker, 4)).take(9)
+        ]
+        for worker in range(4)
+    ]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
 
 
 def in_process(run_dir, *more, **options):
-    return trainer.train_and_evaluate(load_config(ROOT / "configs/lenet.yaml", [*RUN, "model.dropout=0", *more]), run_dir, **options)
+    return trainer.train_and_evaluate(
+        load_config(ROOT / "configs/lenet.yaml", [*RUN, "model.dropout=0", *more]),
+        run_dir,
+        **options,
+    )
 
 
 def on_towers(number):
-    return ["distribute.strategy=one"] if number == 1 else [f"distribute={{strategy: towers, towers: {number}, virtual_devices: 4}}"]
+    return (
+        ["distribute.strategy=one"]
+        if number == 1
+        else [f"distribute={{strategy: towers, towers: {number}, virtual_devices: 4}}"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -174,13 +227,19 @@ def stopped_on_two_towers(tmp_path_factory):
 
 
 @pytest.mark.parametrize("number", [1, 2, 4])
-def test_a_checkpoint_of_two_towers_goes_on_on_any_number(number, stopped_on_two_towers, tmp_path, capsys):
+def test_a_checkpoint_of_two_towers_goes_on_on_any_number(
+    number, stopped_on_two_towers, tmp_path, capsys
+):
     run_dir, whole = tmp_path / "run", stopped_on_two_towers / "whole"
     shutil.copytree(stopped_on_two_towers / "stopped", run_dir)
     in_process(run_dir, *on_towers(number))
-    warned = f"distribute.towers: 2 -> {number if number > 1 else 'null'}" in capsys.readouterr().err
+    warned = (
+        f"distribute.towers: 2 -> {number if number > 1 else 'null'}" in capsys.readouterr().err
+    )
     assert warned == (number != 2)
-    found, expected = (read_variables(checkpoint.newest(each / "checkpoints")) for each in (run_dir, whole))
+    found, expected = (
+        read_variables(checkpoint.newest(each / "checkpoints")) for each in (run_dir, whole)
+    )
     assert apart(expected, found) < 1e-5 and apart(expected, found, "ema/") < 1e-5
     if number == 2:
         assert ending(run_dir) == ending(whole)
@@ -191,14 +250,22 @@ def test_a_checkpoint_of_two_towers_goes_on_on_any_number(number, stopped_on_two
 
 def start(words, **environment):
     command, pipe = [sys.executable, *map(str, words)], subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env={**os.environ, **environment})
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env={**os.environ, **environment}
+    )
 
 
 @pytest.fixture(scope="module")
 def of_two_workers(tmp_path_factory):
-    out, what = tmp_path_factory.mktemp("workers"), [f"{n}-{p}" for n in ("lenet", "batch_norm", "masked") for p in CLOSE]
+    out, what = (
+        tmp_path_factory.mktemp("workers"),
+        [f"{n}-{p}" for n in ("lenet", "batch_norm", "masked") for p in CLOSE],
+    )
     jobs = {"worker": launch.free_addresses(2)}
-    processes = [start(["tests/spread.py", out / f"{i}.npz", *what], TF_CONFIG=tf_config(jobs, "worker", i)) for i in range(2)]
+    processes = [
+        start(["tests/spread.py", out / f"{i}.npz", *what], TF_CONFIG=tf_config(jobs, "worker", i))
+        for i in range(2)
+    ]
     for process in processes:
         _, stderr = process.communicate(timeout=280)
         assert process.returncode == 0, stderr[-2000:]
@@ -206,7 +273,11 @@ def of_two_workers(tmp_path_factory):
 
     def of(each, network, precision):
         begin = f"{network}-{precision}/"
-        return {name.removeprefix(begin): value for name, value in each.items() if name.startswith(begin)}
+        return {
+            name.removeprefix(begin): value
+            for name, value in each.items()
+            if name.startswith(begin)
+        }
 
     return lambda network, precision: [of(each, network, precision) for each in found]
 
@@ -221,7 +292,9 @@ def test_two_processes_compute_the_same(network, precision, of_two_workers):
             assert value.tobytes() == second[name].tobytes(), name
     assert apart(first, expected) < CLOSE[precision]
     assert apart(first, expected, "reading/") < 1e-5
-    np.testing.assert_array_equal(np.concatenate([first["ids"], second["ids"]], axis=1), expected["ids"])
+    np.testing.assert_array_equal(
+        np.concatenate([first["ids"], second["ids"]], axis=1), expected["ids"]
+    )
 
 
 RUN = [
@@ -266,7 +339,9 @@ def finish(words, timeout=200):
 
 def pids(parent: int) -> list[int]:
     """The processes that `parent` started, in order."""
-    children = subprocess.run(["ps", "--ppid", str(parent), "-o", "pid="], capture_output=True, text=True)
+    children = subprocess.run(
+        ["ps", "--ppid", str(parent), "-o", "pid="], capture_output=True, text=True
+    )
     return sorted(map(int, children.stdout.split()))
 
 
@@ -277,7 +352,9 @@ def test_two_towers_that_are_killed_go_on_to_the_same_bytes(tmp_path):
     wait_for_step(process, killed, 60)
     process.kill()
     process.communicate()
-    assert max(checkpoint.steps_in(killed / "checkpoints")) < 160, "the run was over before the kill"
+    assert max(checkpoint.steps_in(killed / "checkpoints")) < 160, (
+        "the run was over before the kill"
+    )
     in_process(killed, *on_towers(2), "model.dropout=0.4")
     assert ending(killed) == ending(whole)
 
@@ -301,7 +378,10 @@ def test_killed_and_stopped_workers_go_on_to_the_same_bytes(tmp_path):
     _, stderr = process.communicate(timeout=60)
     assert time.monotonic() - begin < 60
     assert process.returncode == 75, stderr[-2000:]
-    assert "worker 1 by SIGKILL" in stderr.splitlines()[-1] and "worker 0 with 75" in stderr.splitlines()[-1]
+    assert (
+        "worker 1 by SIGKILL" in stderr.splitlines()[-1]
+        and "worker 0 with 75" in stderr.splitlines()[-1]
+    )
     assert "another process of this run has gone" in stderr and "Traceback" not in stderr
 
     killed_at = max(checkpoint.steps_in(run_dir / "checkpoints"))
@@ -309,7 +389,9 @@ def test_killed_and_stopped_workers_go_on_to_the_same_bytes(tmp_path):
     wait_for_step(process, run_dir, killed_at + 20)
     os.kill(pids(process.pid)[1], signal.SIGTERM)
     assert_stopped_at_one_step(process, run_dir)
-    assert max(checkpoint.steps_in(run_dir / "checkpoints")) < 240, "the run was over before the signal"
+    assert max(checkpoint.steps_in(run_dir / "checkpoints")) < 240, (
+        "the run was over before the signal"
+    )
 
     _, stderr = finish(launcher_words(run_dir, steps))
     assert "going on from step" in stderr
@@ -326,7 +408,9 @@ def test_a_signal_to_the_launcher_stops_all_at_one_step(tmp_path):
 def test_workers_that_differ_are_refused_before_the_first_step(tmp_path):
     jobs = {"worker": launch.free_addresses(2)}
     words = [trainer_words(tmp_path / "run", *more) for more in ((), ("train.seed=1",))]
-    processes = [start(each, TF_CONFIG=tf_config(jobs, "worker", i)) for i, each in enumerate(words)]
+    processes = [
+        start(each, TF_CONFIG=tf_config(jobs, "worker", i)) for i, each in enumerate(words)
+    ]
     for process in processes:
         stdout, stderr = process.communicate(timeout=120)
         assert (process.returncode, stdout) == (2, "")
@@ -338,10 +422,16 @@ def test_workers_that_differ_are_refused_before_the_first_step(tmp_path):
 def test_a_worker_that_never_comes_is_named_after_a_bound(tmp_path):
     mine, missing = launch.free_addresses(2)
     begin = time.monotonic()
-    process = start(trainer_words(tmp_path / "run", "distribute.wait=3"), TF_CONFIG=tf_config({"worker": [mine, missing]}, "worker", 0))
+    process = start(
+        trainer_words(tmp_path / "run", "distribute.wait=3"),
+        TF_CONFIG=tf_config({"worker": [mine, missing]}, "worker", 0),
+    )
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (6, "") and time.monotonic() - begin < 40
-    assert f"trainer: error: TF_CONFIG: worker 0: worker 1 ({missing}) did not come within 3 s" in stderr
+    assert (
+        f"trainer: error: TF_CONFIG: worker 0: worker 1 ({missing}) did not come within 3 s"
+        in stderr
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -352,8 +442,17 @@ class Fake:
     """What the launcher knows of a process, which ends at once with this code, or not at all."""
 
     def __init__(self, job, index, code=None):
-        self.job, self.name, self.result, self.starts = job, f"{job} {index}", '{"step": 1}' if index == 0 else "", 0
-        self._words = [sys.executable, "-c", f"import time; time.sleep({60 if code is None else 0}); raise SystemExit({code})"]
+        self.job, self.name, self.result, self.starts = (
+            job,
+            f"{job} {index}",
+            '{"step": 1}' if index == 0 else "",
+            0,
+        )
+        self._words = [
+            sys.executable,
+            "-c",
+            f"import time; time.sleep({60 if code is None else 0}); raise SystemExit({code})",
+        ]
         self.start()
 
     def start(self):
@@ -392,10 +491,20 @@ def test_workers_of_a_chief_are_started_again_so_many_times(monkeypatch):
 
 def test_parameter_servers_end_though_a_lost_worker_never_returned(tmp_path):
     """Without a launcher that would start it again."""
-    jobs = dict(zip(("chief", "ps", "worker"), ([address] for address in launch.free_addresses(3)), strict=True))
+    jobs = dict(
+        zip(
+            ("chief", "ps", "worker"),
+            ([address] for address in launch.free_addresses(3)),
+            strict=True,
+        )
+    )
     jobs["worker"] += launch.free_addresses(1)
     words = trainer_words(tmp_path / "run", "train.steps=80")
-    chief, *others = [start(words, TF_CONFIG=tf_config(jobs, job, i)) for job in jobs for i in range(len(jobs[job]))]
+    chief, *others = [
+        start(words, TF_CONFIG=tf_config(jobs, job, i))
+        for job in jobs
+        for i in range(len(jobs[job]))
+    ]
     wait_for_step(chief, tmp_path / "run", 20)
     others[-1].kill()
     stdout, stderr = chief.communicate(timeout=100)
@@ -406,7 +515,15 @@ def test_parameter_servers_end_though_a_lost_worker_never_returned(tmp_path):
 
 @pytest.mark.slow
 def test_parameter_servers_survive_the_loss_and_return_of_a_worker_and_learn_lenet(tmp_path):
-    words = ["launch.py", *SERVERS, "--", "--config", "configs/lenet.yaml", "--run_dir", tmp_path / "run"]
+    words = [
+        "launch.py",
+        *SERVERS,
+        "--",
+        "--config",
+        "configs/lenet.yaml",
+        "--run_dir",
+        tmp_path / "run",
+    ]
     process = start(words)
     wait_for_step(process, tmp_path / "run", 400)
     os.kill(pids(process.pid)[2], signal.SIGKILL)
@@ -419,7 +536,10 @@ def test_parameter_servers_survive_the_loss_and_return_of_a_worker_and_learn_len
 # ------------------------------------------------------------------------------------------- what does not fit together
 
 WORKERS = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
-ALL = {"cluster": {"chief": ["a:1"], "ps": ["b:2"], "worker": ["c:3"]}, "task": {"type": "chief", "index": 0}}
+ALL = {
+    "cluster": {"chief": ["a:1"], "ps": ["b:2"], "worker": ["c:3"]},
+    "task": {"type": "chief", "index": 0},
+}
 
 
 @pytest.mark.parametrize(
@@ -429,15 +549,46 @@ ALL = {"cluster": {"chief": ["a:1"], "ps": ["b:2"], "worker": ["c:3"]}, "task": 
         ("[]", "TF_CONFIG: expected an object with `cluster` and `task`"),
         (json.dumps({"cluster": {"worker": "a:1"}}), "cluster: expected lists of addresses"),
         (json.dumps({"cluster": {"worker": []}}), "cluster: expected lists of addresses"),
-        (json.dumps({"cluster": {"wroker": ["a:1"]}}), "cluster: wroker: unknown job; expected chief, worker, ps"),
+        (
+            json.dumps({"cluster": {"wroker": ["a:1"]}}),
+            "cluster: wroker: unknown job; expected chief, worker, ps",
+        ),
         (json.dumps({"cluster": {"worker": ["a"]}}), "cluster: expected host:port, got 'a'"),
-        (json.dumps({"cluster": {"worker": ["a:1", "a:1"]}}), "cluster: a:1: expected every address once"),
-        (json.dumps({"cluster": {"worker": ["a:1"]}}), "task.type: expected one of worker, got None"),
-        (json.dumps(WORKERS | {"task": {"type": "ps", "index": 0}}), "task.type: expected one of worker, got 'ps'"),
-        (json.dumps(WORKERS | {"task": {"type": "worker", "index": 2}}), "task.index: expected 0 to 1 for worker, got 2"),
-        (json.dumps(WORKERS | {"task": {"type": "worker", "index": "0"}}), "task.index: expected 0 to 1 for worker, got '0'"),
-        (json.dumps({"cluster": {"ps": ["a:1"], "worker": ["b:1"]}, "task": {"type": "ps", "index": 0}}), "expected a chief and workers"),
-        (json.dumps({"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "chief", "index": 0}}), "expected `worker` alone"),
+        (
+            json.dumps({"cluster": {"worker": ["a:1", "a:1"]}}),
+            "cluster: a:1: expected every address once",
+        ),
+        (
+            json.dumps({"cluster": {"worker": ["a:1"]}}),
+            "task.type: expected one of worker, got None",
+        ),
+        (
+            json.dumps(WORKERS | {"task": {"type": "ps", "index": 0}}),
+            "task.type: expected one of worker, got 'ps'",
+        ),
+        (
+            json.dumps(WORKERS | {"task": {"type": "worker", "index": 2}}),
+            "task.index: expected 0 to 1 for worker, got 2",
+        ),
+        (
+            json.dumps(WORKERS | {"task": {"type": "worker", "index": "0"}}),
+            "task.index: expected 0 to 1 for worker, got '0'",
+        ),
+        (
+            json.dumps(
+                {"cluster": {"ps": ["a:1"], "worker": ["b:1"]}, "task": {"type": "ps", "index": 0}}
+            ),
+            "expected a chief and workers",
+        ),
+        (
+            json.dumps(
+                {
+                    "cluster": {"chief": ["a:1"], "worker": ["b:1"]},
+                    "task": {"type": "chief", "index": 0},
+                }
+            ),
+            "expected `worker` alone",
+        ),
     ],
 )
 def test_a_malformed_cluster_is_one_line(text, message):
@@ -458,31 +609,81 @@ def test_no_cluster(text):
             None,
             "4 (4 towers), got 130; nearest: 128 or 132",
         ),
-        (["train.batch_size=3", "train.accumulate=4"], None, "multiple of 4 (1 towers x train.accumulate 4), got 3; nearest: 4"),
-        (["train.batch_size=127"], WORKERS, "multiple of 2 (2 towers), got 127; nearest: 126 or 128"),
-        (["distribute.strategy=workers"], None, "distribute.strategy: workers: TF_CONFIG is not set"),
-        (["distribute.strategy=parameter_server"], WORKERS, "parameter_server: expected chief, worker, ps in TF_CONFIG, got worker"),
-        (["distribute.strategy=workers"], ALL, "workers: expected worker in TF_CONFIG, got chief, ps, worker"),
-        (["distribute.virtual_devices=2"], WORKERS, "distribute.virtual_devices: expected none with the processes of TF_CONFIG"),
+        (
+            ["train.batch_size=3", "train.accumulate=4"],
+            None,
+            "multiple of 4 (1 towers x train.accumulate 4), got 3; nearest: 4",
+        ),
+        (
+            ["train.batch_size=127"],
+            WORKERS,
+            "multiple of 2 (2 towers), got 127; nearest: 126 or 128",
+        ),
+        (
+            ["distribute.strategy=workers"],
+            None,
+            "distribute.strategy: workers: TF_CONFIG is not set",
+        ),
+        (
+            ["distribute.strategy=parameter_server"],
+            WORKERS,
+            "parameter_server: expected chief, worker, ps in TF_CONFIG, got worker",
+        ),
+        (
+            ["distribute.strategy=workers"],
+            ALL,
+            "workers: expected worker in TF_CONFIG, got chief, ps, worker",
+        ),
+        (
+            ["distribute.virtual_devices=2"],
+            WORKERS,
+            "distribute.virtual_devices: expected none with the processes of TF_CONFIG",
+        ),
         (["distribute={strategy: one, towers: 2}"], None, "strategy `one` is one device"),
-        (["distribute={strategy: workers, virtual_devices: 2}"], None, "expected no `virtual_devices` beside it"),
+        (
+            ["distribute={strategy: workers, virtual_devices: 2}"],
+            None,
+            "expected no `virtual_devices` beside it",
+        ),
         (["distribute.strategy=mirrored"], None, "unknown name 'mirrored'"),
     ],
 )
 def test_what_does_not_fit_is_one_line(overrides, cluster, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
-        check_cluster(load_config(ROOT / "configs/lenet.yaml", overrides), cluster and read_cluster(json.dumps(cluster)))
+        check_cluster(
+            load_config(ROOT / "configs/lenet.yaml", overrides),
+            cluster and read_cluster(json.dumps(cluster)),
+        )
 
 
 def test_more_devices_than_there_are_is_an_error(program, tmp_path):
-    with pytest.raises(ResourceError, match=re.escape("distribute.towers: expected at most 4, as there are 4 virtual devices, got 8")):
+    with pytest.raises(
+        ResourceError,
+        match=re.escape(
+            "distribute.towers: expected at most 4, as there are 4 virtual devices, got 8"
+        ),
+    ):
         open_devices(Distribute(strategy="towers", towers=8, virtual_devices=4))
     with pytest.raises(
-        ResourceError, match=re.escape("expected at most 1, as there are 1 device (no GPU, one CPU), got 4; distribute.virtual")
+        ResourceError,
+        match=re.escape(
+            "expected at most 1, as there are 1 device (no GPU, one CPU), got 4; distribute.virtual"
+        ),
     ):
         open_devices(Distribute(strategy="towers", towers=4))
-    done = program("trainer.py", "--config", "configs/lenet.yaml", "--run_dir", tmp_path / "run", "distribute.towers=4")
-    assert (done.returncode, done.stdout) == (6, "") and "Traceback" not in done.stderr and not (tmp_path / "run").exists()
+    done = program(
+        "trainer.py",
+        "--config",
+        "configs/lenet.yaml",
+        "--run_dir",
+        tmp_path / "run",
+        "distribute.towers=4",
+    )
+    assert (
+        (done.returncode, done.stdout) == (6, "")
+        and "Traceback" not in done.stderr
+        and not (tmp_path / "run").exists()
+    )
 
 
 @pytest.mark.parametrize(("towers", "expected"), [(2, 2), (8, 4), (None, 4), (3, 3)])
@@ -495,17 +696,37 @@ def test_evaluation_takes_the_towers_that_are_here(towers, expected):
 
 @pytest.mark.parametrize(("job", "missing"), [("chief", "worker 0"), ("worker", "chief")])
 def test_a_task_of_parameter_servers_that_never_comes_is_named(job, missing, tmp_path):
-    jobs = dict(zip(("chief", "worker", "ps"), ([address] for address in launch.free_addresses(3)), strict=True))
-    process = start(trainer_words(tmp_path / "run", "distribute.wait=2"), TF_CONFIG=tf_config(jobs, job, 0))
+    jobs = dict(
+        zip(
+            ("chief", "worker", "ps"),
+            ([address] for address in launch.free_addresses(3)),
+            strict=True,
+        )
+    )
+    process = start(
+        trainer_words(tmp_path / "run", "distribute.wait=2"), TF_CONFIG=tf_config(jobs, job, 0)
+    )
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (6, ""), stderr
-    assert missing in stderr.splitlines()[-1] and "did not come within 2 s" in stderr.splitlines()[-1]
+    assert (
+        missing in stderr.splitlines()[-1] and "did not come within 2 s" in stderr.splitlines()[-1]
+    )
 
 
 def test_the_launcher_ends_with_the_code_of_what_failed(program, tmp_path):
-    done = program("launch.py", "--workers", "2", "--", "--config", "configs/lenet.yaml", "optimizer.learning_rte=1")
+    done = program(
+        "launch.py",
+        "--workers",
+        "2",
+        "--",
+        "--config",
+        "configs/lenet.yaml",
+        "optimizer.learning_rte=1",
+    )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("optimizer.learning_rte: unknown key, did you mean 'learning_rate'?") == 2
+    assert (
+        done.stderr.count("optimizer.learning_rte: unknown key, did you mean 'learning_rate'?") == 2
+    )
     assert done.stderr.splitlines()[-1] == "launch: error: worker 0 with 2, worker 1 with 2"
     done = program("launch.py", "--ps", "1", "--", "--config", "configs/lenet.yaml")
     assert done.returncode == 2 and "--ps and --chief: expected both" in done.stderr

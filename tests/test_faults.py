@@ -70,7 +70,11 @@ def everything(folder="."):
     """{path: (size, time of the last change)} of all files, but for locks, which name their last holder."""
     found = {}
     for directory, _, names in os.walk(folder):
-        found |= {(directory, name): os.stat(f"{directory}/{name}")[6:9:2] for name in names if name != "lock"} | {directory: None}
+        found |= {
+            (directory, name): os.stat(f"{directory}/{name}")[6:9:2]
+            for name in names
+            if name != "lock"
+        } | {directory: None}
     return found
 
 
@@ -83,7 +87,9 @@ def with_config(old, new):
 TRAIN = ("trainer.py", "--config", "run.yaml")
 TWO = "distribute={strategy: towers, towers: 2, virtual_devices: 2}"
 BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\n"  # each line eight times the one before
-BOMB += "".join(f"{n}: &{n} [{', '.join([f'*{m}'] * 8)}]\n" for m, n in zip("abcdef", "bcdefg", strict=True))
+BOMB += "".join(
+    f"{n}: &{n} [{', '.join([f'*{m}'] * 8)}]\n" for m, n in zip("abcdef", "bcdefg", strict=True)
+)
 CONFIGURATION = {
     "missing file": (None, [*TRAIN[:2], "run.yml.yaml"], "run.yml.yaml: no such file; there is run.yaml"),
     "YAML syntax": (with_config("[8]", "[8"), TRAIN, "run.yaml:1:49: YAML syntax: "),
@@ -122,7 +128,11 @@ def refused(run_program, code, prepare, words, message):
     before = everything()
     found, stdout, stderr = run_program(*words)
     assert (found, stdout) == (code, ""), stderr
-    assert stderr[-1].startswith(f"{words[0][:-3]}: error: ") and message in stderr[-1] and "Traceback" not in "".join(stderr)
+    assert (
+        stderr[-1].startswith(f"{words[0][:-3]}: error: ")
+        and message in stderr[-1]
+        and "Traceback" not in "".join(stderr)
+    )
     return stderr, before
 
 
@@ -132,7 +142,10 @@ def test_configuration(fault, run_program):
     assert len(stderr) == 1 and everything() == before
 
 
-@pytest.mark.parametrize("override", ["optimizer.learning_rate=1e-3", 'optimizer.learning_rate="1e-3"', "train.batch_size='8'"])
+@pytest.mark.parametrize(
+    "override",
+    ["optimizer.learning_rate=1e-3", 'optimizer.learning_rate="1e-3"', "train.batch_size='8'"],
+)
 def test_what_loses_nothing_is_taken(override, run_program):
     code, stdout, _ = run_program(*TRAIN, override, "--print_config")
     assert code == 0 and f"{override.split('=')[0]}: " in stdout
@@ -142,7 +155,9 @@ def test_what_loses_nothing_is_taken(override, run_program):
 
 IMAGES = "data={train: image_folder, valid: null, dir: set, ops: [{name: decode_image, channels: 1}, {name: resize, size: [8, 8]}, scale]}"
 RECORDS = "data={train: records, valid: {name: records, dir: set2}, dir: set}"
-CSV = "data={train: {name: csv, file: t.csv, target: y, valid: 0.3, test: 0}, valid: null, dir: set}"
+CSV = (
+    "data={train: {name: csv, file: t.csv, target: y, valid: 0.3, test: 0}, valid: null, dir: set}"
+)
 SHARD, INDEX = "set/train-00001-of-00002.tfrecord", "set/train.index"
 
 
@@ -159,9 +174,16 @@ def folder(**more):
 
 def prepared(examples=None, **options):
     for name in ("set", "set2"):
-        files.write_records(Path(name), (examples if name == "set" and examples else files.number_records(64)), per_shard=32, **options)
+        files.write_records(
+            Path(name),
+            (examples if name == "set" and examples else files.number_records(64)),
+            per_shard=32,
+            **options,
+        )
     manifest = json.loads(Path("set2/manifest.json").read_text())
-    Path("set2/manifest.json").write_text(json.dumps(manifest | {"splits": {"valid": manifest["splits"]["train"]}}))
+    Path("set2/manifest.json").write_text(
+        json.dumps(manifest | {"splits": {"valid": manifest["splits"]["train"]}})
+    )
 
 
 def flip(path, at):
@@ -253,7 +275,9 @@ def runs(tmp_path_factory):
     trainer.train_and_evaluate(config, directory / "finished")
     with pytest.raises(Stopped):
         trainer.train_and_evaluate(
-            config, directory / "stopped", on_eval=lambda step, _: os.kill(os.getpid(), signal.SIGTERM) if step == 2 else None
+            config,
+            directory / "stopped",
+            on_eval=lambda step, _: os.kill(os.getpid(), signal.SIGTERM) if step == 2 else None,
         )
     return directory
 
@@ -288,23 +312,35 @@ def test_a_finished_run_says_so(run_dirs, run_program):
     assert everything("finished") == before
 
 
-@pytest.mark.parametrize("damage", [lambda path: flip(path, 50), lambda path: os.truncate(path, 60), os.unlink], ids=["bit", "cut", "gone"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: flip(path, 50), lambda path: os.truncate(path, 60), os.unlink],
+    ids=["bit", "cut", "gone"],
+)
 def test_the_newest_is_damaged(damage, run_dirs, run_program):
     damage(f"{STEP_4}/{DATA_FILE}")
     code, stdout, stderr = run_program(*GO_ON)
     assert code == 0 and json.loads(stdout)["step"] == 6
-    assert stderr[0].startswith(f"warning: {STEP_4}/{DATA_FILE}: ") and stderr[0].endswith("going on from step 2, 2 steps before")
+    assert stderr[0].startswith(f"warning: {STEP_4}/{DATA_FILE}: ") and stderr[0].endswith(
+        "going on from step 2, 2 steps before"
+    )
     assert os.path.isdir(f"{STEP_4}.bad")
     assert last_manifest(run_dirs / "stopped") == last_manifest(run_dirs / "finished")
     code, stdout, stderr = run_program("trainer.py", "--verify", "stopped")
-    assert (code, stdout) == (4, "") and stderr == [f"trainer: error: stopped: {STEP_4}.bad: was damaged and set aside"]
+    assert (code, stdout) == (4, "") and stderr == [
+        f"trainer: error: stopped: {STEP_4}.bad: was damaged and set aside"
+    ]
 
 
 def other_variables(names):
     """The last checkpoint of the stopped run, well-formed, with other variables."""
     path = Path(STEP_4)
     values, state = read_variables(path), checkpoint.read_state(path)
-    values = {names.get(name, name): tf.Variable(value) for name, value in values.items() if names.get(name, name)}
+    values = {
+        names.get(name, name): tf.Variable(value)
+        for name, value in values.items()
+        if names.get(name, name)
+    }
     shutil.rmtree(path)
     checkpoint.commit(path.parent, 4, lambda new: write_variables(new, values), state, 0)
 
@@ -341,15 +377,33 @@ def test_checkpoints(fault, run_dirs, run_program):
 def test_leftovers_of_a_killed_save_are_removed(run_dirs, run_program):
     os.makedirs("stopped/checkpoints/.writing-step-0000000006")
     code, _, stderr = run_program(*GO_ON)
-    assert code == 0 and stderr[0] == "stopped/checkpoints/.writing-step-0000000006: left behind by a killed process; removed"
+    assert (
+        code == 0
+        and stderr[0]
+        == "stopped/checkpoints/.writing-step-0000000006: left behind by a killed process; removed"
+    )
 
 
 def test_another_environment_is_one_line(run_dirs, run_program):
     file = run_dirs / "stopped/environment.json"
     before = json.loads(file.read_text())
-    assert {"argv", "versions", "git", "cpu", "cpus", "threads", "devices", "data", "variables"} <= before.keys()
+    assert {
+        "argv",
+        "versions",
+        "git",
+        "cpu",
+        "cpus",
+        "threads",
+        "devices",
+        "data",
+        "variables",
+    } <= before.keys()
     assert before["cpu"]["flags"] and before["versions"]["tensorflow"] == tf.__version__
-    changed = before | {"cpus": 64, "versions": before["versions"] | {"tensorflow": "2.20.0"}, "argv": ["other"]}
+    changed = before | {
+        "cpus": 64,
+        "versions": before["versions"] | {"tensorflow": "2.20.0"},
+        "argv": ["other"],
+    }
     changed["cpu"] = before["cpu"] | {"flags": before["cpu"]["flags"] + " avx9"}
     file.write_text(json.dumps(changed))
     code, _, stderr = run_program(*GO_ON)
@@ -384,10 +438,20 @@ def mounted(place, *options):
 def test_a_disk_that_is_really_full(run_program):
     """It has room for two checkpoints and a half of 0.3 MB."""
     with mounted("small", "-o", "size=1000k"):
-        words = (*TRAIN, "model.hidden=[64]", "optimizer={name: adam}", "checkpoint={every: 2, keep: 9}", "--run_dir", "small/run")
+        words = (
+            *TRAIN,
+            "model.hidden=[64]",
+            "optimizer={name: adam}",
+            "checkpoint={every: 2, keep: 9}",
+            "--run_dir",
+            "small/run",
+        )
         code, stdout, stderr = run_program(*words, "train.steps=40")
         assert (code, stdout) == (6, ""), stderr
-        assert "disk full while saving a checkpoint (about 6" in stderr[-1] and "bytes free" in stderr[-1], stderr[-1]
+        assert (
+            "disk full while saving a checkpoint (about 6" in stderr[-1]
+            and "bytes free" in stderr[-1]
+        ), stderr[-1]
         assert "memory" not in stderr[-1] and "GPU" not in stderr[-1]
         saved = checkpoint.steps_in(Path("small/run/checkpoints"))
         assert saved and not list(Path("small/run/checkpoints").glob(".*"))
@@ -409,7 +473,11 @@ def test_a_disk_that_fails_while_readings_are_written(number, run_program, monke
 
     monkeypatch.setattr(os, "write", failing)
     code, stdout, stderr = run_program(*TRAIN, "--run_dir", "run")
-    assert (code, stdout, stderr[-1]) == (6, "", f"trainer: error: run/metrics.jsonl: {os.strerror(number)}")
+    assert (code, stdout, stderr[-1]) == (
+        6,
+        "",
+        f"trainer: error: run/metrics.jsonl: {os.strerror(number)}",
+    )
 
 
 def test_a_read_only_run_directory_is_refused_before_the_network_is_built(run_program, monkeypatch):
@@ -417,7 +485,9 @@ def test_a_read_only_run_directory_is_refused_before_the_network_is_built(run_pr
         monkeypatch.setattr(trainer, "build_run", None)
         code, stdout, stderr = run_program(*TRAIN, "--run_dir", "sealed/run")
         assert (code, stdout) == (6, "")
-        assert stderr == ["trainer: error: sealed/run: cannot write here: Read-only file system; choose another with --run_dir"]
+        assert stderr == [
+            "trainer: error: sealed/run: cannot write here: Read-only file system; choose another with --run_dir"
+        ]
 
 
 def test_read_only_data_work(run_program):
@@ -425,7 +495,12 @@ def test_read_only_data_work(run_program):
     with mounted("sealed"):
         shutil.copytree("set", "sealed/set")
         os.system("mount -o remount,ro sealed")
-        assert run_program(*TRAIN, IMAGES.replace("dir: set", "dir: sealed/set"), "--run_dir", "run")[0] == 0
+        assert (
+            run_program(*TRAIN, IMAGES.replace("dir: set", "dir: sealed/set"), "--run_dir", "run")[
+                0
+            ]
+            == 0
+        )
 
 
 def test_a_run_directory_deleted_while_running(tmp_path, monkeypatch, run_program):
@@ -438,7 +513,9 @@ def test_a_run_directory_deleted_while_running(tmp_path, monkeypatch, run_progra
 
     monkeypatch.setattr(checkpoint, "commit", deleted)
     code, stdout, stderr = run_program(*TRAIN, "--run_dir", "run")
-    assert (code, stdout) == (6, "") and stderr[-1] == "trainer: error: run: expected the run's directory, which somebody has deleted"
+    assert (code, stdout) == (6, "") and stderr[
+        -1
+    ] == "trainer: error: run: expected the run's directory, which somebody has deleted"
     assert not os.path.exists("run")
 
 
@@ -447,8 +524,16 @@ def test_tensorboard_that_cannot_be_written_is_one_warning(run_program):
     shutil.rmtree("run/tensorboard")
     Path("run/tensorboard").touch()
     shutil.rmtree("run/checkpoints")
-    code, _, stderr = run_program(*TRAIN, "--run_dir", "run", "summary.tensorboard=true", "train.steps=3")
-    assert code == 0 and len([line for line in stderr if "cannot write TensorBoard files, going on without" in line]) == 1
+    code, _, stderr = run_program(
+        *TRAIN, "--run_dir", "run", "summary.tensorboard=true", "train.steps=3"
+    )
+    assert (
+        code == 0
+        and len(
+            [line for line in stderr if "cannot write TensorBoard files, going on without" in line]
+        )
+        == 1
+    )
 
 
 def test_nothing_depends_on_the_time_of_day(run_program, monkeypatch, run_dirs):
@@ -460,7 +545,9 @@ def test_nothing_depends_on_the_time_of_day(run_program, monkeypatch, run_dirs):
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-def test_a_signal_during_a_save_lets_it_complete_then_saves_and_ends(number, run_dirs, run_program, monkeypatch):
+def test_a_signal_during_a_save_lets_it_complete_then_saves_and_ends(
+    number, run_dirs, run_program, monkeypatch
+):
     commit = checkpoint.commit
 
     def signalled(directory, step, write, *more):
@@ -475,7 +562,9 @@ def test_a_signal_during_a_save_lets_it_complete_then_saves_and_ends(number, run
     words = (*TRAIN, "validation={every: 2}", "--run_dir", "run")
     code, stdout, stderr = run_program(*words)
     assert (code, stdout) == (75, "")
-    assert stderr[-1].startswith(f"trainer: stopped: {number.name}: saved run at step 4 of 6; run the same command again to go on: ")
+    assert stderr[-1].startswith(
+        f"trainer: stopped: {number.name}: saved run at step 4 of 6; run the same command again to go on: "
+    )
     assert stderr[-1].endswith("trainer.py --config run.yaml 'validation={every: 2}' --run_dir run")
     assert list(checkpoint.steps_in(Path("run/checkpoints"))) == [2, 4]
     assert run_program(*words)[0] == 0
@@ -485,7 +574,10 @@ def test_a_signal_during_a_save_lets_it_complete_then_saves_and_ends(number, run
 # --------------------------------------------------------------------------------------------- numbers, memory, devices
 
 
-@pytest.mark.parametrize("error", [tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore"), MemoryError()])
+@pytest.mark.parametrize(
+    "error",
+    [tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore"), MemoryError()],
+)
 def test_out_of_memory_names_the_batch_of_each_tower(error, run_program, monkeypatch):
     build = train_step.build_train_step
 
@@ -504,8 +596,14 @@ def test_out_of_memory_names_the_batch_of_each_tower(error, run_program, monkeyp
 
 
 def test_more_devices_than_there_are(run_program):
-    code, stdout, stderr = run_program(*TRAIN, "--run_dir", "run", "distribute={strategy: towers, towers: 4}")
-    assert (code, stdout, len(stderr)) == (6, "", 1) and "expected at most 1" in stderr[0] and not os.path.exists("run")
+    code, stdout, stderr = run_program(
+        *TRAIN, "--run_dir", "run", "distribute={strategy: towers, towers: 4}"
+    )
+    assert (
+        (code, stdout, len(stderr)) == (6, "", 1)
+        and "expected at most 1" in stderr[0]
+        and not os.path.exists("run")
+    )
 
 
 def test_malformed_cluster(run_program, monkeypatch):
@@ -561,4 +659,8 @@ def test_a_fault_reads_alike_in_every_program(fault, run_dirs, run_program):
         begin = f"{name[:-3]}: error: "
         assert stderr[-1].startswith(begin) and message in stderr[-1], stderr[-1]
         seen.add(stderr[-1].removeprefix(begin))
-    assert len(seen) == 1 or fault in ("flag missing", "flag out of range", "damaged image")  # others' names; preparation counts
+    assert len(seen) == 1 or fault in (
+        "flag missing",
+        "flag out of range",
+        "damaged image",
+    )  # others' names; preparation counts

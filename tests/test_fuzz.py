@@ -50,7 +50,11 @@ def broken(data: bytes, rng: np.random.Generator, text: bool) -> bytes:
     """One to three of: cut, bits flipped, bytes deleted, inserted, doubled, a number made large (or, in texts, a cue put in)."""
     data = bytearray(data)
     for _ in range(rng.integers(1, 4)):
-        at = int(rng.integers(0, len(data) + 1) if rng.random() < 0.6 else rng.integers(0, min(64, len(data)) + 1))  # headers, often
+        at = int(
+            rng.integers(0, len(data) + 1)
+            if rng.random() < 0.6
+            else rng.integers(0, min(64, len(data)) + 1)
+        )  # headers, often
         length = int(rng.integers(1, 17))
         change = rng.integers(0, 6)
         if change == 0:
@@ -67,9 +71,14 @@ def broken(data: bytes, rng: np.random.Generator, text: bool) -> bytes:
         elif text:
             data[at:at] = TEXT_CUES[rng.integers(0, len(TEXT_CUES))]
         else:
-            number = [b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\xff\xff", b"\0\0\0\0", b"\x80\0\0\0"][
-                rng.integers(0, 6)
-            ]
+            number = [
+                b"\xff\xff\xff\xff",
+                b"\x7f\xff\xff\xff",
+                b"\xff\xff\xff\x7f",
+                b"\xff\xff",
+                b"\0\0\0\0",
+                b"\x80\0\0\0",
+            ][rng.integers(0, 6)]
             data[at : at + len(number)] = number
     return bytes(data)
 
@@ -77,7 +86,10 @@ def broken(data: bytes, rng: np.random.Generator, text: bool) -> bytes:
 def with_sound_chunks(data: bytes) -> bytes:
     """A PNG whose checksums are right again, so that its decoder looks further."""
     found, at = data[:8], 8
-    while at + 12 <= len(data) and (length := int.from_bytes(data[at : at + 4])) <= len(data) - at - 12:
+    while (
+        at + 12 <= len(data)
+        and (length := int.from_bytes(data[at : at + 4])) <= len(data) - at - 12
+    ):
         body = data[at + 4 : at + 8 + length]
         found += struct.pack(">I", length) + body + struct.pack(">I", zlib.crc32(body))
         at += 12 + length
@@ -104,7 +116,10 @@ RNG = np.random.default_rng(0)
 CUBE = RNG.integers(0, 256, (4, 5, 6))
 X, Y = RNG.normal(size=(9, 3)).astype(np.float32), np.arange(9) % 3
 CSV = b'a,b,c,y\n1,2,"one, two",u\n' + b"3.5,-4e2,three,v\n" * 6
-JSONL = b"".join(json.dumps({"label": n % 2, "text": f"line {n} \u00e9", "group": str(n)}).encode() + b"\n" for n in range(8))
+JSONL = b"".join(
+    json.dumps({"label": n % 2, "text": f"line {n} \u00e9", "group": str(n)}).encode() + b"\n"
+    for n in range(8)
+)
 TSV = "".join(f"label{n % 2}\ttext number {n} \u00fc\n" for n in range(8)).encode()
 CONLL = b"-DOCSTART- O\n\nthe DT\ncat NN\n\na DT\ndog NN\nbarks VB\n"
 CIFAR = RNG.integers(0, 10, 3073 * 3, dtype=np.uint8).tobytes()
@@ -117,7 +132,11 @@ IMAGES = {
 # format: (name of the file, its sound bytes, its data set with options)
 LOADED = {
     "csv": ("x.csv", CSV, {"name": "csv", "file": "x.csv", "target": "y", "categories": ["c"]}),
-    "series": ("x.csv", b"t,v,w\n" + b"1,2,3\n" * 9, {"name": "series", "file": "x.csv", "window": 3}),
+    "series": (
+        "x.csv",
+        b"t,v,w\n" + b"1,2,3\n" * 9,
+        {"name": "series", "file": "x.csv", "window": 3},
+    ),
     "jsonl": ("x.jsonl", JSONL, {"name": "text", "file": "x.jsonl", "group": "group"}),
     "tsv": ("x.tsv", TSV, {"name": "text", "file": "x.tsv"}),
     "pairs": ("x.tsv", TSV, {"name": "parallel", "file": "x.tsv"}),
@@ -147,7 +166,9 @@ def workplace(tmp_path_factory):
     (folder / "images" / "a").mkdir(parents=True)
     for kind, data in IMAGES.items():
         (folder / "images" / "a" / f"x.{kind}").write_bytes(data)
-    source = data_loader.load(files.dataset("image_folder", **WHOLE), "train", str(folder / "images"))
+    source = data_loader.load(
+        files.dataset("image_folder", **WHOLE), "train", str(folder / "images")
+    )
     place = {source.locate(index): index for index in range(len(source))}
 
     @tf.function(input_signature=[tf.TensorSpec([1], tf.int64)])
@@ -159,7 +180,9 @@ def workplace(tmp_path_factory):
 
 def read_all(folder, options: dict) -> None:
     source = data_loader.load(
-        files.dataset(**({} if options["name"] in ("records", "cifar10") else WHOLE), **options), "train", str(folder)
+        files.dataset(**({} if options["name"] in ("records", "cifar10") else WHOLE), **options),
+        "train",
+        str(folder),
     )
     source.read(np.arange(min(len(source), 64)))
 
@@ -182,7 +205,11 @@ def prepared_case(workplace, kind: str, rng) -> tuple:
         name, data, options = LOADED[kind]
         data = broken(data, rng, kind in TEXTS)
         if "in npz" in kind:
-            data = zipped({"x.npy": data, "y.npy": npy(Y)} if kind == "npy in npz" else {"x.npy": npy(X), "y.npy": data})
+            data = zipped(
+                {"x.npy": data, "y.npy": npy(Y)}
+                if kind == "npy in npz"
+                else {"x.npy": npy(X), "y.npy": data}
+            )
         for number in range(1, 6):
             (folder / f"data_batch_{number}.bin").write_bytes(CIFAR)
         (folder / "batches.meta.txt").unlink(missing_ok=True)
@@ -203,19 +230,28 @@ def prepared_case(workplace, kind: str, rng) -> tuple:
 @pytest.mark.parametrize(
     ("kind", "number"),
     [
-        pytest.param(kind, number, id=f"{kind}-{number}", marks=[pytest.mark.slow] * (place >= QUICK))
+        pytest.param(
+            kind, number, id=f"{kind}-{number}", marks=[pytest.mark.slow] * (place >= QUICK)
+        )
         for place, (kind, number) in enumerate(CASES)
     ],
 )
 def test_a_broken_file_is_read_or_refused(workplace, kind, number):
-    path, read = prepared_case(workplace, kind, np.random.default_rng([zlib.crc32(kind.encode()), number]))
+    path, read = prepared_case(
+        workplace, kind, np.random.default_rng([zlib.crc32(kind.encode()), number])
+    )
     begin, message = time.perf_counter(), None
     try:
         read()
     except Failure as failure:
         message = str(failure)
-    except (tf.errors.OpError, UnicodeDecodeError) as error:  # the last: TensorFlow quotes a record that is no text
-        message = reason_of(error, str(path))  # as input_ops.naming_examples does, which test_data_faults.py tests
+    except (
+        tf.errors.OpError,
+        UnicodeDecodeError,
+    ) as error:  # the last: TensorFlow quotes a record that is no text
+        message = reason_of(
+            error, str(path)
+        )  # as input_ops.naming_examples does, which test_data_faults.py tests
     seconds = time.perf_counter() - begin
     if message is not None:
         assert str(path) in message

@@ -18,7 +18,9 @@ from input_ops import Mix
 def permutation(seed: int, epoch: int, length: int) -> np.ndarray:
     positions = tf.range(length, dtype=tf.int64)
     compiled = tf.function(
-        lambda k: order.permutation(tf.constant(seed, tf.int64), tf.fill([length], tf.constant(epoch, tf.int64)), k, length)
+        lambda k: order.permutation(
+            tf.constant(seed, tf.int64), tf.fill([length], tf.constant(epoch, tf.int64)), k, length
+        )
     )
     return compiled(positions).numpy()
 
@@ -47,7 +49,11 @@ def test_permutation_golden_values():
 @pytest.mark.parametrize("length", [1_000, 5_000, 60_000, 1_281_167])
 def test_permutation_is_random(length):
     """Correlations of orders, as z values: |z| < 4 but for one good shuffle in 16,000; a weak one is in the hundreds."""
-    first, next_epoch, other_seed = permutation(0, 0, length), permutation(0, 1, length), permutation(1, 0, length)
+    first, next_epoch, other_seed = (
+        permutation(0, 0, length),
+        permutation(0, 1, length),
+        permutation(1, 0, length),
+    )
     pairs = {"epoch": (first, next_epoch), "seed": (first, other_seed), **pairs_within(first)}
     assert {name: z for name, pair in pairs.items() if (z := z_value(*pair)) >= 4} == {}
 
@@ -69,14 +75,22 @@ def z_value(a, b) -> float:
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_the_z_table_notices_a_weak_shuffle(monkeypatch, rounds):
     monkeypatch.setattr(order, "_ROUNDS", rounds)
-    weak = {**pairs_within(permutation(0, 0, 5_000)), "epoch": (permutation(0, 0, 5_000), permutation(0, 1, 5_000))}
+    weak = {
+        **pairs_within(permutation(0, 0, 5_000)),
+        "epoch": (permutation(0, 0, 5_000), permutation(0, 1, 5_000)),
+    }
     assert max(z_value(*pair) for pair in weak.values()) > 10
 
 
 def indices_of_steps(length: int, batch_size: int, seed: int, start: int, stop: int) -> list:
     """Example indices of each step, from the real pipeline."""
-    source = data_loader.from_arrays("numbers", {"inputs": np.arange(length), "targets": np.arange(length)})
-    return [batch["id"].numpy().tolist() for batch in input_ops.train_batches(Mix.of(source, []), batch_size, seed, start, stop)]
+    source = data_loader.from_arrays(
+        "numbers", {"inputs": np.arange(length), "targets": np.arange(length)}
+    )
+    return [
+        batch["id"].numpy().tolist()
+        for batch in input_ops.train_batches(Mix.of(source, []), batch_size, seed, start, stop)
+    ]
 
 
 def test_every_epoch_sees_every_example_once():
@@ -108,7 +122,10 @@ def test_augmented_batches_are_the_same_from_any_start_and_differ_between_epochs
     ops = [RandomShift(name="random_shift", pixels=2), Scale(name="scale")]
 
     def batches(start, stop):
-        return [batch["inputs"].numpy() for batch in input_ops.train_batches(Mix.of(source, ops), 16, 0, start, stop)]
+        return [
+            batch["inputs"].numpy()
+            for batch in input_ops.train_batches(Mix.of(source, ops), 16, 0, start, stop)
+        ]
 
     whole = batches(0, 8)
     np.testing.assert_array_equal(np.stack(batches(5, 8)), np.stack(whole[5:]))
@@ -116,8 +133,15 @@ def test_augmented_batches_are_the_same_from_any_start_and_differ_between_epochs
     def image_of(batches_, ids, example):
         return np.concatenate(batches_)[ids.index(example)]
 
-    ids = [i for batch in input_ops.train_batches(Mix.of(source, ops), 16, 0, 0, 8) for i in batch["id"].numpy().tolist()]
-    changed = [not np.array_equal(image_of(whole[:4], ids[:64], i), image_of(whole[4:], ids[64:], i)) for i in range(64)]
+    ids = [
+        i
+        for batch in input_ops.train_batches(Mix.of(source, ops), 16, 0, 0, 8)
+        for i in batch["id"].numpy().tolist()
+    ]
+    changed = [
+        not np.array_equal(image_of(whole[:4], ids[:64], i), image_of(whole[4:], ids[64:], i))
+        for i in range(64)
+    ]
     assert sum(changed) > 48  # 24 of 25 shifts differ
 
 

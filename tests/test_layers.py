@@ -28,7 +28,9 @@ PACKAGES = ("cli", "engine", "sources", "ops", "models", "tasks")
 DATA_SIDE = {"sources", "ops", "data_loader", "preprocess_data", "input_ops"}
 MODEL_SIDE = {"models", "tasks", "model"}
 NO_TENSORFLOW = ["cli", *LEVELS[1]]
-FILES = sorted([*ROOT.glob("*.py"), *(file for package in PACKAGES for file in ROOT.glob(f"{package}/*.py"))])
+FILES = sorted(
+    [*ROOT.glob("*.py"), *(file for package in PACKAGES for file in ROOT.glob(f"{package}/*.py"))]
+)
 
 
 def imports_of(tree):
@@ -48,7 +50,9 @@ def broken_rules(module: str, tree) -> list[str]:
             continue
         if LEVEL[name] > LEVEL[module]:
             found.append(f"{module} imports {name} from a level above")
-        if (module in DATA_SIDE and name in MODEL_SIDE) or (module in MODEL_SIDE and name in DATA_SIDE):
+        if (module in DATA_SIDE and name in MODEL_SIDE) or (
+            module in MODEL_SIDE and name in DATA_SIDE
+        ):
             found.append(f"{module} imports {name} from the other side")
     return found
 
@@ -60,8 +64,14 @@ def test_imports_go_down(file):
         pytest.skip("not part of the house")
     assert module in LEVEL, f"{file.name} has no level: give it one here"
     found = broken_rules(module, ast.parse(file.read_text()))
-    if file.name == "program.py":  # whose import_tensorflow is the one place that imports it for all programs
-        found = [problem for problem in found if problem not in ("cli imports tensorflow", "cli imports keras")]
+    if (
+        file.name == "program.py"
+    ):  # whose import_tensorflow is the one place that imports it for all programs
+        found = [
+            problem
+            for problem in found
+            if problem not in ("cli imports tensorflow", "cli imports keras")
+        ]
     assert found == []
 
 
@@ -83,7 +93,11 @@ def test_the_rule_notices(module, source):
 
 def test_import_has_no_side_effect(tmp_path):
     """Importing every module in an empty directory seeds nothing, installs no handler, writes nothing, prints nothing."""
-    modules = [str(file.relative_to(ROOT)).removesuffix(".py").replace("/", ".") for file in FILES if file.name != "setup.py"]
+    modules = [
+        str(file.relative_to(ROOT)).removesuffix(".py").replace("/", ".")
+        for file in FILES
+        if file.name != "setup.py"
+    ]
     script = f"""
 import importlib, random, signal, logging, sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -97,6 +111,8 @@ for name in {modules!r}:
     importlib.import_module(name)
 assert state() == before
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,9 @@ from train_config import load_config
 
 def numbers(name: str, length: int, first: int = 0, block_length: int = 0):
     values = np.arange(first, first + length)
-    source = from_arrays(name, {"inputs": values.astype(np.float32)[:, np.newaxis], "targets": values}, (), name)
+    source = from_arrays(
+        name, {"inputs": values.astype(np.float32)[:, np.newaxis], "targets": values}, (), name
+    )
     return data_loader.Source(**{**vars(source), "block_length": block_length})
 
 
@@ -47,12 +49,20 @@ def test_rates_become_whole_slots(rates, expected):
 
 
 def test_shares_are_exact_and_even_in_every_batch():
-    mix = Mix([Part("a", numbers("a", 50), [], 7), Part("b", numbers("b", 20), [], 2), Part("c", numbers("c", 31), [], 1)])
+    mix = Mix(
+        [
+            Part("a", numbers("a", 50), [], 7),
+            Part("b", numbers("b", 20), [], 2),
+            Part("c", numbers("c", 31), [], 1),
+        ]
+    )
     ids = np.array([batch["id"] for batch in stream(mix, stop=40)])
     which = np.searchsorted(mix.offsets, ids, side="right") - 1
     for batch in which:
         assert np.bincount(batch, minlength=3).tolist() == [7, 2, 1]
-    thirds = np.array([np.bincount(which.ravel()[at : at + 5], minlength=3) for at in range(0, 400, 5)])
+    thirds = np.array(
+        [np.bincount(which.ravel()[at : at + 5], minlength=3) for at in range(0, 400, 5)]
+    )
     assert thirds[:, 0].min() >= 3 and thirds[:, 1].max() <= 2  # not all of one set first
     for number, length in enumerate((50, 20, 31)):  # each set in whole epochs of its own
         seen = ids.ravel()[which.ravel() == number] - mix.offsets[number]
@@ -66,7 +76,9 @@ def test_any_step_of_a_mix_is_the_same_wherever_the_pipeline_starts(start):
     mix = Mix([Part("a", numbers("a", 50), [], 7), Part("b", numbers("b", 20), [], 3)])
     near = stream(mix, start=start - 1, stop=start + 2)[1:]
     for a, b in zip(stream(mix, start=start, stop=start + 2), near, strict=True):
-        assert {key: value.tolist() for key, value in a.items()} == {key: value.tolist() for key, value in b.items()}
+        assert {key: value.tolist() for key, value in a.items()} == {
+            key: value.tolist() for key, value in b.items()
+        }
     positions = tf.range(start * 10, start * 10 + 10, dtype=tf.int64)
     assert mix.ids(0, positions)[1].numpy().tolist() == near[0]["id"].tolist()
 
@@ -76,7 +88,12 @@ def test_towers_see_the_parts_of_the_same_batch(towers):
     """Operations depend on an example's position alone: the slice of the ids gives the slice of the batch."""
     ops = [RandomShift(name="random_shift", pixels=2), Scale(name="scale")]
     fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
-    mix = Mix([Part("a", fake, ops, 3), Part("b", fake, [*ops, GaussianNoise(name="gaussian_noise", std=0.1)], 1)])
+    mix = Mix(
+        [
+            Part("a", fake, ops, 3),
+            Part("b", fake, [*ops, GaussianNoise(name="gaussian_noise", std=0.1)], 1),
+        ]
+    )
     (whole,) = stream(mix, batch_size=16, start=5, stop=6)
     positions = tf.range(5 * 16, 6 * 16, dtype=tf.int64)
     for tower in range(towers):
@@ -91,11 +108,18 @@ def test_towers_see_the_parts_of_the_same_batch(towers):
 def test_the_number_of_pipeline_threads_changes_nothing(threads):
     fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
     mix = Mix(
-        [Part("a", fake, [RandomShift(name="random_shift", pixels=2)], 3), Part("b", fake, [RandomShift(name="random_shift", pixels=1)], 1)]
+        [
+            Part("a", fake, [RandomShift(name="random_shift", pixels=2)], 3),
+            Part("b", fake, [RandomShift(name="random_shift", pixels=1)], 1),
+        ]
     )
     options = tf.data.Options()
     options.threading.private_threadpool_size = threads
-    for batch, expected in zip(input_ops.train_batches(mix, 16, 0, 0, 40).with_options(options), stream(mix, 16, stop=40), strict=True):
+    for batch, expected in zip(
+        input_ops.train_batches(mix, 16, 0, 0, 40).with_options(options),
+        stream(mix, 16, stop=40),
+        strict=True,
+    ):
         np.testing.assert_array_equal(batch["inputs"], expected["inputs"])
 
 
@@ -103,7 +127,10 @@ def test_sets_that_are_treated_alike_are_put_together_before_and_give_the_same()
     fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
     ops = [RandomShift(name="random_shift", pixels=2), Scale(name="scale")]
     alike = Mix([Part("a", fake, ops, 3), Part("b", fake, ops, 1)])
-    same_but_apart = [*ops[:1], Scale(name="scale", by=255.0000001)]  # another operation to `==`, the same to float32
+    same_but_apart = [
+        *ops[:1],
+        Scale(name="scale", by=255.0000001),
+    ]  # another operation to `==`, the same to float32
     apart = Mix([Part("a", fake, ops, 3), Part("b", fake, same_but_apart, 1)])
     for a, b in zip(stream(alike, 16), stream(apart, 16), strict=True):
         np.testing.assert_array_equal(a["inputs"], b["inputs"])
@@ -112,12 +139,20 @@ def test_sets_that_are_treated_alike_are_put_together_before_and_give_the_same()
 def test_sets_that_do_not_fit_together_are_both_named():
     one = numbers("one", 20)
     wide = from_arrays("wide", {"inputs": np.zeros((20, 3), np.float32), "targets": np.arange(20)})
-    with pytest.raises(ConfigError, match=r"inputs: one has float32 \[1\], wide has float32 \[3\]; expected the same"):
+    with pytest.raises(
+        ConfigError,
+        match=r"inputs: one has float32 \[1\], wide has float32 \[3\]; expected the same",
+    ):
         Mix([Part("one", one, []), Part("wide", wide, [])])
     cats, dogs = (
-        from_arrays(name, {"inputs": np.zeros((4, 1), np.float32), "targets": np.arange(4) % 2}, [name, "x"]) for name in ("cat", "dog")
+        from_arrays(
+            name, {"inputs": np.zeros((4, 1), np.float32), "targets": np.arange(4) % 2}, [name, "x"]
+        )
+        for name in ("cat", "dog")
     )
-    with pytest.raises(ConfigError, match="classes: cat has cat, x, dog has dog, x; expected the same"):
+    with pytest.raises(
+        ConfigError, match="classes: cat has cat, x, dog has dog, x; expected the same"
+    ):
         Mix([Part("cat", cats, []), Part("dog", dogs, [])])
 
 
@@ -134,17 +169,27 @@ def test_evaluation_of_a_mix_counts_every_example_of_every_set_once():
 # ------------------------------------------------------------------------------------------------- shuffling by shards
 
 
-@pytest.mark.parametrize(("length", "block", "blocks"), [(100, 10, 2), (103, 10, 3), (97, 10, 4), (40, 10, 9), (1000, 7, 5)])
+@pytest.mark.parametrize(
+    ("length", "block", "blocks"),
+    [(100, 10, 2), (103, 10, 3), (97, 10, 4), (40, 10, 9), (1000, 7, 5)],
+)
 def test_blocks_hold_every_example_once_and_come_in_groups(length, block, blocks):
     mix = Mix.of(numbers("n", length, block_length=block), [])
-    epochs = [mix.ids(3, tf.range(epoch * length, (epoch + 1) * length, dtype=tf.int64), blocks)[1].numpy() for epoch in (0, 1)]
+    epochs = [
+        mix.ids(3, tf.range(epoch * length, (epoch + 1) * length, dtype=tf.int64), blocks)[
+            1
+        ].numpy()
+        for epoch in (0, 1)
+    ]
     for indices in epochs:
         assert sorted(indices.tolist()) == list(range(length))
     assert (epochs[0] != epochs[1]).mean() > 0.8
     if length <= block * blocks:
         return
     group = block * blocks
-    for at in range(0, length - group + 1, group):  # a group reads `blocks` shards, whole ones, in mixed order
+    for at in range(
+        0, length - group + 1, group
+    ):  # a group reads `blocks` shards, whole ones, in mixed order
         members = epochs[0][at : at + group]
         assert len(set(members // block)) == blocks
         assert (np.diff(members) == 1).mean() < 0.5
@@ -155,7 +200,10 @@ def test_blocks_hold_every_example_once_and_come_in_groups(length, block, blocks
 def test_a_far_step_by_shards_is_reached_at_once():
     mix = Mix.of(numbers("n", 1003, block_length=10), [])
     (far,) = stream(mix, start=1_000_000_000, stop=1_000_000_001, blocks=4)
-    assert stream(mix, start=999_999_999, stop=1_000_000_001, blocks=4)[1]["id"].tolist() == far["id"].tolist()
+    assert (
+        stream(mix, start=999_999_999, stop=1_000_000_001, blocks=4)[1]["id"].tolist()
+        == far["id"].tolist()
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ like sizes
@@ -163,20 +211,35 @@ def test_a_far_step_by_shards_is_reached_at_once():
 
 def texts(length: int):
     lengths = np.random.default_rng(0).integers(1, 30, length)
-    source = from_arrays("texts", {"inputs": np.array([b"a" * each for each in lengths], object), "targets": np.arange(length)})
+    source = from_arrays(
+        "texts",
+        {
+            "inputs": np.array([b"a" * each for each in lengths], object),
+            "targets": np.arange(length),
+        },
+    )
     return Mix.of(source, [Tokenize(name="tokenize", level="characters", vocabulary="a")]), lengths
 
 
 def test_batches_of_like_size_are_windows_of_the_same_examples():
     mix, lengths = texts(330)
-    plain, sorted_ = ([batch["id"] for batch in stream(mix, stop=33, bucket=bucket)] for bucket in (0, 11))
+    plain, sorted_ = (
+        [batch["id"] for batch in stream(mix, stop=33, bucket=bucket)] for bucket in (0, 11)
+    )
     for window in range(0, 33, 11):  # the same examples, otherwise dealt out
-        assert sorted(np.concatenate(plain[window : window + 11])) == sorted(np.concatenate(sorted_[window : window + 11]))
+        assert sorted(np.concatenate(plain[window : window + 11])) == sorted(
+            np.concatenate(sorted_[window : window + 11])
+        )
     spread = [np.mean([np.ptp(lengths[ids]) for ids in batches]) for batches in (plain, sorted_)]
     assert spread[1] < 0.2 * spread[0]
     longest = [lengths[ids].max() for ids in sorted_[:11]]
-    assert longest != sorted(longest) and longest != sorted(longest, reverse=True)  # batches of a window come in mixed order
-    orders = {tuple(np.argsort([lengths[ids].max() for ids in sorted_[at : at + 11]])) for at in (0, 11, 22)}
+    assert longest != sorted(longest) and longest != sorted(
+        longest, reverse=True
+    )  # batches of a window come in mixed order
+    orders = {
+        tuple(np.argsort([lengths[ids].max() for ids in sorted_[at : at + 11]]))
+        for at in (0, 11, 22)
+    }
     assert len(orders) == 3  # another one in each window
 
 
@@ -186,15 +249,24 @@ def test_a_run_that_goes_on_sees_the_same_batches_padded_alike():
     for bucket in (0, 7):
         whole = stream(mix, batch_size=4, stop=23, bucket=bucket)
         for start in (1, 6, 7, 20):
-            for a, b in zip(whole[start:], stream(mix, batch_size=4, start=start, stop=23, bucket=bucket), strict=True):
+            for a, b in zip(
+                whole[start:],
+                stream(mix, batch_size=4, start=start, stop=23, bucket=bucket),
+                strict=True,
+            ):
                 for key in a:
                     np.testing.assert_array_equal(a[key], b[key], strict=True)
-        assert all((batch["inputs"] != 0).any(axis=0).all() for batch in whole)  # no longer than its longest
+        assert all(
+            (batch["inputs"] != 0).any(axis=0).all() for batch in whole
+        )  # no longer than its longest
 
 
 def test_sizes_must_be_known_to_sort_by_them():
     config = load_config("configs/lenet.yaml", ["data.order.bucket=10"])
-    with pytest.raises(ConfigError, match=r"data.order.bucket: expected texts or records, whose sizes are known, got mnist_sample"):
+    with pytest.raises(
+        ConfigError,
+        match=r"data.order.bucket: expected texts or records, whose sizes are known, got mnist_sample",
+    ):
         input_ops.open_mix(config.data, "train", training=True)
 
 
@@ -235,15 +307,28 @@ def test_a_cache_changes_nothing_but_how_often_operations_run(monkeypatch, capsy
 
 
 def test_a_cache_by_configuration_keeps_what_first_ops_give(capsys):
-    overrides = ["data.cache=true", "data.train={name: fake, size: 40, shape: [8, 8, 1]}", "data.valid=null", "data.train_ops=[]"]
+    overrides = [
+        "data.cache=true",
+        "data.train={name: fake, size: 40, shape: [8, 8, 1]}",
+        "data.valid=null",
+        "data.train_ops=[]",
+    ]
     with pytest.raises(ConfigError, match=r"data\.cache: expected operations in first_ops"):
-        input_ops.open_mix(load_config("configs/lenet.yaml", overrides).data, "train", training=True)
+        input_ops.open_mix(
+            load_config("configs/lenet.yaml", overrides).data, "train", training=True
+        )
     first = "data.first_ops=[{name: resize, size: [28, 28]}]"
     kept, plain = (
-        input_ops.open_mix(load_config("configs/lenet.yaml", [*overrides, first, *more]).data, "train", training=True)
+        input_ops.open_mix(
+            load_config("configs/lenet.yaml", [*overrides, first, *more]).data,
+            "train",
+            training=True,
+        )
         for more in ([], ["data.cache=false"])
     )
-    assert [op.name for op in kept.parts[0].ops] == ["scale"] and "cache: 40 examples of fake" in capsys.readouterr().err
+    assert [op.name for op in kept.parts[0].ops] == [
+        "scale"
+    ] and "cache: 40 examples of fake" in capsys.readouterr().err
     np.testing.assert_array_equal(stream(kept)[1]["inputs"], stream(plain)[1]["inputs"])
 
 
@@ -277,9 +362,14 @@ def test_a_damaged_example_is_named_by_trying_the_candidates():
 
     def read(indices):
         values = source.read(indices)
-        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(values["targets"] != 13), ["unlucky"])]):
+        with tf.control_dependencies(
+            [tf.debugging.Assert(tf.reduce_all(values["targets"] != 13), ["unlucky"])]
+        ):
             return {key: tf.identity(value) for key, value in values.items()}
 
     mix = Mix.of(data_loader.Source(**{**vars(source), "read": read}), [])
-    with pytest.raises(DataError, match=r"^n: record 13: .*unlucky"), input_ops.naming_examples(mix, lambda: range(20)):
+    with (
+        pytest.raises(DataError, match=r"^n: record 13: .*unlucky"),
+        input_ops.naming_examples(mix, lambda: range(20)),
+    ):
         stream(mix)

@@ -30,7 +30,10 @@ SMALL = {  # what makes a network that is large or needs more than 28 pixels qui
     "autoencoder": {"filters": [4, 8]},
     "seq2seq": {"embedding": 8, "encoder": {"units": 8}, "decoder": {"units": 16}},
 }
-NETWORKS = {cls.model_fields["name"].annotation.__args__[0]: cls for cls in typed_yaml.members(model_config.ModelConfig)}
+NETWORKS = {
+    cls.model_fields["name"].annotation.__args__[0]: cls
+    for cls in typed_yaml.members(model_config.ModelConfig)
+}
 CONFIGS = [cls(name=name, **SMALL.get(name, {})) for name, cls in NETWORKS.items()]
 OTHERS = [  # further shapes of the networks
     model_config.Lenet(name="lenet", activation="tanh", dropout=0.5, l2=1e-3),
@@ -38,10 +41,22 @@ OTHERS = [  # further shapes of the networks
     model_config.Mlp(name="mlp", hidden=[32, 32], dropout=0.5),
     model_config.Vgg(name="vgg", depth=16, width=0.0625),
     model_config.Resnet(name="resnet", depth=50, width=0.0625),
-    model_config.Mobilenet(name="mobilenet", width=0.125, depth=0.5, resolution=0.75, shortcut="projection", dropout=0.1),
+    model_config.Mobilenet(
+        name="mobilenet",
+        width=0.125,
+        depth=0.5,
+        resolution=0.75,
+        shortcut="projection",
+        dropout=0.1,
+    ),
     model_config.Xception(name="xception", aligned=False, middle=1, width=0.02, output_stride=4),
-    model_config.Autoencoder(name="autoencoder", filters=[4, 8, 8], upsampling="transposed", skip=True, residual=True),
-    *(model_config.Seq2seq(name="seq2seq", attention=kind, **SMALL["seq2seq"]) for kind in ("none", "luong_general", "bahdanau")),
+    model_config.Autoencoder(
+        name="autoencoder", filters=[4, 8, 8], upsampling="transposed", skip=True, residual=True
+    ),
+    *(
+        model_config.Seq2seq(name="seq2seq", attention=kind, **SMALL["seq2seq"])
+        for kind in ("none", "luong_general", "bahdanau")
+    ),
 ]
 SPEC = Spec(
     input_shape=[28, 28, 1],
@@ -88,13 +103,22 @@ each_network = pytest.mark.parametrize(
     "config",
     [*CONFIGS, *(pytest.param(config, marks=pytest.mark.slow) for config in OTHERS)],
     ids=lambda config: " ".join(
-        [config.name, *(f"{key}={value}" for key, value in config.model_dump(exclude_defaults=True).items() if key != "name")]
+        [
+            config.name,
+            *(
+                f"{key}={value}"
+                for key, value in config.model_dump(exclude_defaults=True).items()
+                if key != "name"
+            ),
+        ]
     ),
 )
 
 
 def example_of(config):
-    spec, task, batch = EXAMPLES.get(config.name, (SPEC, Classification(name="classification"), IMAGES))
+    spec, task, batch = EXAMPLES.get(
+        config.name, (SPEC, Classification(name="classification"), IMAGES)
+    )
     return spec, build_task(task, spec), {key: tf.constant(value) for key, value in batch.items()}
 
 
@@ -120,11 +144,18 @@ def test_network_builds_deterministically_for_any_batch_size(config):
         np.testing.assert_array_equal(a, b)
     assert any(not np.array_equal(a, b) for a, b in zip(model.weights, other.weights, strict=True))
     outputs = outputs_of(model, task, batch)
-    for whole, one in zip(outputs, outputs_of(model, task, {key: value[:1] for key, value in batch.items()}), strict=True):
+    for whole, one in zip(
+        outputs,
+        outputs_of(model, task, {key: value[:1] for key, value in batch.items()}),
+        strict=True,
+    ):
         np.testing.assert_allclose(whole[:1], one[:1], rtol=1e-5, atol=1e-5)
     for a, b in zip(outputs, outputs_of(again, task, batch), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert task.loss(batch["targets"], task.call(model, batch, training=True)).shape == batch["sample_weight"].shape
+    assert (
+        task.loss(batch["targets"], task.call(model, batch, training=True)).shape
+        == batch["sample_weight"].shape
+    )
     assert {value.shape[0] for value in task.predict(model, batch["inputs"]).values()} == {32}
     task.check_fits(model)
 
@@ -143,7 +174,9 @@ def test_every_trainable_variable_gets_a_gradient(config):
 @each_network
 def test_variables_are_saved_and_restored_by_unique_names(config, tmp_path):
     model = build_model(config, example_of(config)[0], seed=1)
-    optimizer = build_optimizer(Adam(name="adam"), build_schedule(Adam(name="adam"), Clock(4, 40), 10), model)
+    optimizer = build_optimizer(
+        Adam(name="adam"), build_schedule(Adam(name="adam"), Clock(4, 40), 10), model
+    )
     variables = named_variables(model=model.variables, optimizer=optimizer.variables)
     assert len(variables) == len(model.variables) + len(optimizer.variables)
     write_variables(tmp_path, variables)
@@ -160,22 +193,39 @@ OF_16 = [*CONFIGS, *(config for config in OTHERS if config.name == "seq2seq")]
 
 
 def is_quick(config, precision):
-    return config.name in QUICK or (getattr(config, "attention", None), precision) == ("bahdanau", "bfloat16")
+    return config.name in QUICK or (getattr(config, "attention", None), precision) == (
+        "bahdanau",
+        "bfloat16",
+    )
 
 
 @pytest.mark.parametrize(
     ("config", "precision"),
     [
-        pytest.param(config, precision, marks=[pytest.mark.slow] * (not is_quick(config, precision)), id=f"{config.name}{n}-{precision}")
+        pytest.param(
+            config,
+            precision,
+            marks=[pytest.mark.slow] * (not is_quick(config, precision)),
+            id=f"{config.name}{n}-{precision}",
+        )
         for n, config in enumerate(OF_16)
         for precision in ("bfloat16", "float64")
     ],
 )
 def test_every_network_trains_and_is_scored_in_other_precisions(config, precision):
     spec, task, batch = example_of(config)
-    model, settings = build_model(config, spec, precision=precision), Adam(name="adam", learning_rate=1e-4)
+    model, settings = (
+        build_model(config, spec, precision=precision),
+        Adam(name="adam", learning_rate=1e-4),
+    )
     schedule = build_schedule(settings, Clock(32, 32), 2)
-    step = TrainStep(model, task, build_optimizer(settings, schedule, model), schedule, Train(steps=2, precision=precision))
+    step = TrainStep(
+        model,
+        task,
+        build_optimizer(settings, schedule, model),
+        schedule,
+        Train(steps=2, precision=precision),
+    )
     batches = tf.data.Dataset.from_tensors(batch | {"id": tf.range(32, dtype=tf.int64)}).repeat()
     assert step.run(iter(batches), tf.constant(2))
     kept = {"bfloat16": "float32"}.get(precision, precision)
@@ -195,11 +245,17 @@ def test_lenet_has_the_papers_layers():
 
 @pytest.mark.parametrize(
     ("functions", "union"),
-    [(TASKS, train_config.TaskConfig), (DATASETS, data_config.DatasetConfig), (OPS, data_config.OpConfig)],
+    [
+        (TASKS, train_config.TaskConfig),
+        (DATASETS, data_config.DatasetConfig),
+        (OPS, data_config.OpConfig),
+    ],
     ids=["tasks", "data sets", "operations"],
 )
 def test_every_name_of_the_configuration_has_its_function(functions, union):
-    assert set(functions) == {cls.model_fields["name"].annotation.__args__[0] for cls in typed_yaml.members(union)}
+    assert set(functions) == {
+        cls.model_fields["name"].annotation.__args__[0] for cls in typed_yaml.members(union)
+    }
 
 
 # -------------------------------------------------------------------------------------------------- classification
@@ -212,15 +268,23 @@ def test_loss_and_label_smoothing_by_hand():
     plain = build_task(Classification(name="classification"), spec).loss
     smooth = build_task(Classification(name="classification", label_smoothing=0.2), spec).loss
     np.testing.assert_allclose(plain(targets, logits), [-np.log(0.75)], rtol=1e-6)
-    np.testing.assert_allclose(plain(tf.constant([[0.5, 0.5]]), logits), [-0.5 * np.log(0.25) - 0.5 * np.log(0.75)], rtol=1e-6)
-    np.testing.assert_allclose(smooth(targets, logits), [-0.1 * np.log(0.25) - 0.9 * np.log(0.75)], rtol=1e-6)
+    np.testing.assert_allclose(
+        plain(tf.constant([[0.5, 0.5]]), logits),
+        [-0.5 * np.log(0.25) - 0.5 * np.log(0.75)],
+        rtol=1e-6,
+    )
+    np.testing.assert_allclose(
+        smooth(targets, logits), [-0.1 * np.log(0.25) - 0.9 * np.log(0.75)], rtol=1e-6
+    )
 
 
 def test_metrics_by_hand():
     """Six classes; the target is first, third and last of its row; the last item has weight 0."""
     spec = SPEC.model_copy(update={"num_classes": 6, "class_names": list("abcdef")})
     metrics = build_task(Classification(name="classification"), spec).metrics(training=False)
-    logits = tf.constant([[9.0, 1, 2, 3, 4, 5], [9, 8, 7, 1, 2, 3], [0, 1, 2, 3, 4, 5], [9, 0, 0, 0, 0, 0]])
+    logits = tf.constant(
+        [[9.0, 1, 2, 3, 4, 5], [9, 8, 7, 1, 2, 3], [0, 1, 2, 3, 4, 5], [9, 0, 0, 0, 0, 0]]
+    )
     targets, weights = tf.constant([0, 2, 0, 0], tf.int64), tf.constant([1.0, 1.0, 1.0, 0.0])
     for metric in metrics.values():
         metric.update_state(targets, logits, weights)
@@ -228,7 +292,9 @@ def test_metrics_by_hand():
         "accuracy": 0.333333,
         "top_5_accuracy": 0.666667,
     }
-    one_hot = build_task(Classification(name="classification"), spec).metrics(training=True)["accuracy"]
+    one_hot = build_task(Classification(name="classification"), spec).metrics(training=True)[
+        "accuracy"
+    ]
     one_hot.update_state(tf.one_hot(targets, 6), logits, weights)
     assert round(float(one_hot.result()), 6) == 0.333333
 

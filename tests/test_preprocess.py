@@ -36,7 +36,9 @@ def photos(tmp_path_factory):
         kind = ("cat", "dog", "owl")[number % 3]
         (folder / kind).mkdir(exist_ok=True)
         pixels = rng.integers(0, 255, (20 + number % 7, 30, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / kind / f"{number:02}.{('png', 'jpg', 'bmp')[number % 3]}")
+        Image.fromarray(pixels).save(
+            folder / kind / f"{number:02}.{('png', 'jpg', 'bmp')[number % 3]}"
+        )
     (folder / "owl" / "copy.bmp").write_bytes((folder / "owl" / "02.bmp").read_bytes())
     return folder
 
@@ -46,7 +48,10 @@ def write(config, out, per_shard=8, compress=False):
 
 
 def digests(folder) -> dict:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
 
 
 def folder_of(photos, **options):
@@ -55,8 +60,14 @@ def folder_of(photos, **options):
 
 def everything(source) -> dict:
     """Every example by the bytes of its inputs."""
-    batch = {key: value.numpy() for key, value in source.read(tf.range(len(source), dtype=tf.int64)).items()}
-    return {inputs: int(target) for inputs, target in zip(batch["inputs"], batch["targets"], strict=True)}
+    batch = {
+        key: value.numpy()
+        for key, value in source.read(tf.range(len(source), dtype=tf.int64)).items()
+    }
+    return {
+        inputs: int(target)
+        for inputs, target in zip(batch["inputs"], batch["targets"], strict=True)
+    }
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -66,14 +77,22 @@ def test_records_give_back_what_the_raw_files_give(photos, tmp_path, compress):
     for split in ("train", "valid", "test"):
         raw = data_loader.load(folder_of(photos), split, str(photos))
         packed = data_loader.load(RECORDS, split, str(tmp_path / "out"))
-        assert everything(raw) == everything(packed) and len(raw) == len(packed) == result["examples"][split]
+        assert (
+            everything(raw) == everything(packed)
+            and len(raw) == len(packed) == result["examples"][split]
+        )
         assert raw.class_names == packed.class_names == ("cat", "dog", "owl")
         assert sorted(raw.labels) == sorted(packed.labels)
     for path in (tmp_path / "out").glob("*.tfrecord"):  # readable by any TensorFlow program
         for record in tf.data.TFRecordDataset(str(path)):
             data = tf.io.decode_compressed(record, "ZLIB") if compress else record
             example = tf.train.Example.FromString(data.numpy())
-            assert set(example.features.feature) == {"inputs", "targets", "orientation", "image_size"}
+            assert set(example.features.feature) == {
+                "inputs",
+                "targets",
+                "orientation",
+                "image_size",
+            }
 
 
 def test_the_manifest_tells_counts_duplicates_and_moments(photos, tmp_path, capsys):
@@ -84,9 +103,16 @@ def test_the_manifest_tells_counts_duplicates_and_moments(photos, tmp_path, caps
     pair = sorted(manifest["duplicates"]["first"][0])
     assert [os.path.basename(name) for name in pair] == ["02.bmp", "copy.bmp"]
     report = capsys.readouterr().err
-    assert "1 examples are twice in one split" in report and "largest class owl 21, smallest cat 20 (1.1 x)" in report
-    pixels = np.concatenate([np.asarray(Image.open(path)).reshape(-1, 3) for path in sorted(photos.rglob("*.*"))])
-    np.testing.assert_allclose(manifest["mean"], pixels.mean(axis=0), atol=0.6)  # JPEG decoders differ on noise
+    assert (
+        "1 examples are twice in one split" in report
+        and "largest class owl 21, smallest cat 20 (1.1 x)" in report
+    )
+    pixels = np.concatenate(
+        [np.asarray(Image.open(path)).reshape(-1, 3) for path in sorted(photos.rglob("*.*"))]
+    )
+    np.testing.assert_allclose(
+        manifest["mean"], pixels.mean(axis=0), atol=0.6
+    )  # JPEG decoders differ on noise
     np.testing.assert_allclose(manifest["std"], pixels.std(axis=0), atol=0.6)
     assert [shard["examples"] for shard in manifest["splits"]["train"]["shards"]] == [8] * 7 + [5]
 
@@ -96,7 +122,10 @@ def test_leaks_across_splits_are_reported(tmp_path, capsys):
         for number in range(count):
             (tmp_path / "raw" / split / "a").mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"raw/{split}/a/{number}.png")
-    assert write(folder_of(tmp_path / "raw"), tmp_path / "out")["duplicates"] == {"within": 0, "across": 4}
+    assert write(folder_of(tmp_path / "raw"), tmp_path / "out")["duplicates"] == {
+        "within": 0,
+        "across": 4,
+    }
     assert "4 examples are in two splits" in capsys.readouterr().err
 
 
@@ -108,11 +137,20 @@ def test_leaks_across_splits_are_reported(tmp_path, capsys):
             {"file": "t.csv", "target": "y", "categories": ["c"]},
             {"t.csv": "a,c,y\n" + "".join(f"{i}.5,k{i % 2},{i % 3}\n" for i in range(30))},
         ),
-        ("text", {"file": "t.tsv"}, {"t.tsv": "".join(f"{'ab'[i % 2]}\twörd {i} x\n" for i in range(30))}),
+        (
+            "text",
+            {"file": "t.tsv"},
+            {"t.tsv": "".join(f"{'ab'[i % 2]}\twörd {i} x\n" for i in range(30))},
+        ),
         (
             "tagging",
             {"file": "t.txt"},
-            {"t.txt": "".join("".join(f"w{j} {'XY'[j % 2]}\n" for j in range(1 + i % 4)) + "\n" for i in range(30))},
+            {
+                "t.txt": "".join(
+                    "".join(f"w{j} {'XY'[j % 2]}\n" for j in range(1 + i % 4)) + "\n"
+                    for i in range(30)
+                )
+            },
         ),
         ("series", {}, {}),
         ("fake", {"size": 20, "shape": [4, 4, 3]}, {}),
@@ -123,9 +161,16 @@ def test_every_kind_of_source_survives_the_round_trip(tmp_path, name, options, f
         (tmp_path / file).write_text(content)
     config = Data.model_validate({"train": {"name": name, "dir": str(tmp_path), **options}}).train
     write(config, tmp_path / "out", per_shard=7)
-    raw, packed = (data_loader.load(config, "train", str(folder)) for config, folder in ((config, tmp_path), (RECORDS, tmp_path / "out")))
+    raw, packed = (
+        data_loader.load(config, "train", str(folder))
+        for config, folder in ((config, tmp_path), (RECORDS, tmp_path / "out"))
+    )
     features = [
-        {key: value.numpy() for key, value in source.read(tf.range(len(source), dtype=tf.int64)).items()} for source in (raw, packed)
+        {
+            key: value.numpy()
+            for key, value in source.read(tf.range(len(source), dtype=tf.int64)).items()
+        }
+        for source in (raw, packed)
     ]
     order = preprocess_data._shuffled(len(raw))
     assert features[0].keys() == features[1].keys()
@@ -137,7 +182,9 @@ def test_every_kind_of_source_survives_the_round_trip(tmp_path, name, options, f
 def test_first_ops_are_done_once_and_for_all(photos, tmp_path):
     ops = [{"name": "decode_image"}, {"name": "resize", "size": [12, 10]}]
     write(
-        Data.model_validate({"train": {"name": "image_folder", "dir": str(photos), "first_ops": ops}}).train,
+        Data.model_validate(
+            {"train": {"name": "image_folder", "dir": str(photos), "first_ops": ops}}
+        ).train,
         tmp_path / "out",
     )
     source = data_loader.load(RECORDS, "train", str(tmp_path / "out"))
@@ -170,17 +217,27 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path):
         with pytest.raises(DataError, match=r"out: not finished: .*out\.part is there"):
             records.read_manifest(out)
     kept = {
-        path.name: path.stat().st_mtime_ns for path in tmp_path.glob("out.part/*.tfrecord") if path.with_name(path.name + ".done").exists()
+        path.name: path.stat().st_mtime_ns
+        for path in tmp_path.glob("out.part/*.tfrecord")
+        if path.with_name(path.name + ".done").exists()
     }
     done = subprocess.run([*command, "--out", "out"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert {name: (out / name).stat().st_mtime_ns for name in kept} == kept  # none was written twice
+    assert {
+        name: (out / name).stat().st_mtime_ns for name in kept
+    } == kept  # none was written twice
     assert not (tmp_path / "out.part").exists()
     (tmp_path / "once").mkdir()
-    whole = subprocess.run([*command, "--out", "out"], cwd=tmp_path / "once", capture_output=True, text=True)
+    whole = subprocess.run(
+        [*command, "--out", "out"], cwd=tmp_path / "once", capture_output=True, text=True
+    )
     assert whole.returncode == 0
     assert digests(out) == digests(tmp_path / "once/out")
-    checked = subprocess.run([sys.executable, str(ROOT / "preprocess_data.py"), "--check", str(out)], capture_output=True, text=True)
+    checked = subprocess.run(
+        [sys.executable, str(ROOT / "preprocess_data.py"), "--check", str(out)],
+        capture_output=True,
+        text=True,
+    )
     assert json.loads(checked.stdout) == {"checked": str(out), "examples": 18000}
 
 
@@ -208,18 +265,25 @@ def test_damaged_images_are_all_named_and_nothing_is_finished(photos, tmp_path):
     (tmp_path / "raw/dog/01.jpg").write_bytes((photos / "dog/01.jpg").read_bytes()[:300])
     with pytest.raises(DataError, match="2 of 61 examples cannot be read") as caught:
         write(folder_of(tmp_path / "raw"), tmp_path / "out")
-    assert "cat/00.png: expected an image, got an empty file" in str(caught.value) and "dog/01.jpg" in str(caught.value)
+    assert "cat/00.png: expected an image, got an empty file" in str(
+        caught.value
+    ) and "dog/01.jpg" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_directory_with_a_scheme_is_read_through_gfile(photos, tmp_path):
     write(folder_of(photos), tmp_path / "out")
-    local, remote = (data_loader.load(RECORDS, "train", place) for place in (str(tmp_path / "out"), f"file://{tmp_path}/out"))
+    local, remote = (
+        data_loader.load(RECORDS, "train", place)
+        for place in (str(tmp_path / "out"), f"file://{tmp_path}/out")
+    )
     assert everything(local) == everything(remote)
     assert local.fingerprint == remote.fingerprint
 
 
-def test_reading_by_shards_gives_the_same_and_reads_each_shard_once_a_group(photos, tmp_path, monkeypatch):
+def test_reading_by_shards_gives_the_same_and_reads_each_shard_once_a_group(
+    photos, tmp_path, monkeypatch
+):
     write(folder_of(photos, valid=0, test=0), tmp_path / "out", per_shard=8)
     source = data_loader.load(RECORDS, "train", str(tmp_path / "out"))
     indices = tf.constant([60, 0, 33, 7, 8, 59], tf.int64)
@@ -228,12 +292,23 @@ def test_reading_by_shards_gives_the_same_and_reads_each_shard_once_a_group(phot
     for key, value in source.read(indices).items():
         np.testing.assert_array_equal(by_shards(indices)[key], value, err_msg=key)
     reads, read = [], records._File.read
-    monkeypatch.setattr(records._File, "read", lambda self, length=-1, offset=0: (reads.append(length), read(self, length, offset))[1])
+    monkeypatch.setattr(
+        records._File,
+        "read",
+        lambda self, length=-1, offset=0: (reads.append(length), read(self, length, offset))[1],
+    )
     mix = input_ops.Mix.of(
         data_loader.Source(**{**vars(source), "read": source.read_in_blocks(4)}),
-        [data_config.DecodeImage(name="decode_image"), data_config.Resize(name="resize", size=(8, 8))],
+        [
+            data_config.DecodeImage(name="decode_image"),
+            data_config.Resize(name="resize", size=(8, 8)),
+        ],
     )
-    ids = [i for batch in input_ops.train_batches(mix, 8, 0, 0, 7, blocks=2) for i in batch["id"].numpy().tolist()]
+    ids = [
+        i
+        for batch in input_ops.train_batches(mix, 8, 0, 0, 7, blocks=2)
+        for i in batch["id"].numpy().tolist()
+    ]
     assert len(set(ids)) == 56 and set(reads) == {-1} and len(reads) == 8  # whole shards, once each
 
 
@@ -279,17 +354,37 @@ def test_a_full_disk_ends_with_6_and_goes_on_afterwards(tmp_path):
     last = done.stderr.splitlines()[-1]
     shard = rf"preprocess_data: error: {tmp_path}/out\.part/(train|valid)-00000-of-00001\.tfrecord\.tmp: "  # written side by side
     assert done.returncode == 6 and re.match(shard, last), done.stderr
-    assert "Traceback" not in done.stderr and "memory" not in last and not (tmp_path / "out").exists()
+    assert (
+        "Traceback" not in done.stderr and "memory" not in last and not (tmp_path / "out").exists()
+    )
     assert subprocess.run(command, capture_output=True).returncode == 0
 
 
 def test_first_ops_may_measure_but_keep_no_vocabulary(tmp_path, program):
-    data = Data.model_validate({"train": {"name": "series", "first_ops": [{"name": "standardize"}]}})
+    data = Data.model_validate(
+        {"train": {"name": "series", "first_ops": [{"name": "standardize"}]}}
+    )
     write(data.train, tmp_path / "out", per_shard=1000)
-    values = data_loader.load(RECORDS, "train", str(tmp_path / "out")).read(tf.range(2000, dtype=tf.int64))["inputs"].numpy()
+    values = (
+        data_loader.load(RECORDS, "train", str(tmp_path / "out"))
+        .read(tf.range(2000, dtype=tf.int64))["inputs"]
+        .numpy()
+    )
     assert abs(values.mean()) < 0.2 and abs(values.std() - 1) < 0.2
     words = ["--source", "cmudict", "--out", tmp_path / "no", "task=g2p", "first_ops=[tokenize]"]
     done = program(ROOT / "preprocess_data.py", *words)
-    assert done.returncode == 2 and "tokenize: expected in the configuration of a run" in done.stderr
-    done = program(ROOT / "preprocess_data.py", "--source", "fake", "--out", tmp_path / "no", "first_ops=[random_flip]")
-    assert done.returncode == 2 and "first_ops: expected nothing random, got 'random_flip'" in done.stderr
+    assert (
+        done.returncode == 2 and "tokenize: expected in the configuration of a run" in done.stderr
+    )
+    done = program(
+        ROOT / "preprocess_data.py",
+        "--source",
+        "fake",
+        "--out",
+        tmp_path / "no",
+        "first_ops=[random_flip]",
+    )
+    assert (
+        done.returncode == 2
+        and "first_ops: expected nothing random, got 'random_flip'" in done.stderr
+    )

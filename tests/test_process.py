@@ -20,7 +20,9 @@ SHORT = ["train.epochs=null", "early_stopping=null", "checkpoint.best=null", "tr
 
 @pytest.mark.parametrize("delay", [0.1, 1.5])
 def test_a_signal_during_start_up_writes_nothing(tmp_path, delay):
-    process = subprocess.Popen([*TRAINER, *SHORT], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*TRAINER, *SHORT], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     time.sleep(delay)
     process.terminate()
     process.communicate(timeout=60)
@@ -32,12 +34,16 @@ def test_a_signal_during_start_up_writes_nothing(tmp_path, delay):
 def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path):
     """As in `python trainer.py ... 2>&1 | head -1`."""
     pipe, end = os.pipe()
-    process = subprocess.Popen([*TRAINER, *SHORT, "--run_dir", "run"], cwd=tmp_path, stdout=end, stderr=end)
+    process = subprocess.Popen(
+        [*TRAINER, *SHORT, "--run_dir", "run"], cwd=tmp_path, stdout=end, stderr=end
+    )
     os.close(end)
     os.read(pipe, 1)
     os.close(pipe)
     assert process.wait(timeout=120) == 0
-    assert checkpoint.read_state(checkpoint.newest(tmp_path / "run/checkpoints"))["progress"]["finished"]
+    assert checkpoint.read_state(checkpoint.newest(tmp_path / "run/checkpoints"))["progress"][
+        "finished"
+    ]
 
 
 def test_one_writer_any_number_of_readers_and_what_signals_do(tmp_path, program):
@@ -46,7 +52,14 @@ def test_one_writer_any_number_of_readers_and_what_signals_do(tmp_path, program)
     Two signals end it at once and lose no checkpoint; after one signal it has saved.
     """
     run_dir = tmp_path / "run"
-    forever = [*TRAINER, "--run_dir", str(run_dir), "train.epochs=100000", "early_stopping=null", "checkpoint.every=20"]
+    forever = [
+        *TRAINER,
+        "--run_dir",
+        str(run_dir),
+        "train.epochs=100000",
+        "early_stopping=null",
+        "checkpoint.every=20",
+    ]
     process = subprocess.Popen(forever, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 100
@@ -54,7 +67,9 @@ def test_one_writer_any_number_of_readers_and_what_signals_do(tmp_path, program)
             time.sleep(0.05)
         second = program(*forever[1:])
         assert (second.returncode, second.stdout) == (7, "")
-        assert second.stderr.startswith(f"trainer: error: {run_dir}: in use by process {process.pid} on ")
+        assert second.stderr.startswith(
+            f"trainer: error: {run_dir}: in use by process {process.pid} on "
+        )
         scored = program(ROOT / "eval.py", "--ckpt", run_dir)
         assert scored.returncode == 0, scored.stderr
         assert json.loads(scored.stdout)["examples"] == 1000
@@ -76,9 +91,17 @@ def test_one_writer_any_number_of_readers_and_what_signals_do(tmp_path, program)
 
 
 def test_numbers_that_blow_up_end_with_5(program, tmp_path):
-    done = program(*TRAINER[1:], *SHORT, "--run_dir", tmp_path / "run", "optimizer={name: sgd, learning_rate: 1e38}")
+    done = program(
+        *TRAINER[1:],
+        *SHORT,
+        "--run_dir",
+        tmp_path / "run",
+        "optimizer={name: sgd, learning_rate: 1e38}",
+    )
     assert (done.returncode, done.stdout) == (5, "")
-    assert done.stderr.splitlines()[-1].startswith("trainer: error: step 2: loss or gradient is NaN or infinite, first in ")
+    assert done.stderr.splitlines()[-1].startswith(
+        "trainer: error: step 2: loss or gradient is NaN or infinite, first in "
+    )
     assert "Traceback" not in done.stderr
 
 
@@ -108,7 +131,9 @@ def test_readers_and_removals_race_without_an_error(tmp_path, capsys):
         assert (path / "weights.bin").read_bytes() == str(state["step"]).encode() * 5000
         return state["step"]
 
-    process = subprocess.Popen([sys.executable, "-c", RACE, str(tmp_path / "checkpoints")], cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", RACE, str(tmp_path / "checkpoints")], cwd=ROOT
+    )
     try:
         while not checkpoint.steps_in(tmp_path / "checkpoints"):
             time.sleep(0.01)
@@ -125,11 +150,15 @@ def test_readers_and_removals_race_without_an_error(tmp_path, capsys):
 
 
 def test_a_step_that_is_removed_while_it_is_read_is_one_line(tmp_path):
-    path = checkpoint.commit(tmp_path, 7, lambda path: (path / "weights.bin").write_bytes(b"w"), {"step": 7}, 0)
+    path = checkpoint.commit(
+        tmp_path, 7, lambda path: (path / "weights.bin").write_bytes(b"w"), {"step": 7}, 0
+    )
 
     def removed(path):
         checkpoint.remove(path)
         return checkpoint.read_state(path)
 
-    with pytest.raises(CheckpointError, match=r"step-0000000007: was removed while it was being read"):
+    with pytest.raises(
+        CheckpointError, match=r"step-0000000007: was removed while it was being read"
+    ):
         with_step(path, removed)

@@ -34,7 +34,9 @@ def examples(count: int):
 
 def one_line(error: Exception, start: str) -> str:
     message = str(error)
-    assert message.startswith(start) and len(message.splitlines()) == 1 and message.isprintable(), message
+    assert message.startswith(start) and len(message.splitlines()) == 1 and message.isprintable(), (
+        message
+    )
     return message
 
 
@@ -46,31 +48,62 @@ TOKENS = [
     '"\\ud800"', '"\\U00110000"', '"\\UFFFFFFFF"', '"\\x"', "a: &a [*a]", f"%YAML {'1' * 5000}.1\n",
 ]  # fmt: skip
 LENET = (ROOT / "configs/lenet.yaml").read_text()
-broken_configurations = st.tuples(st.integers(0, len(LENET)), st.integers(0, 12), st.sampled_from(TOKENS)).map(
-    lambda change: LENET[: change[0]] + change[2] + LENET[change[0] + change[1] :]
-)
+broken_configurations = st.tuples(
+    st.integers(0, len(LENET)), st.integers(0, 12), st.sampled_from(TOKENS)
+).map(lambda change: LENET[: change[0]] + change[2] + LENET[change[0] + change[1] :])
 any_text = st.one_of(
     st.lists(st.sampled_from(TOKENS), max_size=14).map("".join), st.text(st.characters(), max_size=60), broken_configurations
 )  # fmt: skip
 
 texts = st.one_of(
-    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),  # the character 0 is refused
+    st.text(
+        st.characters(codec="utf-8", exclude_characters="\0"), max_size=20
+    ),  # the character 0 is refused
     st.text("\t\n\r\x85\u2028\u2029\xa0\u3000\x7f\ufeff '\"#:-a", max_size=12),
     st.from_regex(typed_yaml._FLOAT, fullmatch=True),
-    st.sampled_from(["null", "~", "", "true", "False", "010", "1e5", ".5", "<<", "- a", "a: b", "...", "---", "x" * 200, "a b " * 60, "="]),
+    st.sampled_from(
+        [
+            "null",
+            "~",
+            "",
+            "true",
+            "False",
+            "010",
+            "1e5",
+            ".5",
+            "<<",
+            "- a",
+            "a: b",
+            "...",
+            "---",
+            "x" * 200,
+            "a b " * 60,
+            "=",
+        ]
+    ),
 )
 scalars = st.one_of(
-    texts, st.integers(-(10**39) + 1, 10**39 - 1), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none()
+    texts,
+    st.integers(-(10**39) + 1, 10**39 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.none(),
 )
 data = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
 )  # of what a configuration is made
 
 
 def is_plain(value) -> bool:
     if isinstance(value, dict):
         return all(type(key) is str and is_plain(inner) for key, inner in value.items())
-    return all(map(is_plain, value)) if isinstance(value, list) else type(value) in (str, int, float, bool, type(None))
+    return (
+        all(map(is_plain, value))
+        if isinstance(value, list)
+        else type(value) in (str, int, float, bool, type(None))
+    )
 
 
 def same(a, b) -> bool:
@@ -96,7 +129,11 @@ def test_any_text_is_plain_data_or_one_line(text):
 
 
 @examples(100)
-@given(st.one_of(st.binary(max_size=40), any_text.map(lambda text: text.encode(errors="surrogatepass"))))
+@given(
+    st.one_of(
+        st.binary(max_size=40), any_text.map(lambda text: text.encode(errors="surrogatepass"))
+    )
+)
 def test_any_file_is_a_mapping_or_one_line(content):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.yaml")
@@ -125,7 +162,9 @@ def test_what_is_written_reads_back(value):
 def test_a_key_that_comes_twice_is_refused(keys, drawn):
     twice = drawn.draw(st.sampled_from(keys))
     entries = [typed_yaml.to_text({key: 1})[1:-1] for key in keys]
-    assert list(typed_yaml.parse(f"x: [{{{', '.join(entries)}}}]", "f.yaml")[0]["x"][0]) == keys  # the control
+    assert (
+        list(typed_yaml.parse(f"x: [{{{', '.join(entries)}}}]", "f.yaml")[0]["x"][0]) == keys
+    )  # the control
     entries.insert(drawn.draw(st.integers(0, len(keys))), typed_yaml.to_text({twice: 2})[1:-1])
     with pytest.raises(ConfigError) as caught:
         typed_yaml.parse(f"x: [{{{', '.join(entries)}}}]", "f.yaml")
@@ -151,7 +190,12 @@ def test_depth_is_limited(depth, brackets):
 @example(4, 11)  # 17,715 values
 @example(4, 12)
 def test_values_are_counted_when_aliases_are_expanded(levels, width):
-    text = "\n".join(["- &x0 1", *(f"- &x{n} [{', '.join([f'*x{n - 1}'] * width)}]" for n in range(1, levels + 1))])
+    text = "\n".join(
+        [
+            "- &x0 1",
+            *(f"- &x{n} [{', '.join([f'*x{n - 1}'] * width)}]" for n in range(1, levels + 1)),
+        ]
+    )
     sizes = [1]
     for _ in range(levels):
         sizes.append(1 + width * sizes[-1])
@@ -164,7 +208,10 @@ def test_values_are_counted_when_aliases_are_expanded(levels, width):
 
 def test_many_values_are_refused_before_all_are_read():
     """The control: as many as are allowed are read, ten times as many cost no more."""
-    assert len(typed_yaml.parse(f"[{'1,' * (typed_yaml.MAX_NODES - 1)}]", "f.yaml")[0]) == typed_yaml.MAX_NODES - 1
+    assert (
+        len(typed_yaml.parse(f"[{'1,' * (typed_yaml.MAX_NODES - 1)}]", "f.yaml")[0])
+        == typed_yaml.MAX_NODES - 1
+    )
     with pytest.raises(ConfigError, match="more than 20,000 values") as caught:
         typed_yaml.parse(f"[{'1,' * 10 * typed_yaml.MAX_NODES}]", "f.yaml")
     column = int(str(caught.value).split(":")[2])
@@ -176,7 +223,13 @@ def test_many_values_are_refused_before_all_are_read():
 
 def leaves(value, path=()):
     """{path: value} of what is no dictionary and no list with something in it."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     found = {key: leaf for name, each in inner for key, leaf in leaves(each, (*path, name)).items()}
     return found or {path: value}
 
@@ -193,8 +246,18 @@ def test_an_override_is_read_back_and_nothing_else_changes(before, drawn):
     """A path is drawn by going down from the top: through keys and indices that are there, or new keys."""
     path, here, refused = [], before, False
     for _ in range(drawn.draw(st.integers(1, 4))):
-        there = list(here) if isinstance(here, dict) else list(range(len(here))) if isinstance(here, list) else []
-        new = st.nothing() if there and isinstance(here, list) else st.text("ab01-\u00b2\u0663 ", max_size=3)
+        there = (
+            list(here)
+            if isinstance(here, dict)
+            else list(range(len(here)))
+            if isinstance(here, list)
+            else []
+        )
+        new = (
+            st.nothing()
+            if there and isinstance(here, list)
+            else st.text("ab01-\u00b2\u0663 ", max_size=3)
+        )
         part = drawn.draw(st.sampled_from(there) | new if there else new)
         assume(not {".", "="} & set(str(part)))
         refused |= type(here) in (int, float, bool) or here == []  # which have nothing in them
@@ -213,7 +276,11 @@ def test_an_override_is_read_back_and_nothing_else_changes(before, drawn):
         if key[: len(path)] != written and key != written[: len(key)]:
             assert same(at(after, key), leaf), word
     for key in leaves(after):
-        named = len(key) > 1 and key[-1] == "name" and isinstance(dict(leaves(before)).get(key[:-1]), str)  # a bare name on the way
+        named = (
+            len(key) > 1
+            and key[-1] == "name"
+            and isinstance(dict(leaves(before)).get(key[:-1]), str)
+        )  # a bare name on the way
         assert key in leaves(before) or key[: len(path)] == written or named, word
 
 
@@ -232,10 +299,14 @@ keys = st.one_of(
     st.sampled_from(FIELDS),
     in_a_section.map(".".join),
     in_a_section.map(lambda pair: ".".join([*pair[0].split(".")[:-1], pair[1]])),
-    st.lists(st.sampled_from([*KEYS, "data", "model", "train", "sources"]), max_size=3).map(".".join),
+    st.lists(st.sampled_from([*KEYS, "data", "model", "train", "sources"]), max_size=3).map(
+        ".".join
+    ),
     st.text(st.characters(), max_size=8),
 )
-override = st.tuples(keys, st.one_of(st.sampled_from(VALUES), any_text, data.map(typed_yaml.to_text))).map("=".join)
+override = st.tuples(
+    keys, st.one_of(st.sampled_from(VALUES), any_text, data.map(typed_yaml.to_text))
+).map("=".join)
 
 
 @examples(250)
@@ -257,7 +328,9 @@ def test_any_override_gives_a_configuration_or_one_line(words):
 
 
 def test_a_key_of_digits_is_a_key_where_there_is_no_list():
-    config = load_config(ROOT / "configs/lenet.yaml", ["data.sources.1.name=fake", "data.train.name=mnist_sample"])
+    config = load_config(
+        ROOT / "configs/lenet.yaml", ["data.sources.1.name=fake", "data.train.name=mnist_sample"]
+    )
     assert config.data.sources["1"].name == "fake"
 
 
@@ -269,7 +342,13 @@ lengths = st.integers(1, 40) | st.integers(1, 3000)
 
 def permuted(seed: int, epoch: int, k, length: int) -> list[int]:
     k = tf.constant(k, tf.int64)
-    return order.permutation(tf.constant(seed, tf.int64), tf.fill(k.shape, tf.constant(epoch, tf.int64)), k, length).numpy().tolist()
+    return (
+        order.permutation(
+            tf.constant(seed, tf.int64), tf.fill(k.shape, tf.constant(epoch, tf.int64)), k, length
+        )
+        .numpy()
+        .tolist()
+    )
 
 
 @examples(60)
@@ -296,24 +375,37 @@ def test_a_permutation_that_is_none_is_noticed(monkeypatch):
 
 @examples(60)
 @given(lengths, seeds, st.integers(0, 7), st.integers(0, 12), st.integers(0, 1000), st.data())
-def test_shuffled_epochs_hold_every_example_once_however_positions_are_batched(length, seed, blocks, block_length, epoch, drawn):
+def test_shuffled_epochs_hold_every_example_once_however_positions_are_batched(
+    length, seed, blocks, block_length, epoch, drawn
+):
     blocks = blocks * bool(block_length)
     positions = np.arange(epoch * length, (epoch + 2) * length)
     found = order.shuffled(seed, tf.constant(positions), length, block_length, blocks).numpy()
     for each in (found[:length], found[length:]):
         assert sorted(each.tolist()) == list(range(length))
     cuts = sorted(drawn.draw(st.lists(st.integers(0, 2 * length), max_size=3)))
-    parts = [order.shuffled(seed, tf.constant(part), length, block_length, blocks).numpy() for part in np.split(positions, cuts)]
+    parts = [
+        order.shuffled(seed, tf.constant(part), length, block_length, blocks).numpy()
+        for part in np.split(positions, cuts)
+    ]
     assert np.concatenate(parts).tolist() == found.tolist()
     if 0 < block_length * blocks < length:  # a group holds whole blocks
         for start in range(0, length - block_length * blocks + 1, block_length * blocks):
-            blocks_of_group = Counter((found[start : start + block_length * blocks] // block_length).tolist())
-            assert set(blocks_of_group.values()) == {block_length} and len(blocks_of_group) == blocks
+            blocks_of_group = Counter(
+                (found[start : start + block_length * blocks] // block_length).tolist()
+            )
+            assert (
+                set(blocks_of_group.values()) == {block_length} and len(blocks_of_group) == blocks
+            )
 
 
 # ---------------------------------------------------------------------------------------------------------------- mix
 
-rates = st.lists(st.floats(1e-12, 1e12) | st.integers(1, 12).map(float) | st.floats(0.01, 1.0), min_size=1, max_size=6)
+rates = st.lists(
+    st.floats(1e-12, 1e12) | st.integers(1, 12).map(float) | st.floats(0.01, 1.0),
+    min_size=1,
+    max_size=6,
+)
 
 
 @examples(60)
@@ -323,10 +415,14 @@ rates = st.lists(st.floats(1e-12, 1e12) | st.integers(1, 12).map(float) | st.flo
 def test_slots_are_shares_of_a_cycle(given_rates):
     counts, total = order.slots(given_rates), sum(Fraction(str(rate)) for rate in given_rates)
     assert len(counts) == len(given_rates) and min(counts) >= 1
-    raised = sum(Fraction(str(rate)) / total < Fraction(1, 10_000) for rate in given_rates)  # these get one slot all the same
+    raised = sum(
+        Fraction(str(rate)) / total < Fraction(1, 10_000) for rate in given_rates
+    )  # these get one slot all the same
     assert sum(counts) <= 10_000 + raised
     for count, rate in zip(counts, given_rates, strict=True):
-        assert abs(Fraction(count, sum(counts)) - Fraction(str(rate)) / total) < Fraction(1 + raised, 10_000)
+        assert abs(Fraction(count, sum(counts)) - Fraction(str(rate)) / total) < Fraction(
+            1 + raised, 10_000
+        )
 
 
 @examples(60)
@@ -335,12 +431,16 @@ def test_slots_are_shares_of_a_cycle(given_rates):
 def test_slots_of_a_cycle_are_spread_evenly(counts):
     number, rank = order.slot_table(counts)
     assert np.bincount(number, minlength=len(counts)).tolist() == counts
-    taken = np.cumsum(number[:, np.newaxis] == np.arange(len(counts)), axis=0)  # (slots, sets), after each slot
+    taken = np.cumsum(
+        number[:, np.newaxis] == np.arange(len(counts)), axis=0
+    )  # (slots, sets), after each slot
     assert (rank == taken[np.arange(len(number)), number] - 1).all()  # the how-manieth of its set
     share = np.array(counts) / sum(counts)
     expected = np.arange(1, len(number) + 1)[:, np.newaxis] * share
     assert (np.abs(taken - expected) <= 0.5 + share * len(counts) / 2 + 1e-9).all()
-    one_after_the_other = np.repeat(np.arange(len(counts)), counts)  # the control: the same counts, not spread
+    one_after_the_other = np.repeat(
+        np.arange(len(counts)), counts
+    )  # the control: the same counts, not spread
     apart = np.cumsum(one_after_the_other[:, np.newaxis] == np.arange(len(counts)), axis=0)
     if counts[0] > 2 * len(counts) and len(counts) > 1:
         assert (np.abs(apart - expected) > 0.5 + share * len(counts) / 2 + 1e-9).any()
@@ -348,32 +448,58 @@ def test_slots_of_a_cycle_are_spread_evenly(counts):
 
 def numbers(name: str, length: int, first: int, block_length: int):
     values = np.arange(first, first + length)
-    source = from_arrays(name, {"inputs": values.astype(np.float32)[:, np.newaxis], "targets": values}, (), name)
+    source = from_arrays(
+        name, {"inputs": values.astype(np.float32)[:, np.newaxis], "targets": values}, (), name
+    )
     return data_loader.Source(**{**vars(source), "block_length": block_length})
 
 
 def mix_of(*parts):
     """(length, slots, length of a block) of each data set."""
-    return Mix([Part(str(i), numbers(str(i), length, 0, block), [], count) for i, (length, count, block) in enumerate(parts)])
+    return Mix(
+        [
+            Part(str(i), numbers(str(i), length, 0, block), [], count)
+            for i, (length, count, block) in enumerate(parts)
+        ]
+    )
 
 
-MIXES = [mix_of((50, 7, 8), (20, 2, 0), (31, 1, 0)), mix_of((9, 1, 2), (1, 3, 0)), mix_of((64, 1, 10))]
+MIXES = [
+    mix_of((50, 7, 8), (20, 2, 0), (31, 1, 0)),
+    mix_of((9, 1, 2), (1, 3, 0)),
+    mix_of((64, 1, 10)),
+]
 
 
 @examples(3)
 @given(
-    st.sampled_from(MIXES), seeds, st.sampled_from([0, 3]), st.integers(1, 40), st.integers(0, 1000), st.integers(0, 9), st.integers(0, 9)
+    st.sampled_from(MIXES),
+    seeds,
+    st.sampled_from([0, 3]),
+    st.integers(1, 40),
+    st.integers(0, 1000),
+    st.integers(0, 9),
+    st.integers(0, 9),
 )
 @example(MIXES[0], (1 << 62) - 1, 0, 10, 0, 4, 3)
-def test_ids_of_steps_do_not_depend_on_where_they_are_cut(mix, seed, blocks, batch_size, start, before, after):
+def test_ids_of_steps_do_not_depend_on_where_they_are_cut(
+    mix, seed, blocks, batch_size, start, before, after
+):
     def ids(begin):
-        dataset = input_ops.ids_of_steps(mix, batch_size, seed, begin, start + before + after, blocks)
+        dataset = input_ops.ids_of_steps(
+            mix, batch_size, seed, begin, start + before + after, blocks
+        )
         return [tuple(column.tolist() for column in row) for row in dataset.as_numpy_iterator()]
 
     whole = ids(start)
     assert ids(start + before) == whole[before:]
-    positions = np.arange(start * batch_size, (start + before + after) * batch_size).reshape(-1, batch_size)
-    columns = (positions, *(column.numpy() for column in mix.ids(seed, tf.constant(positions), blocks)))
+    positions = np.arange(start * batch_size, (start + before + after) * batch_size).reshape(
+        -1, batch_size
+    )
+    columns = (
+        positions,
+        *(column.numpy() for column in mix.ids(seed, tf.constant(positions), blocks)),
+    )
     assert whole == list(zip(*(column.tolist() for column in columns), strict=True))
 
 
@@ -383,7 +509,9 @@ def test_every_example_of_a_mix_comes_once_in_each_epoch_of_its_set(mix, seed, b
     cycle = sum(part.slots for part in mix.parts)
     for number, part in enumerate(mix.parts):
         length = len(part.source)
-        cycles = range(epoch * length // part.slots, -(-(epoch + 1) * length // part.slots))  # those that hold this epoch of this set
+        cycles = range(
+            epoch * length // part.slots, -(-(epoch + 1) * length // part.slots)
+        )  # those that hold this epoch of this set
         positions = tf.range(cycles.start * cycle, cycles.stop * cycle, dtype=tf.int64)
         of_set, ids = (column.numpy() for column in mix.ids(seed, positions, blocks))
         inside = ids[of_set == number] - mix.offsets[number]
@@ -398,16 +526,24 @@ serialized = st.lists(st.binary(max_size=40), min_size=1, max_size=9)
 
 @examples(40)
 @given(serialized, st.integers(1, 4), st.booleans(), st.data())
-def test_records_are_read_back_by_number_in_any_order(examples_of_set, per_shard, compressed, drawn):
+def test_records_are_read_back_by_number_in_any_order(
+    examples_of_set, per_shard, compressed, drawn
+):
     with tempfile.TemporaryDirectory() as folder:
-        manifest = files.write_records(Path(folder, "set"), examples_of_set, per_shard=per_shard, compressed=compressed)
+        manifest = files.write_records(
+            Path(folder, "set"), examples_of_set, per_shard=per_shard, compressed=compressed
+        )
         stored = records.Records(Path(folder, "set"), "train")
         assert len(stored) == len(examples_of_set)
-        wanted = np.array(drawn.draw(st.lists(st.integers(0, len(stored) - 1), max_size=12)), np.int64)
+        wanted = np.array(
+            drawn.draw(st.lists(st.integers(0, len(stored) - 1), max_size=12)), np.int64
+        )
         for reader in (stored.read, stored.read_in_blocks(1), stored.read_in_blocks(3)):
             assert reader(wanted).tolist() == [examples_of_set[number] for number in wanted]
         for number in range(len(stored)):
-            path = Path(folder, "set", manifest["splits"]["train"]["shards"][number // per_shard]["file"])
+            path = Path(
+                folder, "set", manifest["splits"]["train"]["shards"][number // per_shard]["file"]
+            )
             found = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
             offset = sum(len(each) + 16 for each in found[: number % per_shard])
             assert stored.locate(number) == f"{path}: record {number % per_shard} at byte {offset}"
@@ -415,12 +551,18 @@ def test_records_are_read_back_by_number_in_any_order(examples_of_set, per_shard
 
 @examples(60)
 @given(serialized, st.integers(1, 4), st.booleans(), st.data())
-def test_one_wrong_byte_of_the_index_or_a_shard_is_refused(examples_of_set, per_shard, compressed, drawn):
+def test_one_wrong_byte_of_the_index_or_a_shard_is_refused(
+    examples_of_set, per_shard, compressed, drawn
+):
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder, "set")
         files.write_records(directory, examples_of_set, per_shard=per_shard, compressed=compressed)
         opened = records.Records(directory, "train")  # a run that goes on while its files rot
-        path = drawn.draw(st.sampled_from(sorted(path for path in directory.iterdir() if path.name != records.MANIFEST)))
+        path = drawn.draw(
+            st.sampled_from(
+                sorted(path for path in directory.iterdir() if path.name != records.MANIFEST)
+            )
+        )
         content = bytearray(path.read_bytes())
         content[drawn.draw(st.integers(0, len(content) - 1))] ^= drawn.draw(st.integers(1, 255))
         path.write_bytes(content)
@@ -451,6 +593,8 @@ def test_without_checksums_a_wrong_byte_would_be_read(monkeypatch):
         entries["crc32"] = records.index_shard(shard, [-1])["crc32"]
         (directory / "train.index").write_bytes(entries.tobytes())
         manifest = json.loads((directory / records.MANIFEST).read_text())
-        manifest["splits"]["train"]["index"]["sha256"] = hashlib.sha256(entries.tobytes()).hexdigest()
+        manifest["splits"]["train"]["index"]["sha256"] = hashlib.sha256(
+            entries.tobytes()
+        ).hexdigest()
         (directory / records.MANIFEST).write_text(json.dumps(manifest))
         assert records.Records(directory, "train").read(np.array([0])).tolist() == [b"abd"]

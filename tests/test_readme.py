@@ -14,8 +14,16 @@ from PIL import Image
 from sources import images
 
 README = (ROOT / "README.md").read_text()
-COMMANDS = [line.split("  #")[0].strip() for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
-TRAINER = [command.split("&&")[-1].strip() for command in COMMANDS if "trainer.py" in command and "photos.yaml" not in command]
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.S)
+    for line in block.splitlines()
+]
+TRAINER = [
+    command.split("&&")[-1].strip()
+    for command in COMMANDS
+    if "trainer.py" in command and "photos.yaml" not in command
+]
 OWN_PHOTOS = README[README.index("### Your own photos") : README.index("| data set |")]
 
 
@@ -28,7 +36,11 @@ def test_every_config_has_its_row_and_header():
     for path in CONFIGS:
         assert f"| `{path.stem}` |" in README
         header = path.read_text().splitlines()[:4]
-        assert any(f"python trainer.py --config configs/{path.name}" in line for line in header if line.startswith("#"))
+        assert any(
+            f"python trainer.py --config configs/{path.name}" in line
+            for line in header
+            if line.startswith("#")
+        )
         assert any(re.search(r"20\d\d-\d\d-\d\d", line) for line in header if line.startswith("#"))
 
 
@@ -57,7 +69,11 @@ def test_train_again_and_evaluate_from_another_directory(program, tmp_path):
     first = program(*train, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     result = json.loads(first.stdout.splitlines()[-1])
-    assert result["run_dir"] == "runs/lenet" and result["step"] == 63 and result["valid"]["accuracy"] > 0.4
+    assert (
+        result["run_dir"] == "runs/lenet"
+        and result["step"] == 63
+        and result["valid"]["accuracy"] > 0.4
+    )
     run_dir = tmp_path / "runs/lenet"
     assert {path.name for path in run_dir.iterdir()} == {
         "config.yaml", "environment.json", "metrics.jsonl", "tensorboard", "checkpoints", "lock",
@@ -90,10 +106,16 @@ def test_its_flow_for_your_own_photos(program, tmp_path):
         folder = tmp_path / "photos" / str(labels[number])
         folder.mkdir(parents=True, exist_ok=True)
         side = 28 + number % 5 * 9
-        Image.fromarray(inputs[number]).resize((side, side)).save(folder / f"{number}.{('png', 'jpg', 'bmp', 'gif')[number % 4]}")
+        Image.fromarray(inputs[number]).resize((side, side)).save(
+            folder / f"{number}.{('png', 'jpg', 'bmp', 'gif')[number % 4]}"
+        )
     (config,) = re.findall(r"```yaml\n(# photos\.yaml\n.*?)```", OWN_PHOTOS, re.S)
     (tmp_path / "photos.yaml").write_text(config)
-    commands = [line for block in re.findall(r"```bash\n(.*?)```", OWN_PHOTOS, re.S) for line in block.splitlines()]
+    commands = [
+        line
+        for block in re.findall(r"```bash\n(.*?)```", OWN_PHOTOS, re.S)
+        for line in block.splitlines()
+    ]
     assert len(commands) == 7
     results = []
     for command in commands:
@@ -106,7 +128,10 @@ def test_its_flow_for_your_own_photos(program, tmp_path):
     preview, trained, tested, mixed, prepared, checked, packed = results
     assert preview["inputs"] == [28, 28, 1] and Image.open(tmp_path / "sheet.png").size[0] > 1000
     assert trained["valid"]["accuracy"] > 0.8 and tested["accuracy"] > 0.8
-    assert mixed["valid"]["mnist_sample/accuracy"] > 0.9 and mixed["valid"]["image_folder/accuracy"] > 0.9
+    assert (
+        mixed["valid"]["mnist_sample/accuracy"] > 0.9
+        and mixed["valid"]["image_folder/accuracy"] > 0.9
+    )
     assert sum(prepared["examples"].values()) == 600
     assert checked["examples"] == 600 and packed["valid"]["accuracy"] > 0.8
 
@@ -114,8 +139,16 @@ def test_its_flow_for_your_own_photos(program, tmp_path):
 def test_its_network_loss_and_metric_of_your_own(tmp_path):
     """In a copy: one file, one class, one YAML, two functions, word for word; it trains, and the harness finds it by itself."""
     copy = tmp_path / "project"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "runs", "__pycache__", ".*_cache", "*.egg-info"))
-    blocks = re.findall(r"```(?:python|yaml)\n# (\S+?)(?:, .*?)?\n(.*?)```", README[README.index("## Make it yours") :], re.S)
+    shutil.copytree(
+        ROOT,
+        copy,
+        ignore=shutil.ignore_patterns(".git", "runs", "__pycache__", ".*_cache", "*.egg-info"),
+    )
+    blocks = re.findall(
+        r"```(?:python|yaml)\n# (\S+?)(?:, .*?)?\n(.*?)```",
+        README[README.index("## Make it yours") :],
+        re.S,
+    )
     own = dict(blocks)
     assert list(own) == ["models/mynet.py", "model_config.py", "configs/mynet.yaml", "model.py"]
     for name in ("models/mynet.py", "configs/mynet.yaml"):
@@ -128,7 +161,10 @@ def test_its_network_loss_and_metric_of_your_own(tmp_path):
             text = text.replace(old, new)
         (copy / name).write_text(text)
 
-    change("model_config.py", ("ModelConfig = one_of(", own["model_config.py"] + "\n\nModelConfig = one_of(Mynet, "))
+    change(
+        "model_config.py",
+        ("ModelConfig = one_of(", own["model_config.py"] + "\n\nModelConfig = one_of(Mynet, "),
+    )
     change("model.py", ("def _label_metrics(", own["model.py"] + "\n\ndef _label_metrics("))
     change(
         "train_config.py",
@@ -137,7 +173,9 @@ def test_its_network_loss_and_metric_of_your_own(tmp_path):
     )
 
     def run(*words):
-        return subprocess.run([sys.executable, *words], cwd=copy, capture_output=True, text=True, timeout=240)
+        return subprocess.run(
+            [sys.executable, *words], cwd=copy, capture_output=True, text=True, timeout=240
+        )
 
     trained = run("trainer.py", "--config", "configs/mynet.yaml")
     assert trained.returncode == 0, trained.stderr

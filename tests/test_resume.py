@@ -29,7 +29,9 @@ OVERRIDES = [
 
 
 def run_to_the_end(run_dir, *more, **options):
-    return trainer.train_and_evaluate(load_config(ROOT / "configs/lenet.yaml", [*OVERRIDES, *more]), run_dir, **options)
+    return trainer.train_and_evaluate(
+        load_config(ROOT / "configs/lenet.yaml", [*OVERRIDES, *more]), run_dir, **options
+    )
 
 
 def outcome(run_dir):
@@ -50,8 +52,23 @@ def uninterrupted(tmp_path_factory):
 
 
 def start_process(run_dir):
-    command = [sys.executable, "trainer.py", "--config", "configs/lenet.yaml", "--run_dir", str(run_dir), *OVERRIDES]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    command = [
+        sys.executable,
+        "trainer.py",
+        "--config",
+        "configs/lenet.yaml",
+        "--run_dir",
+        str(run_dir),
+        *OVERRIDES,
+    ]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ},
+    )
 
 
 def wait_for_step(process, run_dir, step):
@@ -69,7 +86,9 @@ def test_killed_and_terminated_processes_resume_to_the_same_bytes(uninterrupted,
     time.sleep(0.03)  # somewhere between two saves
     first.kill()
     assert first.wait() == -signal.SIGKILL
-    assert max(checkpoint.steps_in(run_dir / "checkpoints")) < 400, "the run was over before the kill"
+    assert max(checkpoint.steps_in(run_dir / "checkpoints")) < 400, (
+        "the run was over before the kill"
+    )
 
     second = start_process(run_dir)
     wait_for_step(second, run_dir, 150)
@@ -77,7 +96,10 @@ def test_killed_and_terminated_processes_resume_to_the_same_bytes(uninterrupted,
     stdout, stderr = second.communicate(timeout=60)
     assert (second.returncode, stdout) == (75, "")
     assert "going on from step" in stderr
-    assert "trainer: stopped: SIGTERM: saved" in stderr.splitlines()[-1] and "--config configs/lenet.yaml" in stderr.splitlines()[-1]
+    assert (
+        "trainer: stopped: SIGTERM: saved" in stderr.splitlines()[-1]
+        and "--config configs/lenet.yaml" in stderr.splitlines()[-1]
+    )
 
     run_to_the_end(run_dir)
     assert outcome(run_dir) == uninterrupted
@@ -126,11 +148,19 @@ def leave_out_the_random_state(monkeypatch):
 
 def leave_out_the_position(monkeypatch):
     train_batches = input_ops.train_batches
-    monkeypatch.setattr(input_ops, "train_batches", lambda mix, size, seed, start, **more: train_batches(mix, size, seed, 0, **more))
+    monkeypatch.setattr(
+        input_ops,
+        "train_batches",
+        lambda mix, size, seed, start, **more: train_batches(mix, size, seed, 0, **more),
+    )
 
 
-@pytest.mark.parametrize("sabotage", [leave_out_a_slot, leave_out_the_random_state, leave_out_the_position])
-def test_the_comparison_notices_what_is_left_out(uninterrupted, stopped, tmp_path, monkeypatch, sabotage):
+@pytest.mark.parametrize(
+    "sabotage", [leave_out_a_slot, leave_out_the_random_state, leave_out_the_position]
+)
+def test_the_comparison_notices_what_is_left_out(
+    uninterrupted, stopped, tmp_path, monkeypatch, sabotage
+):
     sabotage(monkeypatch)
     files, _, readings = gone_on(stopped, tmp_path / "run")
     data = "variables.data-00000-of-00001"
@@ -143,4 +173,7 @@ SMALLER = "model={name: vgg, width: 0.125, dropout: 0.3}"
 
 def test_a_run_killed_at_random_instants_ends_with_the_same_bytes(tmp_path):
     """Batch normalization, a mix, averages and all the rest; tests/soak.py does it thirty times."""
-    assert soak.soak(tmp_path, 1, 1, SMALLER, "train.steps=40", "validation.every=20")["identical"] == 1
+    assert (
+        soak.soak(tmp_path, 1, 1, SMALLER, "train.steps=40", "validation.every=20")["identical"]
+        == 1
+    )

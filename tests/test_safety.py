@@ -32,33 +32,79 @@ from train_config import InitFrom
 
 # ----------------------------------------------------------------------------------------------------------- the source
 
-MODULES = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "code", "codeop", "runpy", "builtins", "torch"}
-NAMES = {"eval", "exec", "compile", "__import__"}  # Python's own; re.compile and model.compile are attributes
+MODULES = {
+    "pickle",
+    "marshal",
+    "shelve",
+    "dill",
+    "joblib",
+    "cloudpickle",
+    "code",
+    "codeop",
+    "runpy",
+    "builtins",
+    "torch",
+}
+NAMES = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+}  # Python's own; re.compile and model.compile are attributes
 ATTRIBUTES = {  # of anything
     "extractall", "unpack_archive", "mktemp", "popen", "unsafe_load", "full_load", "load_all", "unsafe_load_all", "full_load_all",
     "load_model", "Lambda", "enable_unsafe_deserialization", "model_from_json", "deserialize_keras_object", "UnsafeLoader", "FullLoader",
 }  # fmt: skip
-DOTTED = {"os.system", "os.execv", "numpy.load", "yaml.load", "yaml.Loader", "keras.saving", "tf.saved_model", "tf.keras"}
+DOTTED = {
+    "os.system",
+    "os.execv",
+    "numpy.load",
+    "yaml.load",
+    "yaml.Loader",
+    "keras.saving",
+    "tf.saved_model",
+    "tf.keras",
+}
 ARCHIVES = {"tarfile", "zipfile"}  # whose `extract` may write anywhere
 
 
 def dangers(source: str) -> list[str]:
     """What in a Python file could execute data, or write where data says; each with its line."""
     found, tree = [], ast.parse(source)
-    imported = {alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    imported = {
+        alias.name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    imported |= {
+        node.module.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+    }
     for node in ast.walk(tree):
         words = []
         if isinstance(node, ast.Import):
-            words = [alias.name for alias in node.names if alias.name.split(".")[0] in MODULES or alias.name in DOTTED]
+            words = [
+                alias.name
+                for alias in node.names
+                if alias.name.split(".")[0] in MODULES or alias.name in DOTTED
+            ]
         elif isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            words = [name for name in names if (node.module or "").split(".")[0] in MODULES or is_danger(name)]
+            words = [
+                name
+                for name in names
+                if (node.module or "").split(".")[0] in MODULES or is_danger(name)
+            ]
             words += [node.module] * (node.module in DOTTED)
         elif isinstance(node, ast.Name):
             words = [node.id] * (node.id in NAMES)
         elif isinstance(node, ast.Attribute):
-            words = [ast.unparse(node)] * (is_danger(ast.unparse(node)) or (node.attr == "extract" and bool(ARCHIVES & imported)))
+            words = [ast.unparse(node)] * (
+                is_danger(ast.unparse(node))
+                or (node.attr == "extract" and bool(ARCHIVES & imported))
+            )
         elif isinstance(node, ast.Call):
             said = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
             function = ast.unparse(node.func)
@@ -69,23 +115,31 @@ def dangers(source: str) -> list[str]:
                 or said.get("shell", "False") != "False"
                 or said.get("safe_mode", "True") != "True"
             ):
-                words = [f"{function}({', '.join(f'{key}={value}' for key, value in said.items())})"]
+                words = [
+                    f"{function}({', '.join(f'{key}={value}' for key, value in said.items())})"
+                ]
         found += [f"{node.lineno}: {word}" for word in words]
     return found
 
 
 def is_danger(dotted: str) -> bool:
-    return dotted.rpartition(".")[2] in ATTRIBUTES or any(dotted == word or dotted.endswith(f".{word}") for word in DOTTED)
+    return dotted.rpartition(".")[2] in ATTRIBUTES or any(
+        dotted == word or dotted.endswith(f".{word}") for word in DOTTED
+    )
 
 
 def product_files() -> list[str]:
-    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     return [name for name in listed if not name.startswith("tests/")]
 
 
 def test_no_product_file_can_execute_what_it_reads():
     names = product_files()
-    assert {"trainer.py", "engine/weights.py", "sources/tables.py", "models/pretrained.py"} <= set(names)
+    assert {"trainer.py", "engine/weights.py", "sources/tables.py", "models/pretrained.py"} <= set(
+        names
+    )
     assert {name: found for name in names if (found := dangers((ROOT / name).read_text()))} == {}
 
 
@@ -159,7 +213,9 @@ def small() -> keras.Model:
 
 
 def by_data_set(path, **options):
-    source = data_loader.load(files.dataset("npz", file=path.name, valid=0, test=0, **options), "train", str(path.parent))
+    source = data_loader.load(
+        files.dataset("npz", file=path.name, valid=0, test=0, **options), "train", str(path.parent)
+    )
     return source.read(np.arange(len(source)))
 
 
@@ -199,16 +255,27 @@ class Hostile:
 
 SOUND = zipped(x_npy=npy(X), y_npy=npy(Y))
 ARCHIVES_REFUSED = {
-    "bzip2 bomb": (bomb(zipfile.ZIP_BZIP2), "expected at most 2,000 times its size when unpacked, got 67,1"),
-    "lzma bomb": (bomb(zipfile.ZIP_LZMA), "expected at most 2,000 times its size when unpacked, got 67,1"),
-    "directory": (claims(SOUND, (1 << 32) - 2), "expected at most 2,000 times its size when unpacked, got 4,29"),
+    "bzip2 bomb": (
+        bomb(zipfile.ZIP_BZIP2),
+        "expected at most 2,000 times its size when unpacked, got 67,1",
+    ),
+    "lzma bomb": (
+        bomb(zipfile.ZIP_LZMA),
+        "expected at most 2,000 times its size when unpacked, got 67,1",
+    ),
+    "directory": (
+        claims(SOUND, (1 << 32) - 2),
+        "expected at most 2,000 times its size when unpacked, got 4,29",
+    ),
     "no arrays": (zipped(x=b"text", y_npy=npy(Y)), "x: expected an array"),
 }
 
 
 @pytest.mark.parametrize("read", [by_data_set, by_weights])
 @pytest.mark.parametrize("name", ARCHIVES_REFUSED)
-def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(tmp_path, read, name):
+def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(
+    tmp_path, read, name
+):
     content, message = ARCHIVES_REFUSED[name]
     path = tmp_path / "data" / "a.npz"
     path.parent.mkdir()
@@ -219,7 +286,9 @@ def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(
 @pytest.mark.parametrize("read", [by_data_set, by_weights])
 def test_an_array_that_claims_more_than_there_is_takes_no_memory(tmp_path, read):
     """NumPy reserves what the header of an array claims, which the system refuses or never gives: it ends where the file ends."""
-    header = npy(X).replace(b"(6, 2)", b"(4294967296, 2)").replace(b" " * 9, b"", 1)  # 64 GiB; as long as before
+    header = (
+        npy(X).replace(b"(6, 2)", b"(4294967296, 2)").replace(b" " * 9, b"", 1)
+    )  # 64 GiB; as long as before
     assert len(header) == len(npy(X))
     (tmp_path / "a.npz").write_bytes(zipped(x_npy=header, y_npy=npy(Y)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -244,7 +313,16 @@ def test_the_bombs_are_live_and_honest_compression_is_read(tmp_path):
 def test_names_in_an_archive_are_no_paths(tmp_path, name):
     path = tmp_path / "a" / "b" / "a.npz"
     path.parent.mkdir(parents=True)
-    path.write_bytes(zipped(**{f"{name}_npy": npy(X), "x_npy": npy(X), "y_npy": npy(Y), "x__kernel_npy": npy(np.ones([2, 3]))}))
+    path.write_bytes(
+        zipped(
+            **{
+                f"{name}_npy": npy(X),
+                "x_npy": npy(X),
+                "y_npy": npy(Y),
+                "x__kernel_npy": npy(np.ones([2, 3])),
+            }
+        )
+    )
     assert name.replace("__", "/") in np.load(path, allow_pickle=False).files
     assert by_data_set(path)["inputs"].shape == (6, 2)
     assert (by_weights(path).weights[0].numpy() == 1).all()
@@ -258,9 +336,18 @@ def test_a_pickle_is_not_executed(tmp_path, read, form):
     path.parent.mkdir()
     code = pickle.dumps(Hostile(executed))
     if form == "array of objects":
-        np.savez(path, **{"x": np.array([Hostile(executed)], object), "x/kernel": np.array([Hostile(executed)], object), "y": Y})
+        np.savez(
+            path,
+            **{
+                "x": np.array([Hostile(executed)], object),
+                "x/kernel": np.array([Hostile(executed)], object),
+                "y": Y,
+            },
+        )
     else:
-        path.write_bytes(code if form == "pickle" else zipped(x_npy=code, y_npy=npy(Y), x__kernel_npy=code))
+        path.write_bytes(
+            code if form == "pickle" else zipped(x_npy=code, y_npy=npy(Y), x__kernel_npy=code)
+        )
     refused(read, path)
     assert not executed.exists()
     pickle.loads(code)  # the control: it is live
@@ -269,7 +356,10 @@ def test_a_pickle_is_not_executed(tmp_path, read, form):
 
 def test_a_pickle_for_a_run_or_its_configuration_is_not_executed(tmp_path):
     path, executed = tmp_path / "config.yaml", tmp_path / "executed"
-    for content in (pickle.dumps(Hostile(executed)), f"model: !!python/object/apply:builtins.open ['{executed}', w]\n".encode()):
+    for content in (
+        pickle.dumps(Hostile(executed)),
+        f"model: !!python/object/apply:builtins.open ['{executed}', w]\n".encode(),
+    ):
         path.write_bytes(content)
         with pytest.raises(Failure) as caught:
             read_file(path)
@@ -298,8 +388,15 @@ def test_weights_of_a_backbone_are_looked_at_before_keras_unpacks_them(tmp_path)
     secret.write_bytes(bytes(4))
     small().save_weights(path)
     hostile = {
-        "expected 4,398,046,511,104 bytes, got 0": {"shape": [1 << 40], "chunks": (1 << 20,), "compression": "gzip"},
-        "expected data in this file, got an array in another": {"shape": [1], "external": [(str(secret), 0, 4)]},
+        "expected 4,398,046,511,104 bytes, got 0": {
+            "shape": [1 << 40],
+            "chunks": (1 << 20,),
+            "compression": "gzip",
+        },
+        "expected data in this file, got an array in another": {
+            "shape": [1],
+            "external": [(str(secret), 0, 4)],
+        },
     }
     for message, options in hostile.items():
         with h5py.File(path, "a") as file:
@@ -307,25 +404,67 @@ def test_weights_of_a_backbone_are_looked_at_before_keras_unpacks_them(tmp_path)
             file.create_dataset("layers/dense/vars/0", dtype="f4", **options)
         with pytest.raises(CheckpointError) as caught:
             pretrained._read_file(small(), path, "small")
-        assert str(caught.value).startswith(f"model.weights: {path}: ") and str(caught.value).endswith(message)
+        assert str(caught.value).startswith(f"model.weights: {path}: ") and str(
+            caught.value
+        ).endswith(message)
 
 
 LONG = 1 << 20
 TEXTS_REFUSED = {
-    "CSV field": ("csv", f"a,y\n{'1' * LONG},x\n", {"target": "y"}, ":2: damaged CSV: field larger than field limit"),
-    "CSV number": ("csv", f"a,y\n{'9' * 100_000},x\n", {"target": "y"}, ":2: a: expected a finite number, got '9999"),
-    "CSV exponent": ("csv", "a,y\n1e999999999,x\n", {"target": "y"}, ":2: a: expected a finite number, got '1e999999999'"),
-    "CSV column": ("csv", f"{'a' * LONG},y\n1,x\n", {"target": "y"}, ":1: damaged CSV: field larger than field limit"),
-    "series number": ("series", f"t,v\n1,{'9' * 100_000}\n", {"window": 1}, ":2: v: expected a finite number, got '9999"),
-    "JSON number": ("text", f'{{"label": {"9" * LONG}, "text": "x"}}\n', {}, ':1: expected one JSON object, got \'{"label": 999'),
-    "JSON depth": ("text", f'{{"label": 1, "text": {"[" * LONG}\n', {}, ":1: expected one JSON object, got "),
+    "CSV field": (
+        "csv",
+        f"a,y\n{'1' * LONG},x\n",
+        {"target": "y"},
+        ":2: damaged CSV: field larger than field limit",
+    ),
+    "CSV number": (
+        "csv",
+        f"a,y\n{'9' * 100_000},x\n",
+        {"target": "y"},
+        ":2: a: expected a finite number, got '9999",
+    ),
+    "CSV exponent": (
+        "csv",
+        "a,y\n1e999999999,x\n",
+        {"target": "y"},
+        ":2: a: expected a finite number, got '1e999999999'",
+    ),
+    "CSV column": (
+        "csv",
+        f"{'a' * LONG},y\n1,x\n",
+        {"target": "y"},
+        ":1: damaged CSV: field larger than field limit",
+    ),
+    "series number": (
+        "series",
+        f"t,v\n1,{'9' * 100_000}\n",
+        {"window": 1},
+        ":2: v: expected a finite number, got '9999",
+    ),
+    "JSON number": (
+        "text",
+        f'{{"label": {"9" * LONG}, "text": "x"}}\n',
+        {},
+        ':1: expected one JSON object, got \'{"label": 999',
+    ),
+    "JSON depth": (
+        "text",
+        f'{{"label": 1, "text": {"[" * LONG}\n',
+        {},
+        ":1: expected one JSON object, got ",
+    ),
     "JSON code": (
         "text",
         json.dumps({"py/object": "os.system", "text": "x"}) + "\n",
         {},
         ":1: expected a JSON object with the key 'label'",
     ),
-    "line without end": ("tagging", "a" * LONG, {}, ":1: expected a token in column 0, a tag in -1, got 1 columns"),
+    "line without end": (
+        "tagging",
+        "a" * LONG,
+        {},
+        ":1: expected a token in column 0, a tag in -1, got 1 columns",
+    ),
 }
 
 
@@ -337,7 +476,11 @@ def test_texts_beyond_all_measure_are_refused_with_their_line(tmp_path, name):
     path.write_text(content)
 
     def read(path):
-        data_loader.load(files.dataset(kind, file=path.name, valid=0, test=0, **options), "train", str(path.parent))
+        data_loader.load(
+            files.dataset(kind, file=path.name, valid=0, test=0, **options),
+            "train",
+            str(path.parent),
+        )
 
     found = refused(read, path)
     assert found.startswith(f"{path}{message}"), found[:200]
@@ -350,7 +493,9 @@ def test_a_gzip_bomb_is_not_unpacked_beyond_what_its_header_says(tmp_path):
     path.parent.mkdir()
     path.write_bytes(gzip.compress(files.idx(np.zeros((3, 2, 2))) + bytes(SIZE), mtime=0))
     assert path.stat().st_size < 100_000
-    assert "expected 12 bytes of data for [3, 2, 2], got more" in refused(lambda path: read_idx(path, 3), path)
+    assert "expected 12 bytes of data for [3, 2, 2], got more" in refused(
+        lambda path: read_idx(path, 3), path
+    )
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../secret"])
@@ -365,5 +510,7 @@ def test_a_prepared_set_cannot_name_files_elsewhere(tmp_path, name, of):
     entry["file"] = name
     (folder / "manifest.json").write_text(json.dumps(manifest))
     read = files.dataset("records")
-    message = refused(lambda path: data_loader.load(read, "train", str(path.parent)), folder / "manifest.json")
+    message = refused(
+        lambda path: data_loader.load(read, "train", str(path.parent)), folder / "manifest.json"
+    )
     assert "expected the name of a file in this directory" in message

@@ -22,7 +22,9 @@ SHORT = [
 
 
 def short_run(run_dir, *overrides, **options):
-    return trainer.train_and_evaluate(load_config(ROOT / "configs/lenet.yaml", [*SHORT, *overrides]), run_dir, **options)
+    return trainer.train_and_evaluate(
+        load_config(ROOT / "configs/lenet.yaml", [*SHORT, *overrides]), run_dir, **options
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- precision
@@ -32,16 +34,22 @@ def short_run(run_dir, *overrides, **options):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_sixteen_bits_come_close_and_keep_their_weights_in_32(network, precision):
     found, exact = on_one_device(network, precision), on_one_device(network)
-    assert {name: found[name].dtype for name in exact} == {name: value.dtype for name, value in exact.items()}
+    assert {name: found[name].dtype for name in exact} == {
+        name: value.dtype for name, value in exact.items()
+    }
     assert 0 < off_the_way(network, exact, found) < 0.5
 
 
 def off_the_way(network, exact, found):
     """How far `found` is from `exact`, as a share of the way that training went: |found - exact| / |exact - start|."""
-    start = {name: variable.numpy() for name, variable in build_step(network, ONE).variables().items()}
+    start = {
+        name: variable.numpy() for name, variable in build_step(network, ONE).variables().items()
+    }
     names = [name for name in exact if name.startswith("model/")]
     distance = sum(float(np.square(found[name] - exact[name]).sum()) for name in names)
-    return (distance / sum(float(np.square(exact[name] - start[name]).sum()) for name in names)) ** 0.5
+    return (
+        distance / sum(float(np.square(exact[name] - start[name]).sum()) for name in names)
+    ) ** 0.5
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -62,7 +70,12 @@ def test_everything_at_once():
 
 @pytest.mark.parametrize("network", ["lenet", "batch_norm", "masked"])
 def test_compiled_networks_compute_the_same(network):
-    assert apart(outcome(network, ONE, jit="on", precision="float64"), on_one_device(network, "float64")) < 1e-10
+    assert (
+        apart(
+            outcome(network, ONE, jit="on", precision="float64"), on_one_device(network, "float64")
+        )
+        < 1e-10
+    )
 
 
 def test_compiled_networks_compute_the_same_on_towers():
@@ -70,7 +83,9 @@ def test_compiled_networks_compute_the_same_on_towers():
 
 
 def test_batch_statistics_of_several_cpus_are_not_compiled():
-    with pytest.raises(ConfigError, match=r"train.jit: on: expected auto or off for batch normalization"):
+    with pytest.raises(
+        ConfigError, match=r"train.jit: on: expected auto or off for batch normalization"
+    ):
         build_step("batch_norm", towers(2), jit="on")
 
 
@@ -86,9 +101,21 @@ def steps_with_a_bad_one(step, bad: int, number: int = 4):
             spoilt = batch["inputs"].numpy()
             spoilt[-1] = np.nan
             batch |= {"inputs": tf.constant(spoilt), "sample_weight": tf.ones(spread.BATCH)}
-        seen.append({name: variable.numpy() for name, variable in step.variables().items() if "seed" not in name})
+        seen.append(
+            {
+                name: variable.numpy()
+                for name, variable in step.variables().items()
+                if "seed" not in name
+            }
+        )
         goes_on = step.run(iter(tf.data.Dataset.from_tensors(batch)), tf.constant(1))
-    seen.append({name: variable.numpy() for name, variable in step.variables().items() if "seed" not in name})
+    seen.append(
+        {
+            name: variable.numpy()
+            for name, variable in step.variables().items()
+            if "seed" not in name
+        }
+    )
     return bool(goes_on), seen
 
 
@@ -100,7 +127,11 @@ def test_a_step_that_is_not_finite_is_left_out_on_all_towers(devices, options):
     assert goes_on and seen[-1]["trainer/step"] == 4 and seen[-1]["optimizer/adam/iteration"] == 4
     before, after = seen[2], seen[3]
     changed = {name for name in before if before[name].tobytes() != after[name].tobytes()}
-    counted = {"trainer/skipped"} if "non_finite" in options else {"trainer/loss_scale", "trainer/finite_steps"}
+    counted = (
+        {"trainer/skipped"}
+        if "non_finite" in options
+        else {"trainer/loss_scale", "trainer/finite_steps"}
+    )
     assert changed == {"trainer/step", "optimizer/adam/iteration"} | counted
     if "precision" in options:
         assert (after["trainer/loss_scale"], before["trainer/loss_scale"]) == (512, 1024)
@@ -120,8 +151,13 @@ def test_only_so_many_steps_are_left_out(tmp_path):
     goes_on, _ = steps_with_a_bad_one(step, 3)
     assert not goes_on
     rate = "optimizer={name: sgd, learning_rate: 1e30}"
-    with pytest.raises(NumericsError, match=r"step 5: loss or gradient is NaN or infinite, .*; 3 steps were left out before"):
-        short_run(tmp_path / "run", "train.steps=9", rate, "train.non_finite={name: skip, at_most: 3}")
+    with pytest.raises(
+        NumericsError,
+        match=r"step 5: loss or gradient is NaN or infinite, .*; 3 steps were left out before",
+    ):
+        short_run(
+            tmp_path / "run", "train.steps=9", rate, "train.non_finite={name: skip, at_most: 3}"
+        )
 
 
 def test_the_scale_of_float16_grows_again(monkeypatch):
@@ -141,32 +177,53 @@ def test_the_scale_of_float16_grows_again(monkeypatch):
 def test_averages_by_hand(devices):
     step = build_step("batch_norm", towers(2) if devices == 2 else ONE, ema=0.5)
     names = ("one_conv/kernel", "two_bn/moving_variance")
-    expected = {name: step.variables()[f"model/{name}"].numpy().astype(np.float64) for name in names}
+    expected = {
+        name: step.variables()[f"model/{name}"].numpy().astype(np.float64) for name in names
+    }
     batches = iter(spread.batches_of("batch_norm", ONE))
     for number in range(6):
         assert step.run(batches, tf.constant(1))
         decay = min(0.5, (1 + number) / (10 + number))
         for name in names:
-            expected[name] = decay * expected[name] + (1 - decay) * step.variables()[f"model/{name}"].numpy()
+            expected[name] = (
+                decay * expected[name] + (1 - decay) * step.variables()[f"model/{name}"].numpy()
+            )
     for name in names:
-        np.testing.assert_allclose(step.variables()[f"ema/{name}"].numpy(), expected[name], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            step.variables()[f"ema/{name}"].numpy(), expected[name], rtol=1e-5, atol=1e-6
+        )
     own = {name: variable.numpy() for name, variable in step.variables().items()}
     with step.averaged():
-        np.testing.assert_array_equal(step.variables()[f"model/{names[0]}"].numpy(), own[f"ema/{names[0]}"])
-    assert all(variable.numpy().tobytes() == own[name].tobytes() for name, variable in step.variables().items())
+        np.testing.assert_array_equal(
+            step.variables()[f"model/{names[0]}"].numpy(), own[f"ema/{names[0]}"]
+        )
+    assert all(
+        variable.numpy().tobytes() == own[name].tobytes()
+        for name, variable in step.variables().items()
+    )
 
 
 def test_averages_are_evaluated_saved_and_taken_by_choice(tmp_path):
     trained = short_run(tmp_path / "run", "train.steps=30", "train.ema=0.9")["valid"]
-    raw = short_run(tmp_path / "raw", "train.steps=30", "train.ema=0.9", "validation.ema=false")["valid"]
+    raw = short_run(tmp_path / "raw", "train.steps=30", "train.ema=0.9", "validation.ema=false")[
+        "valid"
+    ]
     config = tmp_path / "run/config.yaml"
     averaged = evaluation.main(tmp_path / "run", None, load_config(config), "valid")
-    last = evaluation.main(tmp_path / "run", None, load_config(config, ["validation.ema=false"]), "valid")
+    last = evaluation.main(
+        tmp_path / "run", None, load_config(config, ["validation.ema=false"]), "valid"
+    )
     assert {name: averaged[name] for name in trained} == trained
     assert {name: last[name] for name in raw} == raw and raw["loss"] != trained["loss"]
     saved = read_variables(checkpoint.newest(tmp_path / "run/checkpoints"))
     for ema in (True, False):
         model = build_step("lenet", ONE).model
-        load_weights(model, InitFrom(ckpt=str(tmp_path / "run"), ema=ema, skip=["logits/"]), evaluation.read_model)
+        load_weights(
+            model,
+            InitFrom(ckpt=str(tmp_path / "run"), ema=ema, skip=["logits/"]),
+            evaluation.read_model,
+        )
         expected = saved["ema/c3/kernel" if ema else "model/c3/kernel"]
-        np.testing.assert_array_equal(next(v for v in model.variables if v.path == "c3/kernel").numpy(), expected)
+        np.testing.assert_array_equal(
+            next(v for v in model.variables if v.path == "c3/kernel").numpy(), expected
+        )

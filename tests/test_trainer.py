@@ -23,12 +23,23 @@ from run import Progress
 from train_config import Classification, Clock, Train, TrainConfig, load_config
 from train_step import TrainStep
 
-SHORT = ["train.epochs=null", "validation={every: null}", "checkpoint={every: null}", "summary={tensorboard: false}"]
-FAKE = ["data.train=fake", "data.valid=fake", "data.train_ops=[]"]  # its patterns are not to be shifted
+SHORT = [
+    "train.epochs=null",
+    "validation={every: null}",
+    "checkpoint={every: null}",
+    "summary={tensorboard: false}",
+]
+FAKE = [
+    "data.train=fake",
+    "data.valid=fake",
+    "data.train_ops=[]",
+]  # its patterns are not to be shifted
 
 
 def short_run(run_dir, *overrides, **options):
-    return trainer.train_and_evaluate(load_config(ROOT / "configs/lenet.yaml", [*SHORT, *overrides]), run_dir, **options)
+    return trainer.train_and_evaluate(
+        load_config(ROOT / "configs/lenet.yaml", [*SHORT, *overrides]), run_dir, **options
+    )
 
 
 NOT_BUNDLED = {"lenet_mnist": FAKE[:2]}
@@ -38,20 +49,38 @@ SLOW = {  # further ones of their kind, and deep ones, whose networks tests/test
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW), id=path.stem) for path in CONFIGS])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] * (path.stem in SLOW), id=path.stem)
+        for path in CONFIGS
+    ],
+)
 def test_every_config_trains_validates_and_saves(path, tmp_path):
     """One batch of everything, on its own data, as `--debug fdr` does."""
-    config = load_config(path, [*train_config.DEBUG["fdr"], *NOT_BUNDLED.get(path.stem, []), "init_from=null"])
+    config = load_config(
+        path, [*train_config.DEBUG["fdr"], *NOT_BUNDLED.get(path.stem, []), "init_from=null"]
+    )
     result = trainer.train_and_evaluate(config, tmp_path / "run", debug="fdr")
     assert result["step"] == 1 and all(np.isfinite(list(result["valid"].values())))
-    splits = [json.loads(line)["split"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    splits = [
+        json.loads(line)["split"]
+        for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    ]
     assert splits.count("train") == 1 and splits.count("valid") == 1
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-0000000001"]
 
 
 # ------------------------------------------------------------------------------------------------------- evaluation
 
-SPEC = Spec(input_shape=[3], input_dtype="float32", target_shape=[], target_dtype="int64", num_classes=3, class_names=list("abc"))
+SPEC = Spec(
+    input_shape=[3],
+    input_dtype="float32",
+    target_shape=[],
+    target_dtype="int64",
+    num_classes=3,
+    class_names=list("abc"),
+)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5, 7, 100])
@@ -59,8 +88,16 @@ def test_evaluation_counts_every_example_once(batch_size):
     """A network that returns its input; 7 examples, of which 5 are right; the mean loss by hand."""
     inputs = keras.Input([3])
     model = keras.Model(inputs, keras.layers.Identity(name="same")(inputs))
-    logits = np.log(np.array([[8, 1, 1], [1, 8, 1], [1, 1, 8], [8, 1, 1], [1, 8, 1], [8, 1, 1], [8, 1, 1]], np.float32) / 10)
-    source = from_arrays("seven", {"inputs": logits, "targets": np.array([0, 1, 2, 0, 1, 2, 1])}, list("abc"))
+    logits = np.log(
+        np.array(
+            [[8, 1, 1], [1, 8, 1], [1, 1, 8], [8, 1, 1], [1, 8, 1], [8, 1, 1], [8, 1, 1]],
+            np.float32,
+        )
+        / 10
+    )
+    source = from_arrays(
+        "seven", {"inputs": logits, "targets": np.array([0, 1, 2, 0, 1, 2, 1])}, list("abc")
+    )
     evaluate = evaluation.Evaluator(model, build_task(Classification(name="classification"), SPEC))
     mix = input_ops.Mix.of(source, [])
     found = evaluate.whole(input_ops.eval_sets(mix, batch_size), mix)
@@ -73,7 +110,9 @@ def test_the_trained_number_is_the_evaluated_number(tmp_path):
     config = load_config(tmp_path / "config.yaml")
     evaluated = evaluation.main(tmp_path, None, config, "valid")
     assert {name: evaluated[name] for name in trained} == trained
-    other_batch = evaluation.main(tmp_path, None, load_config(tmp_path / "config.yaml", ["train.batch_size=7"]), "valid")
+    other_batch = evaluation.main(
+        tmp_path, None, load_config(tmp_path / "config.yaml", ["train.batch_size=7"]), "valid"
+    )
     assert other_batch["accuracy"] == pytest.approx(trained["accuracy"], abs=1e-6)
     assert other_batch["loss"] == pytest.approx(trained["loss"], rel=1e-4)
 
@@ -86,16 +125,27 @@ def linear_step(clip_norm=None, l2=0.0, **options):
     inputs = keras.Input([3])
     kernel = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 2]], np.float32)
     regularizer = keras.regularizers.L2(l2) if l2 else None
-    layer = keras.layers.Dense(3, name="logits", kernel_regularizer=regularizer, kernel_initializer=keras.initializers.Constant(kernel))
+    layer = keras.layers.Dense(
+        3,
+        name="logits",
+        kernel_regularizer=regularizer,
+        kernel_initializer=keras.initializers.Constant(kernel),
+    )
     model = keras.Model(inputs, layer(inputs))
     config = train_config.Sgd(name="sgd", learning_rate=1.0, **options)
     schedule = build_schedule(config, Clock(4, 4), 10)
     task = build_task(Classification(name="classification"), SPEC)
-    return TrainStep(model, task, build_optimizer(config, schedule, model), schedule, Train(steps=1), clip_norm), layer
+    return TrainStep(
+        model, task, build_optimizer(config, schedule, model), schedule, Train(steps=1), clip_norm
+    ), layer
 
 
 def one_step(step, inputs, targets, weights):
-    batch = {"inputs": np.array(inputs, np.float32), "targets": np.array(targets), "sample_weight": np.array(weights, np.float32)}
+    batch = {
+        "inputs": np.array(inputs, np.float32),
+        "targets": np.array(targets),
+        "sample_weight": np.array(weights, np.float32),
+    }
     batch["id"] = np.arange(len(targets))
     _, _, _, gradients = step.inspect(iter(tf.data.Dataset.from_tensors(batch)))
     return [gradient.numpy() for gradient in gradients]
@@ -119,7 +169,9 @@ def test_gradients_are_means_over_weighted_items_and_regularizers_count_once(l2)
     found = one_step(step, X, Y, [1, 1, 1, 0])  # the fourth is padding
     for mine, expected in zip(found, gradient_by_hand([0, 1, 2], l2), strict=True):
         np.testing.assert_allclose(mine, expected, atol=1e-6)
-    np.testing.assert_allclose(layer.kernel, np.diag([1.0, 1.0, 2.0]) - gradient_by_hand([0, 1, 2], l2)[0], atol=1e-6)
+    np.testing.assert_allclose(
+        layer.kernel, np.diag([1.0, 1.0, 2.0]) - gradient_by_hand([0, 1, 2], l2)[0], atol=1e-6
+    )
 
 
 def test_clipping_is_by_the_global_norm_of_the_mean_gradient():
@@ -143,12 +195,20 @@ def test_weight_decay_spares_what_is_excluded():
 def test_a_step_that_is_not_finite_changes_nothing():
     step, layer = linear_step()
     before = layer.kernel.numpy().copy()
-    batch = {"inputs": np.array(X, np.float32), "targets": np.array(Y), "sample_weight": np.ones(4, np.float32), "id": np.arange(4)}
+    batch = {
+        "inputs": np.array(X, np.float32),
+        "targets": np.array(Y),
+        "sample_weight": np.ones(4, np.float32),
+        "id": np.arange(4),
+    }
     bad = {**batch, "inputs": np.array([*X[:3], [np.nan, 0, 0]], np.float32)}
     finite = step.run(iter(tf.data.Dataset.from_tensors(bad).repeat()), tf.constant(3))
     assert not finite and int(step.step.numpy()) == 0
     np.testing.assert_array_equal(layer.kernel, before)
-    assert step.run(iter(tf.data.Dataset.from_tensors(batch).repeat()), tf.constant(3)) and int(step.step.numpy()) == 3
+    assert (
+        step.run(iter(tf.data.Dataset.from_tensors(batch).repeat()), tf.constant(3))
+        and int(step.step.numpy()) == 3
+    )
 
 
 def test_a_blow_up_shows_where_it_began():
@@ -170,7 +230,9 @@ OPTIMIZERS = [
 def test_every_optimizer_learns(config, tmp_path):
     rate = 0.05 if config.name in ("sgd", "adagrad") else 0.003
     options = f"optimizer={{name: {config.name}, learning_rate: {rate}, clip_norm: 1.0}}"
-    result = short_run(tmp_path, *FAKE, "model={name: mlp, hidden: [32]}", options, "train.steps=120")
+    result = short_run(
+        tmp_path, *FAKE, "model={name: mlp, hidden: [32]}", options, "train.steps=120"
+    )
     assert result["valid"]["accuracy"] > 0.9
 
 
@@ -183,17 +245,26 @@ def test_every_optimizer_learns(config, tmp_path):
         ("{name: constant}", {0: 8, 99: 8}),
         ("{name: constant, warmup: 4}", {0: 2, 1: 4, 3: 8, 50: 8}),
         ("{name: exponential, every: 10, factor: 0.5}", {0: 8, 5: 8 * 0.5**0.5, 10: 4, 20: 2}),
-        ("{name: exponential, every: 10, factor: 0.5, staircase: true}", {9: 8, 10: 4, 19: 4, 20: 2}),
+        (
+            "{name: exponential, every: 10, factor: 0.5, staircase: true}",
+            {9: 8, 10: 4, 19: 4, 20: 2},
+        ),
         ("{name: cosine, warmup: 20}", {19: 8, 20: 8, 60: 4, 100: 0}),
         ("{name: cosine, final: 0.25}", {0: 8, 50: 5, 100: 2}),
         ("{name: polynomial, power: 2}", {0: 8, 50: 2, 100: 0}),
-        ("{name: piecewise, boundaries: [10, 1 epoch], factors: [0.5, 0.1]}", {9: 8, 10: 4, 49: 4, 50: 0.8, 99: 0.8}),
+        (
+            "{name: piecewise, boundaries: [10, 1 epoch], factors: [0.5, 0.1]}",
+            {9: 8, 10: 4, 49: 4, 50: 0.8, 99: 0.8},
+        ),
         ("{name: piecewise, boundaries: [10], factors: [0.5], warmup: 4}", {3: 8, 9: 8, 10: 4}),
     ],
 )
 def test_schedules_by_hand(schedule, expected):
     """100 steps, an epoch of 50, rate 8; `s` is the number of updates already made."""
-    config = load_config(ROOT / "configs/lenet.yaml", [f"optimizer={{name: sgd, learning_rate: 8.0, schedule: {schedule}}}"]).optimizer
+    config = load_config(
+        ROOT / "configs/lenet.yaml",
+        [f"optimizer={{name: sgd, learning_rate: 8.0, schedule: {schedule}}}"],
+    ).optimizer
     rate = build_schedule(config, Clock(2, 100), 100)
     assert {s: float(rate(s)) for s in expected} == pytest.approx(expected, abs=1e-5)
 
@@ -208,16 +279,25 @@ def lenet_config(*overrides):
 def test_the_best_are_ranked_and_of_equals_the_earlier_stays():
     config = lenet_config("checkpoint.best={metric: accuracy, mode: max, keep: 2}")
     progress = Progress()
-    taken = [progress.update(config, step, {"accuracy": value}) for step, value in enumerate([0.5, 0.7, 0.7, 0.6, 0.8], start=1)]
+    taken = [
+        progress.update(config, step, {"accuracy": value})
+        for step, value in enumerate([0.5, 0.7, 0.7, 0.6, 0.8], start=1)
+    ]
     assert taken == [True, True, True, False, True]
     assert progress.best == [[0.8, 5], [0.7, 2]]
     lowest = Progress()
     config = lenet_config("checkpoint.best={metric: loss, mode: min, keep: 1}")
-    assert [lowest.update(config, step, {"loss": value}) for step, value in enumerate([3, 2, 4], start=1)] == [True, True, False]
+    assert [
+        lowest.update(config, step, {"loss": value})
+        for step, value in enumerate([3, 2, 4], start=1)
+    ] == [True, True, False]
 
 
 def test_early_stopping_waits_for_its_patience():
-    config = lenet_config("early_stopping={metric: loss, mode: min, patience: 2, min_delta: 0.1}", "checkpoint.best=null")
+    config = lenet_config(
+        "early_stopping={metric: loss, mode: min, patience: 2, min_delta: 0.1}",
+        "checkpoint.best=null",
+    )
     progress, finished = Progress(), []
     for step, value in enumerate([1.0, 0.95, 0.8, 0.75, 0.71], start=1):
         progress.update(config, step, {"loss": value})
@@ -229,7 +309,9 @@ def test_early_stopping_ends_the_run_and_the_last_and_best_checkpoints_are_kept(
     stopping = "early_stopping={metric: loss, mode: min, patience: 3}"
     best = "checkpoint={every: 2, keep: 2, best: {metric: loss, mode: min, keep: 1}}"
     standing_still = "optimizer={name: sgd, learning_rate: 1e-20}"  # no validation after the first, at step 5, is better
-    result = short_run(tmp_path, *FAKE, "train.steps=500", "validation={every: 5}", stopping, best, standing_still)
+    result = short_run(
+        tmp_path, *FAKE, "train.steps=500", "validation={every: 5}", stopping, best, standing_still
+    )
     assert result["step"] == 20
     assert result["best"][0]["step"] == 5
     assert list(checkpoint.steps_in(tmp_path / "checkpoints")) == [5, 18, 20]
@@ -237,14 +319,22 @@ def test_early_stopping_ends_the_run_and_the_last_and_best_checkpoints_are_kept(
 
 def test_a_finished_run_says_so_and_a_changed_one_is_refused(tmp_path, capsys):
     first = short_run(tmp_path, *FAKE, "train.steps=3")
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
+    files = {
+        path: path.stat().st_mtime_ns
+        for path in tmp_path.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
     assert short_run(tmp_path, *FAKE, "train.steps=3") == first
     assert "already at step 3 of 3" in capsys.readouterr().err
     with pytest.raises(CheckpointError, match=r"config.yaml: .*train.steps: 3 -> 4"):
         short_run(tmp_path, *FAKE, "train.steps=4")
     with pytest.raises(CheckpointError, match=r"model.dropout: 0.3 -> 0.45"):
         short_run(tmp_path, *FAKE, "train.steps=3", "model.dropout=0.45")
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"} == files
+    assert {
+        path: path.stat().st_mtime_ns
+        for path in tmp_path.rglob("*")
+        if path.is_file() and path.name != "lock"
+    } == files
 
 
 def test_a_directory_that_is_no_run_is_left_alone(tmp_path):
@@ -263,7 +353,14 @@ def test_a_process_killed_while_it_wrote_its_first_file_is_no_obstacle(tmp_path)
 def test_changed_data_is_refused(tmp_path):
     run_dir = tmp_path / "run"
     with pytest.raises(RuntimeError, match="stop here"):
-        short_run(run_dir, *FAKE, "train.steps=9", "checkpoint={every: 2}", "validation={every: 5}", on_eval=stop_here)
+        short_run(
+            run_dir,
+            *FAKE,
+            "train.steps=9",
+            "checkpoint={every: 2}",
+            "validation={every: 5}",
+            on_eval=stop_here,
+        )
     state = checkpoint.path_of(run_dir / "checkpoints", 4) / "state.json"
     manifest = state.with_name("MANIFEST.json")
     changed = json.loads(state.read_text()) | {"data": "0" * 64}
@@ -282,13 +379,18 @@ def stop_here(_step, _metrics):
 
 
 def test_a_metric_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"unknown name 'acuracy'; expected one of loss, accuracy"):
+    with pytest.raises(
+        ConfigError, match=r"unknown name 'acuracy'; expected one of loss, accuracy"
+    ):
         short_run(tmp_path / "run", *FAKE, "train.steps=3", "checkpoint.best={metric: acuracy}")
     assert not (tmp_path / "run").exists()
 
 
 def test_bytes_without_scaling_are_refused_with_the_cure(tmp_path):
-    with pytest.raises(ConfigError, match=r"data.ops: expected float32 inputs for lenet, got uint8; add the operation `scale`"):
+    with pytest.raises(
+        ConfigError,
+        match=r"data.ops: expected float32 inputs for lenet, got uint8; add the operation `scale`",
+    ):
         short_run(tmp_path / "run", *FAKE, "train.steps=3", "data.ops=[]", "data.train_ops=[]")
 
 
@@ -296,7 +398,11 @@ def test_debug_presets(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fdr = trainer.main(lenet_config(*train_config.DEBUG["fdr"]), tmp_path / "none", "fdr", False)
     assert fdr["step"] == fdr["restored_step"] == 1
-    overfit = [*train_config.DEBUG["overfit"], "model={name: mlp, hidden: [64]}", "train.batch_size=32"]
+    overfit = [
+        *train_config.DEBUG["overfit"],
+        "model={name: mlp, hidden: [64]}",
+        "train.batch_size=32",
+    ]
     assert trainer.main(lenet_config(*overfit), tmp_path / "none", "overfit", False)["learned"]
     hopeless = lenet_config(*overfit, "optimizer.learning_rate=1e-12", "train.steps=30")
     assert not trainer.main(hopeless, tmp_path / "none", "overfit", False)["learned"]
@@ -304,18 +410,31 @@ def test_debug_presets(tmp_path, monkeypatch):
 
 
 def test_debug_profile_leaves_a_trace(tmp_path):
-    result = trainer.main(lenet_config(*FAKE, "model={name: mlp, hidden: []}"), tmp_path, "profile", False)
+    result = trainer.main(
+        lenet_config(*FAKE, "model={name: mlp, hidden: []}"), tmp_path, "profile", False
+    )
     assert set(result["ms_per_step"]) == {"together", "step alone", "input alone"}
     assert list(tmp_path.rglob("*.xplane.pb"))
 
 
 def test_tensorboard_has_both_splits_images_histograms_text_and_graph(tmp_path):
     summary = "summary={images: {every: 4, count: 2}, histograms: {every: 3}}"
-    short_run(tmp_path, *FAKE, "train.steps=6", "train.log_every=2", "validation={every: 3, stepwise: {every: 2}}", summary)
+    short_run(
+        tmp_path,
+        *FAKE,
+        "train.steps=6",
+        "train.log_every=2",
+        "validation={every: 3, stepwise: {every: 2}}",
+        summary,
+    )
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
     board = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "tensorboard")).Reload()
-    steps = {(run, tag): [e.step for e in board.Tensors(run, tag)] for run, tags in board.Runs().items() for tag in tags["tensors"]}
+    steps = {
+        (run, tag): [e.step for e in board.Tensors(run, tag)]
+        for run, tags in board.Runs().items()
+        for tag in tags["tensors"]
+    }
     assert steps["train", "loss"] == steps["train", "learning_rate"] == [2, 4, 6]
     assert steps["valid", "accuracy"] == [3, 6] and steps["valid_batches", "accuracy"] == [2, 4, 6]
     assert steps["train", "weights/c1/kernel"] == steps["train", "gradients/c1/kernel"] == [3, 6]
