@@ -26,7 +26,8 @@ class Vectors(keras.Model):
     def __init__(self, num_tokens: int, size: int, target_shape: list[int | None]):
         tokens = keras.Input([None], dtype="int32", name="tokens")
         candidates = keras.Input(target_shape, dtype="int32", name="candidates")
-        center = layers.Embedding(num_tokens, size, name="center")
+        # Not "center": a checkpoint goes by the names of layers, and these have had theirs for long.
+        center = layers.Embedding(num_tokens, size, name="centre")
         context = layers.Embedding(num_tokens, size, name="context")
         a = center(tokens)  # (B, T) -> (B, T, D)
         b = context(candidates)  # (B, T, C, 1 + negatives) -> (B, T, C, 1 + negatives, D)
