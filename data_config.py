@@ -4,7 +4,6 @@ An operation or data set without options may be written as its bare name. To add
 `image_ops.py`, `sequence_ops.py` or `data_loader/`, and a class here.
 """
 
-import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -405,19 +404,17 @@ class SkipGram(Op):
     )
 
 
-OpConfig = or_name(
-    one_of(
-        DecodeImage, Resize, CenterCrop, RandomCrop, RandomResizedCrop, PadImage, RandomShift, RandomFlip, RandomRotate, Grayscale,
-        ColorJitter, RandomErasing, Cutout, RandAugment, GaussianNoise, SaltNoise, Scale, ScaleToOne, Imagenet, Standardize, MinMax,
-        Log, Window, EncodeCategories, OneHot, InputsAsTargets, Lowercase, Tokenize, Truncate, Pad, Reverse, TokenDropout, SkipGram,
-    )
-)  # fmt: skip
+OpConfig = or_name(one_of(Op))
 
 
 # ----------------------------------------------------------------------------------- operations on whole batches
 
 
-class Mixup(Op):
+class BatchOp(Section):
+    """Options of an operation between the examples of a batch."""
+
+
+class Mixup(BatchOp):
     """Blends each example with its neighbor, targets too. Zhang et al., mixup, 2018, section 2."""
 
     name: Literal["mixup"]
@@ -425,7 +422,7 @@ class Mixup(Op):
     alpha: Float = Field(0.2, gt=0, description="The share is drawn from Beta(alpha, alpha).")
 
 
-class Cutmix(Op):
+class Cutmix(BatchOp):
     """Pastes a rectangle of each image's neighbor, targets by area. Yun et al., CutMix, 2019, section 3.1."""
 
     name: Literal["cutmix"]
@@ -435,7 +432,7 @@ class Cutmix(Op):
     )
 
 
-BatchOpConfig = or_name(one_of(Mixup, Cutmix))
+BatchOpConfig = or_name(one_of(BatchOp))
 
 
 # -------------------------------------------------------------------------------------------------------- data sets
@@ -659,67 +656,3 @@ class Tfds(Dataset):
     splits: dict[Literal["train", "valid", "test"], str] = Field(
         {"train": "train", "valid": "test", "test": "test"}, description="Our splits, in its words."
     )
-
-
-DatasetConfig = one_of(
-    MnistSample, Mnist, FashionMnist, Cifar10, Cifar100, Fake, ImageFolder, Npz, Csv, Series, Text, Tagging, Parallel, Cmudict,
-    Records, Tfds,
-)  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------- what flows from data to model
-
-
-class Undo(Section):
-    """One step from a target as the network sees it back to its own units: value * scale + offset, then the logarithm undone."""
-
-    scale: list[Float] = Field(description="Of each channel, or one for all.")
-    offset: list[Float] = Field(description="As `scale`.")
-    log_plus: Float | None = Field(
-        None, description="What was added before the logarithm; null: no logarithm."
-    )
-
-
-class Spec(Section):
-    """What a network must know of the data. Comes from the data set and is kept, resolved, with the run."""
-
-    input_shape: list[Int | None] = Field(
-        description="Shape of one input after all operations; null: any length."
-    )
-    input_dtype: str = Field(description="Type of the inputs.")
-    target_shape: list[Int | None] = Field(description="Shape of one target; [] for a class index.")
-    target_dtype: str = Field(description="Type of the targets.")
-    num_classes: Int = Field(ge=0, description="Number of classes; 0 where targets are no classes.")
-    class_names: list[str] = Field(description="Name of each class, in the order of the logits.")
-    vocabulary: str = Field(
-        "", description="Token of each id of the inputs, separated by newlines; empty: no tokens."
-    )
-    target_vocabulary: str = Field(
-        "", description="Token of each id of the targets; empty: no tokens."
-    )
-    target_units: list[Undo] = Field(
-        [], description="From scaled targets back to their units, in this order."
-    )
-
-    @model_validator(mode="after")
-    def _one_name_per_class(self):
-        if len(self.class_names) != self.num_classes:
-            raise ValueError(
-                f"expected {self.num_classes} class names, got {len(self.class_names)}"
-            )
-        return self
-
-    @property
-    def tokens(self) -> list[str]:
-        return self.vocabulary.split("\n") if self.vocabulary else []
-
-    @property
-    def target_tokens(self) -> list[str]:
-        return self.target_vocabulary.split("\n") if self.target_vocabulary else []
-
-    @property
-    def num_outputs(self) -> int:
-        """How many numbers a network gives for a target: a logit for each class or token, or the target's own numbers."""
-        if self.target_dtype.startswith("int") or self.num_classes:
-            return self.num_classes or len(self.target_tokens)
-        return math.prod(size for size in self.target_shape if size is not None)

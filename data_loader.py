@@ -4,6 +4,7 @@ To add a data set: a function `(config, split, directory) -> Source` with the na
 module here, listed in DATASETS. `from_arrays` makes a source of NumPy arrays.
 """
 
+import importlib
 from pathlib import Path
 
 from cli.program import DataError
@@ -21,7 +22,8 @@ __all__ = ["DATASETS", "SPLITS", "NoSplit", "Source", "from_arrays", "load"]
 
 def load(config, split: str, directory: str | None) -> Source:
     """The examples of one split. Raises DataError, naming the file, for whatever is missing or damaged."""
-    source = DATASETS[config.name](
+    load = DATASETS.get(config.name) or importlib.import_module(f"sources.{config.name}").load
+    source = load(
         config, split, directory if directory is None or "://" in directory else Path(directory)
     )
     if config.classes is not None:

@@ -50,7 +50,6 @@ import tensorflow as tf
 
 import data_loader
 from cli.typed_yaml import show
-from data_config import Spec
 from engine.devices import GONE
 from engine.order import shuffled, slot_table, slots
 from engine.stateless import fold, uniform
@@ -65,7 +64,7 @@ from preprocess_data import (
     measured,
     vocabulary,
 )
-from train_config import Data
+from train_config import Data, Spec
 
 _POSITIONS_AT_ONCE = (
     8192  # the order is computed for many steps in one go: a few hundred small ops, paid once

@@ -9,12 +9,13 @@ from functools import partial
 import keras
 import tensorflow as tf
 
-import train_config
+import model_config
 from cli import typed_yaml
 from cli.program import ConfigError
-from data_config import END, PADDING, START, Spec
+from data_config import END, PADDING, START
 from tasks import metrics
 from tasks.metrics import Ratio, labels_of, mean_of
+from train_config import Spec
 
 _POLICIES = {
     "bfloat16": "mixed_bfloat16",
@@ -149,7 +150,9 @@ def _label_metrics(config, spec: Spec, training: bool) -> dict[str, keras.metric
     left_out = {"top_5_accuracy"} if spec.num_classes <= 5 else set()
     left_out |= {"confusion_matrix"} if training else set()
     return {
-        name: METRICS[name](spec.num_classes) for name in config.metrics if name not in left_out
+        metric.name: METRICS[metric.name](spec.num_classes)
+        for metric in config.metrics
+        if metric.name not in left_out
     }
 
 
@@ -173,7 +176,7 @@ def _expect_classes(config, spec: Spec) -> None:
         )
 
 
-def classification(config: train_config.Classification, spec: Spec) -> Task:
+def classification(config: model_config.ClassificationTask, spec: Spec) -> Task:
     """One label per example: logits [B, num_classes] against indices [B] or probabilities [B, num_classes]."""
     _expect_classes(config, spec)
 
@@ -184,7 +187,7 @@ def classification(config: train_config.Classification, spec: Spec) -> Task:
             "probability": tf.reduce_max(probabilities, axis=-1),
         }
 
-    loss = partial(_label_loss, config.loss, config.label_smoothing)
+    loss = partial(_label_loss, config.loss.name, config.label_smoothing)
     return Task(loss, partial(_label_metrics, config, spec), predict, outputs=([spec.num_classes],))
 
 
@@ -203,7 +206,7 @@ class _Items(keras.metrics.Metric):
         return self.metric.result()
 
 
-def tagging(config: train_config.Tagging, spec: Spec) -> Task:
+def tagging(config: model_config.TaggingTask, spec: Spec) -> Task:
     """One label per item: logits [B, T, num_classes] against indices [B, T]; `sequence_accuracy`: all items of a sequence right."""
     _expect_classes(config, spec)
 
@@ -220,11 +223,11 @@ def tagging(config: train_config.Tagging, spec: Spec) -> Task:
     def predict(model, inputs):
         return {"labels": tf.argmax(model(inputs, training=False), axis=-1)}
 
-    loss = partial(_label_loss, config.loss, config.label_smoothing)
+    loss = partial(_label_loss, config.loss.name, config.label_smoothing)
     return Task(loss, task_metrics, predict, outputs=([*spec.target_shape, spec.num_classes],))
 
 
-def multi_label(config: train_config.MultiLabel, spec: Spec) -> Task:
+def multi_label(config: model_config.MultiLabelTask, spec: Spec) -> Task:
     """Any number of labels per example: logits [B, L] against targets [B, L] of 0 and 1; loss and accuracy are means over labels."""
     if len(spec.target_shape) != 1 or spec.num_classes:
         got = f"{spec.target_dtype} of shape {spec.target_shape}"
@@ -260,7 +263,7 @@ def multi_label(config: train_config.MultiLabel, spec: Spec) -> Task:
     return Task(loss, task_metrics, predict, outputs=(spec.target_shape,))
 
 
-def seq2seq(config: train_config.Seq2seq, spec: Spec) -> Task:
+def seq2seq(config: model_config.Seq2seqTask, spec: Spec) -> Task:
     """Token ids [B, T], an end token last, from a network that takes the true tokens before each (teacher forcing).
 
     Evaluation also lets the network write by itself: `sequence_error_rate` is the share of sequences that are not exactly
@@ -329,7 +332,7 @@ def _units_of(spec: Spec) -> Callable[[tf.Tensor], tf.Tensor]:
     return unscaled
 
 
-def regression(config: train_config.Regression, spec: Spec) -> Task:
+def regression(config: model_config.RegressionTask, spec: Spec) -> Task:
     """Numbers [B, ...]: the loss is the mean over an example's own; metrics are in the units of the data.
 
     `skill`: 1 - mean squared error / that of persistence, which says that nothing changes; above 0 is better than that.
@@ -402,7 +405,7 @@ def _huber(delta: float) -> Callable:
     return huber
 
 
-def reconstruction(config: train_config.Reconstruction, spec: Spec) -> Task:
+def reconstruction(config: model_config.ReconstructionTask, spec: Spec) -> Task:
     """Outputs of the targets' shape. `psnr` in dB, and `psnr_gain` over the inputs where these have that shape too."""
     losses = {"mse": tf.square, "mae": tf.abs}
     comparable = spec.input_shape == spec.target_shape
@@ -430,7 +433,7 @@ def reconstruction(config: train_config.Reconstruction, spec: Spec) -> Task:
     return Task(loss, task_metrics, predict, call, outputs=(spec.target_shape,))
 
 
-def skip_gram(config: train_config.SkipGram, spec: Spec) -> Task:
+def skip_gram(config: model_config.SkipGramTask, spec: Spec) -> Task:
     """Candidates [B, T, C, 1 + negatives] near each token [B, T], the true one first. Mikolov et al., Distributed
     representations of words and phrases, 2013, section 2.2.
 

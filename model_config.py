@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from cli.typed_yaml import Bool, Float, Int, Section, one_of
+from cli.typed_yaml import Bool, Float, Int, Section, one_of, or_name
 
 Rate = Annotated[Float, Field(ge=0, lt=1)]
 Width = Annotated[Int, Field(ge=1)]
@@ -20,7 +20,11 @@ def _weights(value: str) -> str:
     return value
 
 
-class Lenet(Section):
+class Network(Section):
+    """Hyper-parameters of a network; a class below it with a `name` can be chosen in `model`."""
+
+
+class Lenet(Network):
     """LeNet-5, models/lenet.py."""
 
     name: Literal["lenet"]
@@ -35,7 +39,7 @@ class Lenet(Section):
     )
 
 
-class Mlp(Section):
+class Mlp(Network):
     """Fully connected layers, models/mlp.py."""
 
     name: Literal["mlp"]
@@ -54,7 +58,7 @@ class Mlp(Section):
 # ------------------------------------------------------------------------------------------------ networks for images
 
 
-class Vgg(Section):
+class Vgg(Network):
     """VGG, models/vgg.py."""
 
     name: Literal["vgg"]
@@ -68,7 +72,7 @@ class Vgg(Section):
     )
 
 
-class Squeezenet(Section):
+class Squeezenet(Network):
     """SqueezeNet, models/squeezenet.py."""
 
     name: Literal["squeezenet"]
@@ -79,7 +83,7 @@ class Squeezenet(Section):
     dropout: Rate = Field(0.5, description="After fire9.")
 
 
-class Resnet(Section):
+class Resnet(Network):
     """Residual networks, models/resnet.py."""
 
     name: Literal["resnet"]
@@ -90,7 +94,7 @@ class Resnet(Section):
     dropout: Rate = Field(0.0, description="Before the logits.")
 
 
-class Inception(Section):
+class Inception(Network):
     """A small Inception-v2, models/inception.py."""
 
     name: Literal["inception"]
@@ -99,7 +103,7 @@ class Inception(Section):
     dropout: Rate = Field(0.0, description="Before the logits.")
 
 
-class Mobilenet(Section):
+class Mobilenet(Network):
     """MobileNetV2, models/mobilenet.py."""
 
     name: Literal["mobilenet"]
@@ -115,7 +119,7 @@ class Mobilenet(Section):
     dropout: Rate = Field(0.0, description="Before the logits.")
 
 
-class Xception(Section):
+class Xception(Network):
     """Xception, models/xception.py."""
 
     name: Literal["xception"]
@@ -140,7 +144,7 @@ Backbone = Literal[
 ]  # fmt: skip
 
 
-class Pretrained(Section):
+class Pretrained(Network):
     """A backbone of keras.applications with a new head, models/pretrained.py."""
 
     name: Literal["pretrained"]
@@ -159,7 +163,7 @@ class Pretrained(Section):
     dropout: Rate = Field(0.2, description="Before the logits.")
 
 
-class Autoencoder(Section):
+class Autoencoder(Network):
     """A convolutional autoencoder, models/autoencoder.py."""
 
     name: Literal["autoencoder"]
@@ -178,16 +182,20 @@ class Autoencoder(Section):
     )
 
 
-class Learned(Section):
+class Embedding(Section):
+    """What stands for a token."""
+
+
+class Learned(Embedding):
     name: Literal["learned"]
     size: Width = Field(64, description="Numbers that stand for a token.")
 
 
-class OneHotTokens(Section):
+class OneHotTokens(Embedding):
     name: Literal["one_hot"]
 
 
-class WordVectors(Section):
+class WordVectors(Embedding):
     name: Literal["file"]
     path: str = Field(
         description="GloVe or word2vec as text: a token and its numbers on each line."
@@ -196,7 +204,7 @@ class WordVectors(Section):
     trainable: Bool = Field(True, description="Go on from them; false: keep them.")
 
 
-class Rnn(Section):
+class Rnn(Network):
     """Recurrent layers, models/rnn.py."""
 
     name: Literal["rnn"]
@@ -218,7 +226,7 @@ class Rnn(Section):
         ge=0,
         description="Of numbers: a linear function of so many last steps is added to the one output.",
     )
-    embedding: one_of(Learned, OneHotTokens, WordVectors, default="learned") = Field(
+    embedding: one_of(Embedding, default="learned") = Field(
         Learned(name="learned"), description="What stands for a token."
     )
 
@@ -234,7 +242,7 @@ class Decoder(Section):
     layers: Width = Field(1, description="Number of layers.")
 
 
-class Seq2seq(Section):
+class Seq2seq(Network):
     """Encoder, attention, decoder, models/seq2seq.py."""
 
     name: Literal["seq2seq"]
@@ -252,25 +260,144 @@ class Seq2seq(Section):
         return self.encoder.units * (2 if self.encoder.bidirectional else 1)
 
 
-class SkipGram(Section):
+class SkipGram(Network):
     """Two vectors for each token, models/skip_gram.py."""
 
     name: Literal["skip_gram"]
     size: Width = Field(32, description="Numbers of a vector.")
 
 
-ModelConfig = one_of(
-    Lenet,
-    Mlp,
-    Vgg,
-    Squeezenet,
-    Resnet,
-    Inception,
-    Mobilenet,
-    Xception,
-    Pretrained,
-    Autoencoder,
-    Rnn,
-    Seq2seq,
-    SkipGram,
-)
+# ------------------------------------------------------------------------------------- tasks
+
+
+class LabelLoss(Section):
+    """A loss for labels: the function of its name in tasks/losses.py."""
+
+
+class CrossEntropy(LabelLoss):
+    """-sum(p log q) of target probabilities p and predicted q."""
+
+    name: Literal["cross_entropy"]
+
+
+class Focal(LabelLoss):
+    """Cross entropy in which easy items weigh little. Lin et al., Focal loss, 2017, section 3.2."""
+
+    name: Literal["focal"]
+
+
+class LabelMetric(Section):
+    """A metric for labels: the function or class of its name in tasks/metrics.py."""
+
+
+class Accuracy(LabelMetric):
+    """Share of items whose largest logit is the label's."""
+
+    name: Literal["accuracy"]
+
+
+class Top5Accuracy(LabelMetric):
+    """Share of items whose label is among the five largest logits."""
+
+    name: Literal["top_5_accuracy"]
+
+
+class Auc(LabelMetric):
+    """Area under the ROC curve of each class against the rest, averaged over classes."""
+
+    name: Literal["auc"]
+
+
+class F1(LabelMetric):
+    """Harmonic mean of precision and recall of each class, averaged over classes."""
+
+    name: Literal["f1"]
+
+
+class ConfusionMatrix(LabelMetric):
+    """How many items of each class were taken for which."""
+
+    name: Literal["confusion_matrix"]
+
+
+class TaskConfig(Section):
+    """Options of a task; a class below it with a `name` can be chosen in `task`."""
+
+
+class ClassificationTask(TaskConfig):
+    """One label per example; model.py."""
+
+    name: Literal["classification"]
+    loss: or_name(one_of(LabelLoss)) = Field(
+        CrossEntropy(name="cross_entropy"), description="How far logits are from a label."
+    )
+    label_smoothing: Rate = Field(
+        0.0,
+        description="Share of each target spread over all classes, in training and validation loss.",
+    )
+    metrics: list[or_name(one_of(LabelMetric))] = Field(
+        [Accuracy(name="accuracy"), Top5Accuracy(name="top_5_accuracy")],
+        description="What is measured; top_5_accuracy is left out where there are at most 5 classes.",
+    )
+
+
+class TaggingTask(ClassificationTask):
+    """One label per item of a sequence; model.py."""
+
+    name: Literal["tagging"]
+
+
+class MultiLabelTask(TaskConfig):
+    """Any number of labels per example: targets are 0 or 1 for each; model.py."""
+
+    name: Literal["multi_label"]
+    threshold: Float = Field(
+        0.5, gt=0, lt=1, description="Probability from which on a label is given."
+    )
+
+
+class Seq2seqTask(TaskConfig):
+    """A sequence of tokens from another one; model.py."""
+
+    name: Literal["seq2seq"]
+    label_smoothing: Rate = Field(0.0, description="Share of each target spread over all tokens.")
+    beam: Int = Field(
+        1,
+        ge=1,
+        description="Sequences that are followed beside each other in evaluation; 1: greedy.",
+    )
+
+
+class RegressionTask(TaskConfig):
+    """Numbers; model.py. Metrics are in the data's own units: scaling and logarithms of the targets are undone."""
+
+    name: Literal["regression"]
+    loss: Literal["mse", "mae", "huber"] = Field(
+        "mse", description="On the targets as they are scaled."
+    )
+    delta: Float = Field(1.0, gt=0, description="Where Huber's loss turns from square to straight.")
+    persistence: Int | None = Field(
+        None,
+        ge=0,
+        description="Column of the inputs whose last value is the forecast to beat: gives `skill`.",
+    )
+
+
+class ReconstructionTask(TaskConfig):
+    """Inputs from damaged inputs: the targets have the shape of the outputs; model.py."""
+
+    name: Literal["reconstruction"]
+    loss: Literal["mse", "mae"] = Field("mse", description="Mean over the values of an example.")
+    peak: Float = Field(
+        1.0, gt=0, description="Range of the values, for the signal-to-noise ratio."
+    )
+
+
+class SkipGramTask(TaskConfig):
+    """Which tokens stand near which, against random ones; model.py."""
+
+    name: Literal["skip_gram"]
+    groups: dict[str, list[str]] = Field(
+        {}, description="Tokens by kind; gives `neighbors`: share of near ones of one kind."
+    )
+    nearest: Int = Field(5, ge=1, description="How many nearest neighbors count.")

@@ -25,8 +25,8 @@ from pydantic import (
 from cli import typed_yaml
 from cli.program import ConfigError, write_whole
 from cli.typed_yaml import Bool, Float, Int, Regex, Section, one_of
-from data_config import BatchOpConfig, Dataset, DatasetConfig, OpConfig, Spec
-from model_config import ModelConfig
+from data_config import BatchOpConfig, Dataset, OpConfig
+from model_config import Network, TaskConfig
 
 
 def _duration(value):
@@ -57,97 +57,9 @@ Rate = Annotated[Float, Field(ge=0, lt=1)]
 Mode = Literal["max", "min"]
 
 
-_LabelLoss = Literal["cross_entropy", "focal"]
-_LabelMetric = Literal["accuracy", "top_5_accuracy", "auc", "f1", "confusion_matrix"]
-
-
-class Classification(Section):
-    """One label per example; model.py."""
-
-    name: Literal["classification"]
-    loss: _LabelLoss = Field("cross_entropy", description="LOSSES in model.py.")
-    label_smoothing: Rate = Field(
-        0.0,
-        description="Share of each target spread over all classes, in training and validation loss.",
-    )
-    metrics: list[_LabelMetric] = Field(
-        ["accuracy", "top_5_accuracy"],
-        description="METRICS in model.py; top 5 if there are more classes.",
-    )
-
-
-class Tagging(Classification):
-    """One label per item of a sequence; model.py."""
-
-    name: Literal["tagging"]
-
-
-class MultiLabel(Section):
-    """Any number of labels per example: targets are 0 or 1 for each; model.py."""
-
-    name: Literal["multi_label"]
-    threshold: Float = Field(
-        0.5, gt=0, lt=1, description="Probability from which on a label is given."
-    )
-
-
-class Seq2seq(Section):
-    """A sequence of tokens from another one; model.py."""
-
-    name: Literal["seq2seq"]
-    label_smoothing: Rate = Field(0.0, description="Share of each target spread over all tokens.")
-    beam: Int = Field(
-        1,
-        ge=1,
-        description="Sequences that are followed beside each other in evaluation; 1: greedy.",
-    )
-
-
-class Regression(Section):
-    """Numbers; model.py. Metrics are in the data's own units: scaling and logarithms of the targets are undone."""
-
-    name: Literal["regression"]
-    loss: Literal["mse", "mae", "huber"] = Field(
-        "mse", description="On the targets as they are scaled."
-    )
-    delta: Float = Field(1.0, gt=0, description="Where Huber's loss turns from square to straight.")
-    persistence: Int | None = Field(
-        None,
-        ge=0,
-        description="Column of the inputs whose last value is the forecast to beat: gives `skill`.",
-    )
-
-
-class Reconstruction(Section):
-    """Inputs from damaged inputs: the targets have the shape of the outputs; model.py."""
-
-    name: Literal["reconstruction"]
-    loss: Literal["mse", "mae"] = Field("mse", description="Mean over the values of an example.")
-    peak: Float = Field(
-        1.0, gt=0, description="Range of the values, for the signal-to-noise ratio."
-    )
-
-
-class SkipGram(Section):
-    """Which tokens stand near which, against random ones; model.py."""
-
-    name: Literal["skip_gram"]
-    groups: dict[str, list[str]] = Field(
-        {}, description="Tokens by kind; gives `neighbors`: share of near ones of one kind."
-    )
-    nearest: Int = Field(5, ge=1, description="How many nearest neighbors count.")
-
-
-TaskConfig = one_of(
-    Classification, Tagging, MultiLabel, Seq2seq, Regression, Reconstruction, SkipGram
-)
-
-
 Rates = dict[str, Annotated[Float, Field(gt=0)]]
-_DATASETS = {
-    section.model_fields["name"].annotation.__args__[0]
-    for section in typed_yaml.members(DatasetConfig)
-}
+DatasetConfig = one_of(Dataset)
+_DATASETS = [typed_yaml.name_of(section) for section in typed_yaml.named_classes(Dataset)]
 _Choice = Annotated[
     Annotated[DatasetConfig, Tag("one")] | Annotated[Rates, Field(min_length=1), Tag("mix")],
     Discriminator(
@@ -329,8 +241,8 @@ class Optimizer(Section):
     learning_rate: Float = Field(
         1e-3, gt=0, description="Peak learning rate, per step of the global batch."
     )
-    schedule: one_of(Constant, Exponential, Cosine, Polynomial, Piecewise, default="constant") = (
-        Field(Constant(), description="Learning rate over time.")
+    schedule: one_of(Schedule, default="constant") = Field(
+        Constant(), description="Learning rate over time."
     )
     clip_norm: Float | None = Field(
         None, gt=0, description="Largest global norm of the gradient; null: no clipping."
@@ -431,20 +343,24 @@ class InitFrom(Section):
 # --------------------------------------------------------------------------------------------------------- the loop
 
 
-class Raise(Section):
+class NonFinite(Section):
+    """What happens after a step whose loss or gradient is NaN or infinite."""
+
+
+class Raise(NonFinite):
     """End the run, naming the step, the variable and the examples."""
 
     name: Literal["raise"] = "raise"
 
 
-class Skip(Section):
+class Skip(NonFinite):
     """Leave the step out, as if it had not been, and go on with the next batch."""
 
     name: Literal["skip"]
     at_most: Int = Field(10, ge=1, description="How many steps of a run; one more ends it.")
 
 
-class Rollback(Section):
+class Rollback(NonFinite):
     """Go back to the last checkpoint, leave out the batches since then, and go on at a lower learning rate.
 
     Chowdhery et al., PaLM, 2022, section 5.1, without the lower rate.
@@ -490,7 +406,7 @@ class Train(Section):
     jit: Literal["auto", "on", "off"] = Field(
         "auto", description="XLA; auto: on GPUs, but not for LSTM, GRU and sequences of any length."
     )
-    non_finite: one_of(Raise, Skip, Rollback, default="raise") = Field(
+    non_finite: one_of(NonFinite, default="raise") = Field(
         Raise(), description="What a loss or gradient does that is NaN or infinite."
     )
     log_every: Duration = Field(50, description="How often training metrics are read and logged.")
@@ -594,11 +510,72 @@ class Distribute(Section):
         return self
 
 
+# ------------------------------------------------------------------------------------- what flows from data to model
+
+
+class Undo(Section):
+    """One step from a target as the network sees it back to its own units: value * scale + offset, then the logarithm undone."""
+
+    scale: list[Float] = Field(description="Of each channel, or one for all.")
+    offset: list[Float] = Field(description="As `scale`.")
+    log_plus: Float | None = Field(
+        None, description="What was added before the logarithm; null: no logarithm."
+    )
+
+
+class Spec(Section):
+    """What a network must know of the data. Comes from the data set and is kept, resolved, with the run."""
+
+    input_shape: list[Int | None] = Field(
+        description="Shape of one input after all operations; null: any length."
+    )
+    input_dtype: str = Field(description="Type of the inputs.")
+    target_shape: list[Int | None] = Field(description="Shape of one target; [] for a class index.")
+    target_dtype: str = Field(description="Type of the targets.")
+    num_classes: Int = Field(ge=0, description="Number of classes; 0 where targets are no classes.")
+    class_names: list[str] = Field(description="Name of each class, in the order of the logits.")
+    vocabulary: str = Field(
+        "", description="Token of each id of the inputs, separated by newlines; empty: no tokens."
+    )
+    target_vocabulary: str = Field(
+        "", description="Token of each id of the targets; empty: no tokens."
+    )
+    target_units: list[Undo] = Field(
+        [], description="From scaled targets back to their units, in this order."
+    )
+
+    @model_validator(mode="after")
+    def _one_name_per_class(self):
+        if len(self.class_names) != self.num_classes:
+            raise ValueError(
+                f"expected {self.num_classes} class names, got {len(self.class_names)}"
+            )
+        return self
+
+    @property
+    def tokens(self) -> list[str]:
+        return self.vocabulary.split("\n") if self.vocabulary else []
+
+    @property
+    def target_tokens(self) -> list[str]:
+        return self.target_vocabulary.split("\n") if self.target_vocabulary else []
+
+    @property
+    def num_outputs(self) -> int:
+        """How many numbers a network gives for a target: a logit for each class or token, or the target's own numbers."""
+        if self.target_dtype.startswith("int") or self.num_classes:
+            return self.num_classes or len(self.target_tokens)
+        return math.prod(size for size in self.target_shape if size is not None)
+
+
+# ---- one run
+
+
 class TrainConfig(Section):
     """One run."""
 
-    model: ModelConfig = Field(description="The network.")
-    task: TaskConfig = Field(description="How its outputs are scored.")
+    model: one_of(Network) = Field(description="The network.")
+    task: one_of(TaskConfig) = Field(description="How its outputs are scored.")
     data: Data = Field(description="Where examples come from and what is done to them.")
     init_from: InitFrom | None = Field(
         None, description="Trained weights to begin with; null: random ones."
@@ -606,7 +583,7 @@ class TrainConfig(Section):
     freeze: list[Regex] = Field(
         [], description="Variables (regex on the path) that are not trained."
     )
-    optimizer: one_of(Sgd, Adam, AdamW, RmsProp, Adagrad, default="adam") = Field(
+    optimizer: one_of(Optimizer, default="adam") = Field(
         Adam(name="adam"), description="How gradients move the weights."
     )
     train: Train = Field(description="The loop.")

@@ -29,19 +29,34 @@ class Section(BaseModel):
     )
 
 
-def one_of(*classes: type[Section], default: str | None = None):
-    """The type of a section that is one of `classes`, chosen by its key `name`, by `default` without it; also when one class is left."""
-    section = (
-        Annotated[Union[classes], Field(discriminator="name")] if len(classes) > 1 else classes[0]
-    )
+def one_of(base: type[Section], default: str | None = None):
+    """The type of a section that is one of the classes below `base`, chosen by its key `name`.
+
+    `default`: the name of a section that leaves it out. A class belongs to the choice by deriving
+    from `base` and saying `name: Literal["its_name"]`, before this is called.
+    """
+    classes = named_classes(base)
+    several = Annotated[Union[tuple(classes)], Field(discriminator="name")]
+    section = several if len(classes) > 1 else classes[0]
     if default is None:
         return section
-    return Annotated[
-        section,
-        BeforeValidator(
-            lambda value: {"name": default} | value if isinstance(value, dict) else value
-        ),
-    ]
+
+    def with_name(value):
+        return {"name": default} | value if isinstance(value, dict) else value
+
+    return Annotated[section, BeforeValidator(with_name)]
+
+
+def named_classes(base: type[Section]) -> list[type[Section]]:
+    """The classes below `base` that have a name, in the order of their definition."""
+    own = [base] if name_of(base) else []
+    return own + [cls for child in base.__subclasses__() for cls in named_classes(child)]
+
+
+def name_of(section: type[Section]) -> str | None:
+    """What a section says as its `name`, such as "lenet" for the class Lenet."""
+    names = typing.get_args(section.__annotations__.get("name"))
+    return names[0] if names else None
 
 
 def or_name(section):
@@ -384,17 +399,8 @@ def _section_at(model: type[Section], loc: tuple) -> type[Section] | None:
         if fields:
             candidates = [member for field in fields for member in members(field.annotation)]
         else:
-            candidates = [c for c in candidates if _name_of(c) == part] or candidates
+            candidates = [c for c in candidates if name_of(c) == part] or candidates
     return candidates[0] if len(candidates) == 1 else None
-
-
-def _name_of(section: type[Section]) -> str | None:
-    field = section.model_fields.get("name")
-    return (
-        typing.get_args(field.annotation)[0]
-        if field and typing.get_args(field.annotation)
-        else None
-    )
 
 
 def _homes(model: type[Section], key: str, prefix: str = "") -> list[str]:
@@ -473,11 +479,11 @@ def field_lines(model: type[Section], prefix: str = "", shown_at: dict | None = 
         default = field.get_default(call_default_factory=True)
         if not classes or isinstance(default, list):
             shown = "required" if field.is_required() else to_text(_plain(default))
-            names = f" ({', '.join(filter(None, map(_name_of, classes)))})" if classes else ""
+            names = f" ({', '.join(filter(None, map(name_of, classes)))})" if classes else ""
             if name != "name":
                 lines.append(f"  {key:<32} {field.description or ''}{names} [{shown}]")
             continue
-        tags = [_name_of(member) for member in classes]
+        tags = [name_of(member) for member in classes]
         if len(tags) > 1 and shown_at.setdefault(tuple(tags), key) != key:
             lines.append(
                 f"  {key:<32} {field.description or ''} (as {shown_at[tuple(tags)]}){' [null]' * (default is None)}"

@@ -7,9 +7,9 @@ composing robust features with denoising autoencoders, 2008, section 2.
 import keras
 from keras import layers
 
-from data_config import Spec
 from model_config import Autoencoder
 from models import blocks
+from train_config import Spec
 
 
 def build(config: Autoencoder, spec: Spec) -> keras.Model:

@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from cli.program import ConfigError
-from data_config import Spec
+from train_config import Spec
 
 
 def images(spec: Spec, smallest: int, network: str):

@@ -3,9 +3,9 @@
 import keras
 from keras import layers
 
-from data_config import Spec
 from model_config import Inception
 from models import blocks
+from train_config import Spec
 
 
 def build(config: Inception, spec: Spec) -> keras.Model:

@@ -7,9 +7,9 @@ layer is linear (logits); C1 pads, so that 28x28 images need not be enlarged to 
 import keras
 from keras import layers
 
-from data_config import Spec
 from model_config import Lenet
 from models import blocks
+from train_config import Spec
 
 
 def build(config: Lenet, spec: Spec) -> keras.Model:

@@ -3,8 +3,8 @@
 import keras
 from keras import layers
 
-from data_config import Spec
 from model_config import Mlp
+from train_config import Spec
 
 
 def build(config: Mlp, spec: Spec) -> keras.Model:

@@ -4,9 +4,9 @@ import math
 
 import keras
 
-from data_config import Spec
 from model_config import Mobilenet
 from models import blocks
+from train_config import Spec
 
 STAGES = (  # expansion, channels, blocks, stride of the first block
     (1, 16, 1, 1),

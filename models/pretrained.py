@@ -16,9 +16,9 @@ import keras
 from keras import layers
 
 from cli.program import CheckpointError, ConfigError, ResourceError
-from data_config import Spec
 from model_config import Pretrained
 from models import blocks
+from train_config import Spec
 
 SMALLEST = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}  # pixels; all others: 32
 _MOST_PACKED = 2000  # times that an array may be larger than what is stored of it: compression reaches about 1,000

@@ -12,8 +12,8 @@ import numpy as np
 from keras import layers
 
 from cli.program import ConfigError, DataError, warn
-from data_config import Spec
 from model_config import Rnn
+from train_config import Spec
 
 _CELLS = {"simple": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
 

@@ -10,8 +10,9 @@ import tensorflow as tf
 from keras import layers
 
 from cli.program import ConfigError
-from data_config import END, PADDING, START, Spec
+from data_config import END, PADDING, START
 from model_config import Seq2seq
+from train_config import Spec
 
 _CELLS = {"gru": layers.GRU, "lstm": layers.LSTM}
 _NEVER = -1e9  # the log probability of what must not be chosen

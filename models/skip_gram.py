@@ -7,8 +7,8 @@ import keras
 from keras import layers, ops
 
 from cli.program import ConfigError
-from data_config import Spec
 from model_config import SkipGram
+from train_config import Spec
 
 
 def build(config: SkipGram, spec: Spec) -> keras.Model:

@@ -3,9 +3,9 @@
 import keras
 from keras import layers
 
-from data_config import Spec
 from model_config import Vgg
 from models import blocks
+from train_config import Spec
 
 STAGES = (
     (64, 2),

@@ -7,9 +7,9 @@ atrous separable convolution for semantic image segmentation, 2018, section 3.2 
 import keras
 from keras import layers
 
-from data_config import Spec
 from model_config import Xception
 from models import blocks
+from train_config import Spec
 
 
 def build(config: Xception, spec: Spec) -> keras.Model:

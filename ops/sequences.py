@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import data_config
+import train_config
 from cli.program import ConfigError, DataError, warn
 from data_config import END, PADDING, UNKNOWN
 from engine.stateless import uniform
@@ -296,7 +297,7 @@ _FUNCTIONS = (
 SEQUENCE_OPS = {op.__name__: op for op in _FUNCTIONS}
 
 
-def target_units(ops: list) -> list[data_config.Undo]:
+def target_units(ops: list) -> list[train_config.Undo]:
     """What takes the targets that these operations give back to the units of the data: the last operation first."""
     undo = {"inputs": [], "targets": []}
     for config in ops:
@@ -310,29 +311,29 @@ def target_units(ops: list) -> list[data_config.Undo]:
     return undo["targets"]
 
 
-def _undo(config) -> data_config.Undo | None:
+def _undo(config) -> train_config.Undo | None:
     match config.name:
         case "standardize":
-            return data_config.Undo(scale=config.std, offset=config.mean)
+            return train_config.Undo(scale=config.std, offset=config.mean)
         case "min_max":
-            return data_config.Undo(
+            return train_config.Undo(
                 scale=np.subtract(config.high, config.low).tolist(), offset=config.low
             )
         case "scale":
-            return data_config.Undo(scale=[config.by], offset=[0.0])
+            return train_config.Undo(scale=[config.by], offset=[0.0])
         case "scale_to_one":
-            return data_config.Undo(scale=[127.5], offset=[127.5])
+            return train_config.Undo(scale=[127.5], offset=[127.5])
         case "imagenet":
             scale, offset = (
                 [255.0 * value for value in values] for values in (_IMAGENET_STD, _IMAGENET_MEAN)
             )
-            return data_config.Undo(scale=scale, offset=offset)
+            return train_config.Undo(scale=scale, offset=offset)
         case "log":
-            return data_config.Undo(scale=[1.0], offset=[0.0], log_plus=config.plus)
+            return train_config.Undo(scale=[1.0], offset=[0.0], log_plus=config.plus)
     return None
 
 
-def _of_column(step: data_config.Undo, column: int) -> data_config.Undo:
+def _of_column(step: train_config.Undo, column: int) -> train_config.Undo:
     return step.model_copy(
         update={
             key: values[column : column + 1] or values

@@ -4,9 +4,9 @@ import gc
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+import tiny.sitecustomize  # noqa: F401  the tiny network and data set, before the configuration is made
 
 from cli.program import import_tensorflow
 
@@ -21,8 +21,9 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
 
-ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+from places import ROOT
+
+PATH = {"PYTHONPATH": str(ROOT / "tests" / "tiny")}  # its sitecustomize.py
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def program():
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **PATH, **(env or {})},
         )
 
     return call

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 import data_config
 import input_ops
+import train_config
 from engine import record_files as records
 
 DECODE = [
@@ -21,7 +22,7 @@ DECODE = [
 
 
 def dataset(name: str, **options):
-    return TypeAdapter(data_config.DatasetConfig).validate_python({"name": name, **options})
+    return TypeAdapter(train_config.DatasetConfig).validate_python({"name": name, **options})
 
 
 def one_pass(source, ops=(), batch_size: int = 4, training: bool = False) -> int:

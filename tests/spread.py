@@ -17,13 +17,12 @@ import tensorflow as tf
 import input_ops
 import model_config
 import train_config
-from data_config import Spec
 from data_loader import from_arrays
 from engine.devices import open_devices
 from engine.optimizer import build_optimizer, build_schedule
 from model import build_model, build_task, synchronize
 from models import blocks
-from train_config import Clock, Distribute, Train
+from train_config import Clock, Distribute, Spec, Train
 from train_step import TrainStep
 
 STEPS, BATCH, EXAMPLES = 20, 16, 48
@@ -124,9 +123,9 @@ def build_step(network: str, devices, cls=TrainStep, **options) -> TrainStep:
     train = Train(steps=STEPS, batch_size=BATCH, **options)
     model = NETWORKS[network](train, devices.strategy)
     task = (
-        train_config.Tagging(name="tagging")
+        model_config.TaggingTask(name="tagging")
         if network == "masked"
-        else train_config.Classification(name="classification")
+        else model_config.ClassificationTask(name="classification")
     )
     settings = train_config.Adam(name="adam", learning_rate=2e-3)
     schedule = build_schedule(settings, Clock(BATCH, EXAMPLES), STEPS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import spread
 import tensorflow as tf
-from conftest import ROOT
+from places import ROOT
 
 import blackbox
 import trainer

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 from cli.program import BusyError, CheckpointError, ResourceError
 from engine import checkpoint

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CONFIGS
+from places import CONFIGS
 
 import train_config
 from cli import typed_yaml

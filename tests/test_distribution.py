@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import spread
 import tensorflow as tf
-from conftest import ROOT
+from places import ROOT
 from spread import outcome
 
 import input_ops
@@ -28,7 +28,8 @@ from engine.devices import Devices, open_devices, open_towers
 from engine.weights import read_variables
 from eval import Evaluator
 from model import build_task
-from train_config import Classification, Distribute, load_config
+from model_config import ClassificationTask
+from train_config import Distribute, load_config
 from train_step import TrainStep
 
 # float64 shows that nothing but rounding is left; metrics are float32 in both, and so are only as close as that.
@@ -176,7 +177,7 @@ def test_evaluation_counts_every_example_once_on_any_number_of_towers(number):
     metrics = ["accuracy", "auc", "f1", "confusion_matrix"]
     evaluate = Evaluator(
         model,
-        build_task(Classification(name="classification", metrics=metrics), spec),
+        build_task(ClassificationTask(name="classification", metrics=metrics), spec),
         True,
         devices,
     )

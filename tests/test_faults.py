@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import small_files as files
 import tensorflow as tf
-from conftest import ROOT
+from places import ROOT
 
 import train_step
 import trainer

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 # A rule for each folder and each door; files of a folder are not listed.
 LEVELS = {

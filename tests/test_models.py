@@ -9,15 +9,15 @@ import data_config
 import model_config
 import train_config
 from cli import typed_yaml
-from data_config import Spec
 from data_loader import DATASETS
 from engine.checkpoint import restore
 from engine.optimizer import build_optimizer, build_schedule
 from engine.weights import named_variables, read_variables, write_variables
 from eval import Evaluator
 from model import TASKS, build_model, build_task
+from model_config import ClassificationTask
 from preprocess_data import OPS
-from train_config import Adam, Classification, Clock, Train
+from train_config import Adam, Clock, Spec, Train
 from train_step import TrainStep
 
 SMALL = {  # what makes a network that is large or needs more than 28 pixels quick to test
@@ -32,7 +32,7 @@ SMALL = {  # what makes a network that is large or needs more than 28 pixels qui
 }
 NETWORKS = {
     cls.model_fields["name"].annotation.__args__[0]: cls
-    for cls in typed_yaml.members(model_config.ModelConfig)
+    for cls in typed_yaml.members(train_config.TrainConfig.model_fields["model"].annotation)
 }
 CONFIGS = [cls(name=name, **SMALL.get(name, {})) for name, cls in NETWORKS.items()]
 OTHERS = [  # further shapes of the networks
@@ -80,17 +80,17 @@ WORDS = Spec(
 EXAMPLES = {  # what a network is tried on that does not take images and give logits: (spec, task, batch)
     "autoencoder": (
         SPEC.model_copy(update={"target_shape": [28, 28, 1], "target_dtype": "float32", "num_classes": 0, "class_names": []}),
-        train_config.Reconstruction(name="reconstruction"),
+        model_config.ReconstructionTask(name="reconstruction"),
         IMAGES | {"targets": IMAGES["inputs"]},
     ),
     "seq2seq": (
         WORDS,
-        train_config.Seq2seq(name="seq2seq"),
+        model_config.Seq2seqTask(name="seq2seq"),
         {"inputs": IDS, "targets": IDS, "sample_weight": np.ones([32, 6], np.float32)},
     ),
     "skip_gram": (
         WORDS.model_copy(update={"target_shape": [None, 2, 3]}),
-        train_config.SkipGram(name="skip_gram"),
+        model_config.SkipGramTask(name="skip_gram"),
         {
             "inputs": IDS,
             "targets": np.stack([[IDS, IDS - 1, IDS - 2]] * 2).transpose(2, 3, 0, 1),
@@ -117,7 +117,7 @@ each_network = pytest.mark.parametrize(
 
 def example_of(config):
     spec, task, batch = EXAMPLES.get(
-        config.name, (SPEC, Classification(name="classification"), IMAGES)
+        config.name, (SPEC, ClassificationTask(name="classification"), IMAGES)
     )
     return spec, build_task(task, spec), {key: tf.constant(value) for key, value in batch.items()}
 
@@ -246,8 +246,8 @@ def test_lenet_has_the_papers_layers():
 @pytest.mark.parametrize(
     ("functions", "union"),
     [
-        (TASKS, train_config.TaskConfig),
-        (DATASETS, data_config.DatasetConfig),
+        (TASKS, train_config.TrainConfig.model_fields["task"].annotation),
+        (DATASETS, train_config.DatasetConfig),
         (OPS, data_config.OpConfig),
     ],
     ids=["tasks", "data sets", "operations"],
@@ -265,8 +265,8 @@ def test_loss_and_label_smoothing_by_hand():
     """Logits (0, ln 3): probabilities 1/4 and 3/4. Smoothing 0.2 of two classes: targets 0.1 and 0.9."""
     spec = SPEC.model_copy(update={"num_classes": 2, "class_names": ["a", "b"]})
     logits, targets = tf.constant([[0.0, np.log(3.0)]]), tf.constant([1], tf.int64)
-    plain = build_task(Classification(name="classification"), spec).loss
-    smooth = build_task(Classification(name="classification", label_smoothing=0.2), spec).loss
+    plain = build_task(ClassificationTask(name="classification"), spec).loss
+    smooth = build_task(ClassificationTask(name="classification", label_smoothing=0.2), spec).loss
     np.testing.assert_allclose(plain(targets, logits), [-np.log(0.75)], rtol=1e-6)
     np.testing.assert_allclose(
         plain(tf.constant([[0.5, 0.5]]), logits),
@@ -281,7 +281,7 @@ def test_loss_and_label_smoothing_by_hand():
 def test_metrics_by_hand():
     """Six classes; the target is first, third and last of its row; the last item has weight 0."""
     spec = SPEC.model_copy(update={"num_classes": 6, "class_names": list("abcdef")})
-    metrics = build_task(Classification(name="classification"), spec).metrics(training=False)
+    metrics = build_task(ClassificationTask(name="classification"), spec).metrics(training=False)
     logits = tf.constant(
         [[9.0, 1, 2, 3, 4, 5], [9, 8, 7, 1, 2, 3], [0, 1, 2, 3, 4, 5], [9, 0, 0, 0, 0, 0]]
     )
@@ -292,7 +292,7 @@ def test_metrics_by_hand():
         "accuracy": 0.333333,
         "top_5_accuracy": 0.666667,
     }
-    one_hot = build_task(Classification(name="classification"), spec).metrics(training=True)[
+    one_hot = build_task(ClassificationTask(name="classification"), spec).metrics(training=True)[
         "accuracy"
     ]
     one_hot.update_state(tf.one_hot(targets, 6), logits, weights)

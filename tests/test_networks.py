@@ -13,10 +13,10 @@ import tensorflow as tf
 
 import model_config
 from cli.program import CheckpointError, ConfigError
-from data_config import Spec
 from model import build_model, initialize
 from model_config import Inception, Mobilenet, Pretrained, Resnet, Squeezenet, Vgg, Xception
 from models import blocks, pretrained, xception
+from train_config import Spec
 
 
 def spec_of(shape, num_classes=10, dtype="float32"):

@@ -14,8 +14,8 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT
 from PIL import Image
+from places import ROOT
 
 import data_config
 import data_loader

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 from cli.program import CheckpointError
 from engine import checkpoint

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import small_files as files
 import tensorflow as tf
-from conftest import ROOT
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from places import ROOT
 
 import data_loader
 import input_ops

@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import CONFIGS, ROOT
 from PIL import Image
+from places import CONFIGS, ROOT
 
 from sources import images
 

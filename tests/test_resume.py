@@ -10,7 +10,7 @@ import time
 
 import pytest
 import soak
-from conftest import ROOT
+from places import ROOT
 
 import input_ops
 import trainer

@@ -19,8 +19,8 @@ import keras
 import numpy as np
 import pytest
 import small_files as files
-from conftest import ROOT
 from keras import layers
+from places import ROOT
 
 import data_loader
 from cli.program import CheckpointError, DataError, Failure

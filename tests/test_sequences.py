@@ -7,15 +7,13 @@ import pytest
 import tensorflow as tf
 
 import model_config
-import train_config
 from cli.program import ConfigError, DataError
-from data_config import Spec
 from engine.checkpoint import restore
 from engine.optimizer import build_optimizer, build_schedule
 from engine.weights import named_variables, read_variables, write_variables
 from eval import Evaluator
 from model import build_model, build_task, initialize
-from train_config import Adam, Clock, Train
+from train_config import Adam, Clock, Spec, Train
 from train_step import TrainStep
 
 IDS = np.random.default_rng(0).integers(2, 12, [16, 7], np.int32) * (
@@ -91,7 +89,7 @@ def test_every_recurrent_network_trains_saves_restores_and_evaluates(config, tmp
     many = config.output == "many"
     spec = MANY if many else ONE
     task = build_task(
-        (train_config.Tagging if many else train_config.Classification)(
+        (model_config.TaggingTask if many else model_config.ClassificationTask)(
             name="tagging" if many else "classification"
         ),
         spec,

@@ -10,8 +10,8 @@ from PIL import Image
 from pydantic import TypeAdapter
 from small_files import idx
 
-import data_config
 import data_loader
+import train_config
 from cli.program import DataError
 from engine.stateless import fold
 from preprocess_data import apply_ops, measured
@@ -21,7 +21,7 @@ from train_config import Data
 
 
 def load(split, name, directory=None, **options):
-    config = TypeAdapter(data_config.DatasetConfig).validate_python({"name": name, **options})
+    config = TypeAdapter(train_config.DatasetConfig).validate_python({"name": name, **options})
     return data_loader.load(config, split, None if directory is None else str(directory))
 
 

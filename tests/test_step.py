@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import spread
 import tensorflow as tf
-from conftest import ROOT
+from places import ROOT
 from spread import build_step, outcome
 from test_distribution import ONE, apart, on_one_device, towers
 

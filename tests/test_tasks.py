@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import model_config
 import train_config
 import trainer
 from cli.program import ConfigError
-from data_config import Spec, Undo
 from eval import Evaluator
 from model import build_task
 from tasks import metrics
+from train_config import Spec, Undo
 
 LABELS = Spec(
     input_shape=[3], input_dtype="float32", target_shape=[], target_dtype="int64", num_classes=3, class_names=["a", "b", "c"]
@@ -57,7 +58,7 @@ def test_metrics_of_labels_by_hand():
     F1: a 1, b 2*1*0.5/1.5, c 0; mean 0.55556. AUC, thresholds exact for these well separated scores: a: 1 of 2 pairs 1 -> 1;
     b: positives 0.79, 0.09 against 0.11: one of two pairs; c has no positive item: 0 by Keras.
     """
-    config = train_config.Classification(
+    config = model_config.ClassificationTask(
         name="classification",
         metrics=["accuracy", "top_5_accuracy", "auc", "f1", "confusion_matrix"],
     )
@@ -73,7 +74,7 @@ def test_metrics_of_labels_by_hand():
 
 def test_focal_loss_by_hand():
     """p = 1/4: (3/4)^2 * ln 4; p = 3/4: (1/4)^2 * ln(4/3): an easy item weighs 43 times less, not 5."""
-    task = build_task(train_config.Classification(name="classification", loss="focal"), LABELS)
+    task = build_task(model_config.ClassificationTask(name="classification", loss="focal"), LABELS)
     logits = tf.math.log(tf.constant([[0.25, 0.5, 0.25], [0.125, 0.75, 0.125]]))
     found = task.loss(tf.constant([0, 1]), logits)
     np.testing.assert_allclose(found, [0.5625 * math.log(4), 0.0625 * math.log(4 / 3)], rtol=1e-5)
@@ -81,7 +82,7 @@ def test_focal_loss_by_hand():
 
 def test_tagging_counts_items_and_whole_sequences_without_their_padding():
     spec = LABELS.model_copy(update={"input_shape": [None], "target_shape": [None]})
-    task = build_task(train_config.Tagging(name="tagging"), spec)
+    task = build_task(model_config.TaggingTask(name="tagging"), spec)
     logits = 9.0 * tf.one_hot([[0, 1, 2], [1, 1, 0], [2, 0, 0]], 3)
     targets, weights = [[0, 1, 0], [1, 2, 0], [0, 0, 0]], [[1.0, 1, 0], [1, 1, 1], [0, 0, 0]]
     assert scores(task, targets, logits, weights) == about(accuracy=0.8, sequence_accuracy=0.5)
@@ -94,7 +95,7 @@ def test_multi_label_by_hand():
     spec = LABELS.model_copy(
         update={"target_shape": [4], "target_dtype": "float32", "num_classes": 0, "class_names": []}
     )
-    task = build_task(train_config.MultiLabel(name="multi_label", threshold=0.8), spec)
+    task = build_task(model_config.MultiLabelTask(name="multi_label", threshold=0.8), spec)
     targets = [[1.0, 0, 0, 1], [0, 0, 1, 0], [1, 1, 1, 1]]
     logits = tf.constant([[1.4, 1.3, -9, 1.3], [-9, 1.4, 2, 0], [0, 0, 0, 0.0]])
     assert scores(task, targets, logits, [1.0, 1.0, 0.0]) == about(accuracy=0.75, f1=2 / 3)
@@ -109,9 +110,10 @@ def test_labels_need_classes(name):
         ConfigError, match=f"task: {name}: expected targets that are classes, got float32"
     ):
         build_task(
-            {"classification": train_config.Classification, "tagging": train_config.Tagging}[name](
-                name=name
-            ),
+            {
+                "classification": model_config.ClassificationTask,
+                "tagging": model_config.TaggingTask,
+            }[name](name=name),
             NUMBERS,
         )
 
@@ -122,7 +124,9 @@ def test_many_labels_need_a_row_of_them(update):
         ConfigError,
         match="task: multi_label: expected a row of 0 and 1 as the targets of each example, got int64",
     ):
-        build_task(train_config.MultiLabel(name="multi_label"), LABELS.model_copy(update=update))
+        build_task(
+            model_config.MultiLabelTask(name="multi_label"), LABELS.model_copy(update=update)
+        )
 
 
 def test_many_labels_from_a_file_to_a_score(tmp_path):
@@ -161,37 +165,37 @@ IMAGES = LABELS.model_copy(
     ("config", "spec", "size", "message"),
     [
         (
-            train_config.Classification(name="classification"),
+            model_config.ClassificationTask(name="classification"),
             LABELS,
             4,
             "expected a network with outputs of shape [3]; flat gives [4]",
         ),
         (
-            train_config.Tagging(name="tagging"),
+            model_config.TaggingTask(name="tagging"),
             LABELS.model_copy(update={"target_shape": [None]}),
             3,
             "outputs of shape [None, 3]; flat",
         ),
         (
-            train_config.Regression(name="regression"),
+            model_config.RegressionTask(name="regression"),
             NUMBERS,
             3,
             "expected a network with outputs of shape [2]",
         ),
         (
-            train_config.Reconstruction(name="reconstruction"),
+            model_config.ReconstructionTask(name="reconstruction"),
             IMAGES,
             4,
             "outputs of shape [2, 2, 1]; flat gives [4]",
         ),
         (
-            train_config.Seq2seq(name="seq2seq"),
+            model_config.Seq2seqTask(name="seq2seq"),
             TOKENS,
             7,
             "expected a network that takes previous and source; flat takes one tensor",
         ),
         (
-            train_config.SkipGram(name="skip_gram"),
+            model_config.SkipGramTask(name="skip_gram"),
             TOKENS,
             4,
             "expected a network that takes candidates and tokens; flat takes one tensor",
@@ -208,7 +212,9 @@ def test_a_network_that_does_not_fit_is_named_before_training(config, spec, size
 @pytest.mark.parametrize("shape", [[], [1], [2], [2, 1]])
 def test_numbers_may_come_in_a_row_or_in_the_targets_shape(shape):
     spec = NUMBERS.model_copy(update={"target_shape": shape})
-    Evaluator(flat(math.prod(shape)), build_task(train_config.Regression(name="regression"), spec))
+    Evaluator(
+        flat(math.prod(shape)), build_task(model_config.RegressionTask(name="regression"), spec)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- numbers
@@ -218,7 +224,7 @@ def test_numbers_may_come_in_a_row_or_in_the_targets_shape(shape):
     ("loss", "expected"), [("mse", [(9 + 0.25) / 2]), ("mae", [(3 + 0.5) / 2]), ("huber", [(2 * (3 - 1) + 0.125) / 2])]
 )  # fmt: skip
 def test_losses_of_regression_by_hand(loss, expected):
-    task = build_task(train_config.Regression(name="regression", loss=loss, delta=2.0), NUMBERS)
+    task = build_task(model_config.RegressionTask(name="regression", loss=loss, delta=2.0), NUMBERS)
     found = task.loss(tf.constant([[1.0, 2.0]]), {"values": tf.constant([[4.0, 2.5]])})
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -226,7 +232,7 @@ def test_losses_of_regression_by_hand(loss, expected):
 def test_metrics_of_regression_are_in_units_and_against_persistence():
     """Scaled by (x - 10) / 5. Errors in units: 5 and 10, then 0 and 0; persistence is off by 10 and 20, then 5 and 5."""
     spec = NUMBERS.model_copy(update={"target_units": [Undo(scale=[5.0], offset=[10.0])]})
-    task = build_task(train_config.Regression(name="regression", persistence=0), spec)
+    task = build_task(model_config.RegressionTask(name="regression", persistence=0), spec)
     inputs = np.float32([[0, 0, 0, 1], [0, 0, 0, 2], [7, 7, 7, 7]])[..., np.newaxis]
     targets = np.float32([[3.0, -3.0], [1.0, 1.0], [0.0, 0.0]])
     outputs = task.call(
@@ -243,7 +249,7 @@ def test_a_logarithm_of_the_targets_is_undone():
     spec = NUMBERS.model_copy(
         update={"target_shape": [], "target_units": [Undo(scale=[0.5], offset=[0.0], log_plus=1.0)]}
     )
-    task = build_task(train_config.Regression(name="regression"), spec)
+    task = build_task(model_config.RegressionTask(name="regression"), spec)
     outputs = task.call(
         identity(np.float32([[2 * math.log(6)]])), {"inputs": None}, True
     )  # 5 in units
@@ -265,7 +271,7 @@ def test_a_logarithm_of_the_targets_is_undone():
 )
 def test_what_regression_refuses(spec, options, message):
     with pytest.raises(ConfigError, match=message):
-        build_task(train_config.Regression(name="regression", **options), spec)
+        build_task(model_config.RegressionTask(name="regression", **options), spec)
 
 
 # -------------------------------------------------------------------------------------------------------------- images
@@ -281,7 +287,7 @@ def test_signal_to_noise_by_hand():
             "num_classes": 0,
         }
     )
-    task = build_task(train_config.Reconstruction(name="reconstruction"), spec)
+    task = build_task(model_config.ReconstructionTask(name="reconstruction"), spec)
     clean = tf.zeros([2, 2, 2, 1])
     outputs = task.call(
         identity(np.full([2, 2, 2, 1], 0.01, np.float32)),
@@ -305,7 +311,7 @@ def test_error_rates_of_written_sequences_by_hand():
     Two of three sequences are wrong; 1 + 0 + 2 edits over 3 + 1 + 2 tokens. Ends and padding are no tokens.
     """
     x, y, z, end = 4, 5, 6, 3
-    task = build_task(train_config.Seq2seq(name="seq2seq"), TOKENS)
+    task = build_task(model_config.Seq2seqTask(name="seq2seq"), TOKENS)
     targets = np.int32([[x, y, z, end], [x, end, 0, 0], [x, y, end, 0], [z, end, 0, 0]])
     written = tf.constant(
         [[x, z, end, 0, 0], [x, end, 0, 0, 0], [y, y, y, end, 0], [x, x, x, x, x]]
@@ -329,7 +335,7 @@ def test_a_decoder_begins_with_the_start_token_and_is_told_the_truth():
         seen.update(inputs)
         return {"logits": tf.zeros([1, 3, 7])}
 
-    task = build_task(train_config.Seq2seq(name="seq2seq", label_smoothing=0.7), TOKENS)
+    task = build_task(model_config.Seq2seqTask(name="seq2seq", label_smoothing=0.7), TOKENS)
     outputs = task.call(
         network, {"inputs": tf.constant([[2]]), "targets": tf.constant([[4, 5, 3]])}, True
     )
@@ -342,7 +348,7 @@ def test_a_decoder_begins_with_the_start_token_and_is_told_the_truth():
     assert outputs["logits"].shape == (1, 3, 7)
     with pytest.raises(ConfigError, match="expected targets with ends"):
         build_task(
-            train_config.Seq2seq(name="seq2seq"),
+            model_config.Seq2seqTask(name="seq2seq"),
             TOKENS.model_copy(update={"target_vocabulary": "<pad>\n<unknown>\nX"}),
         )
 
@@ -364,7 +370,9 @@ def test_skip_gram_by_hand():
     """Scores 0: ln 2 for each of three candidates. The true one is the highest of two of three items that count."""
     spec = TOKENS.model_copy(update={"target_shape": [None, 2, 3]})
     task = build_task(
-        train_config.SkipGram(name="skip_gram", groups={"low": ["x"], "high": ["y"]}, nearest=1),
+        model_config.SkipGramTask(
+            name="skip_gram", groups={"low": ["x"], "high": ["y"]}, nearest=1
+        ),
         spec,
     )
     flat = {"scores": tf.zeros([1, 2, 2, 3]), "vectors": tf.ones([4, 2])}
@@ -380,13 +388,13 @@ def test_skip_gram_by_hand():
         ConfigError, match=r"task\.nearest: expected fewer than the 2 tokens in groups, got 2"
     ):
         build_task(
-            train_config.SkipGram(
+            model_config.SkipGramTask(
                 name="skip_gram", groups={"low": ["x"], "high": ["y"]}, nearest=2
             ),
             spec,
         )
     with pytest.raises(ConfigError, match=r"task.groups.low: unknown name 'q'"):
-        build_task(train_config.SkipGram(name="skip_gram", groups={"low": ["q"]}), spec)
+        build_task(model_config.SkipGramTask(name="skip_gram", groups={"low": ["q"]}), spec)
 
 
 def test_neighbors_by_hand():

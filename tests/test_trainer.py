@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import CONFIGS, ROOT
+from places import CONFIGS, ROOT
 
 import eval as evaluation
 import input_ops
@@ -14,13 +14,13 @@ import train_config
 import trainer
 from cli import typed_yaml
 from cli.program import CheckpointError, ConfigError
-from data_config import Spec
 from data_loader import from_arrays
 from engine import checkpoint
 from engine.optimizer import build_optimizer, build_schedule
 from model import build_task
+from model_config import ClassificationTask
 from run import Progress
-from train_config import Classification, Clock, Train, TrainConfig, load_config
+from train_config import Clock, Spec, Train, TrainConfig, load_config
 from train_step import TrainStep
 
 SHORT = [
@@ -98,7 +98,9 @@ def test_evaluation_counts_every_example_once(batch_size):
     source = from_arrays(
         "seven", {"inputs": logits, "targets": np.array([0, 1, 2, 0, 1, 2, 1])}, list("abc")
     )
-    evaluate = evaluation.Evaluator(model, build_task(Classification(name="classification"), SPEC))
+    evaluate = evaluation.Evaluator(
+        model, build_task(ClassificationTask(name="classification"), SPEC)
+    )
     mix = input_ops.Mix.of(source, [])
     found = evaluate.whole(input_ops.eval_sets(mix, batch_size), mix)
     assert found["accuracy"] == pytest.approx(5 / 7)
@@ -134,7 +136,7 @@ def linear_step(clip_norm=None, l2=0.0, **options):
     model = keras.Model(inputs, layer(inputs))
     config = train_config.Sgd(name="sgd", learning_rate=1.0, **options)
     schedule = build_schedule(config, Clock(4, 4), 10)
-    task = build_task(Classification(name="classification"), SPEC)
+    task = build_task(ClassificationTask(name="classification"), SPEC)
     return TrainStep(
         model, task, build_optimizer(config, schedule, model), schedule, Train(steps=1), clip_norm
     ), layer

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT
 from keras import layers
+from places import ROOT
 from test_resume import outcome
 
 import data_config
@@ -19,15 +19,15 @@ import model_config
 import train_config
 import trainer
 from cli.program import CheckpointError, ConfigError, DataError, Stopped
-from data_config import Spec
 from data_loader import from_arrays
 from engine import checkpoint
 from engine.optimizer import build_multipliers, build_optimizer, build_schedule
 from engine.weights import freeze, load_weights, named_variables, read_variables, write_variables
 from eval import read_model
 from model import build_model, build_task
+from model_config import ClassificationTask
 from sources.source import of_classes
-from train_config import Classification, Clock, InitFrom, differences, load_config
+from train_config import Clock, InitFrom, Spec, differences, load_config
 from train_step import TrainStep
 
 LENET = [
@@ -420,7 +420,7 @@ SPEC = Spec(
 def train_steps(model, config, number: int = 1) -> TrainStep:
     schedule, task = (
         build_schedule(config, Clock(4, 4), 10),
-        build_task(Classification(name="classification"), SPEC),
+        build_task(ClassificationTask(name="classification"), SPEC),
     )
     optimizer = build_optimizer(config, schedule, model)
     step = TrainStep(
