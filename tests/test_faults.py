@@ -26,12 +26,13 @@ import trainer
 from cli.program import Stopped
 from engine import checkpoint
 from engine.weights import read_variables, write_variables
+from sources.tiny_files import write_files
 from train_config import load_config
 
 CONFIG = """\
-model:      {name: mlp, hidden: [8], dropout: 0.1}
+model:      {name: tiny, dropout: 0.1}
 task:       {name: classification}
-data:       {train: fake, valid: fake, ops: [scale]}
+data:       {train: tiny_numbers, valid: tiny_numbers}
 optimizer:  {name: sgd, learning_rate: 0.02}
 train:      {batch_size: 8, steps: 6}
 checkpoint: {every: 2}
@@ -92,7 +93,7 @@ BOMB += "".join(
 )
 CONFIGURATION = {
     "missing file": (None, [*TRAIN[:2], "run.yml.yaml"], "run.yml.yaml: no such file; there is run.yaml"),
-    "YAML syntax": (with_config("[8]", "[8"), TRAIN, "run.yaml:1:49: YAML syntax: "),
+    "YAML syntax": (with_config("steps: 6}", "steps: 6"), TRAIN, "run.yaml:6:11: YAML syntax: "),
     "unknown key": (with_config("batch_size", "bacth_size"), TRAIN, "run.yaml: train.bacth_size: unknown key, did you mean 'batch_size'?"),
     "unknown key, deep": (None, [*TRAIN, "optimizer.schedule={name: cosine, fnal: 1}"], "unknown key, did you mean 'final'?"),
     "wrong section": (with_config("steps: 6", "steps: 6, dropout: 1"), TRAIN, "unknown key here; did you mean 'model.dropout'?"),
@@ -104,15 +105,15 @@ CONFIGURATION = {
     "batch of 0": (None, [*TRAIN, "train.batch_size=0"], "train.batch_size: expected greater than or equal to 1, got 0"),
     "rate below 0": (None, [*TRAIN, "optimizer.learning_rate=-1"], "optimizer.learning_rate: expected greater than 0, got -1"),
     "dropout of 1.5": (None, [*TRAIN, "model.dropout=1.5"], "model.dropout: expected less than 1, got 1.5"),
-    "unknown network": (None, [*TRAIN, "model.name=lnet"], "model.name: unknown name 'lnet', did you mean 'lenet'?"),
-    "unknown data set": (None, [*TRAIN, "data.train=mnits"], "data.train: unknown name 'mnits', did you mean 'mnist'?"),
+    "unknown network": (None, [*TRAIN, "model.name=tny"], "model.name: unknown name 'tny', did you mean 'tiny'?"),
+    "unknown data set": (None, [*TRAIN, "data.train=tiny_nubmers"], "data.train: unknown name 'tiny_nubmers', did you mean 'tiny_numbers'?"),
     "unknown optimizer": (None, [*TRAIN, "optimizer.name=lion"], "optimizer.name: unknown name 'lion'; expected one of adagrad, adam, "),
-    "unknown operation": (None, [*TRAIN, "data.ops=[scael]"], "data.ops.0: unknown name 'scael', did you mean 'scale'?"),
+    "unknown operation": (None, [*TRAIN, "data.ops=[tiny_sacle]"], "data.ops.0: unknown name 'tiny_sacle', did you mean 'tiny_scale'?"),
     "not divisible": (None, [*TRAIN, "train.batch_size=9", TWO], "expected a multiple of 2 (2 towers), got 9; nearest: 8 or 10"),
     "misspelt override": (None, [*TRAIN, "trian.steps=3"], "command line: trian: unknown key, did you mean 'train'?"),
-    "Python tag": (with_config("[8]", "!!python/object/apply:os.mkdir [hacked]"), TRAIN, "is not allowed; expected plain YAML"),
+    "Python tag": (with_config("0.1", "!!python/object/apply:os.mkdir [hacked]"), TRAIN, "is not allowed; expected plain YAML"),
     "two exclusive fields": (None, [*TRAIN, "train.epochs=3"], "expected exactly one of `steps` and `epochs`"),
-    "rate of a mix below 0": (None, [*TRAIN, "data.train={fake: -0.5}"], "data.train.fake: expected greater than 0, got -0.5"),
+    "rate of a mix below 0": (None, [*TRAIN, "data.train={tiny_numbers: -0.5}"], "data.train.tiny_numbers: expected greater than 0, got -0.5"),
     "empty mix": (None, [*TRAIN, "data.train={}"], "data.train: "),
     "over 1 MB": (with_config("summary:", "#" * (1 << 20) + "\nsummary:"), TRAIN, "expected a configuration of at most 1,048,576 bytes"),
     "alias bomb": (
@@ -263,6 +264,42 @@ def test_sound_data_of_these_rows_train(run_program):
     assert run_program(*TRAIN, CSV, "--run_dir", "csv")[0] == 0
 
 
+# ---------------------------------------------------------------------------------------------------------- any data set
+
+FILES = "data={train: tiny_files, valid: null, dir: set}"
+
+
+def damaged(file="set/train/3.txt"):
+    write_files("set")
+    Path(file).write_text("1 2 3 none 5 6 0")
+
+
+ANY_SET = {
+    "directory missing": (None, "set: no such directory; expected one directory per split"),
+    "split missing": (lambda: write_files("set", splits=["train"]), "set/valid: no such directory"),
+    "smaller than a batch": (
+        lambda: write_files("set", size=7),
+        "tiny_files: expected at least one batch of 8 examples, got 7",
+    ),
+    "damaged example": (damaged, "set/train/3.txt: expected seven numbers"),
+    "damaged in validation": (lambda: damaged("set/valid/3.txt"), "set/valid/3.txt: expected seven"),
+}
+
+
+@pytest.mark.parametrize("fault", ANY_SET)
+def test_data_of_any_set(fault, run_program):
+    prepare, message = ANY_SET[fault]
+    _, before = refused(run_program, 3, prepare, (*TRAIN, FILES, "--run_dir", "run"), message)
+    assert os.path.exists("run") == fault.startswith("damaged")  # found by a run that has begun
+    shutil.rmtree("run", ignore_errors=True)
+    assert {place for place in everything() if place not in before} == set()
+
+
+def test_sound_data_of_any_set_train(run_program):
+    write_files("set")
+    assert run_program(*TRAIN, FILES, "--run_dir", "run")[0] == 0
+
+
 # ---------------------------------------------------------------------------------------------------------- checkpoints
 
 
@@ -358,8 +395,8 @@ RUN_OF_THE_PROGRAM = {
         lambda: other_variables({"model/logits/bias": "model/logits/b"}), ("eval.py", "--ckpt", "stopped"),
         "model/logits/bias: missing in the checkpoint; model/logits/b: in the checkpoint only",
     ),
-    "another shape": (None, ("eval.py", "--ckpt", "finished", "model.hidden=[9]"),
-        "model/logits/kernel: expected float32[9, 10], got float32[8, 10]"),
+    "another shape": (None, ("eval.py", "--ckpt", "finished", "model.units=9"),
+        "model/hidden/kernel: expected float32[6, 9], got float32[6, 8]"),
     "changed configuration": (None, (*GO_ON, "train.seed=3"), "stopped/config.yaml: this run began otherwise: train.seed: 0 -> 3"),
     "no run": (lambda: os.makedirs("else/where"), ("eval.py", "--ckpt", "else"),
         "else: expected a run directory with a config.yaml, or one of its checkpoints; found: where"),
@@ -440,7 +477,7 @@ def test_a_disk_that_is_really_full(run_program):
     with mounted("small", "-o", "size=1000k"):
         words = (
             *TRAIN,
-            "model.hidden=[64]",
+            "model.units=5000",
             "optimizer={name: adam}",
             "checkpoint={every: 2, keep: 9}",
             "--run_dir",
@@ -491,16 +528,11 @@ def test_a_read_only_run_directory_is_refused_before_the_network_is_built(run_pr
 
 
 def test_read_only_data_work(run_program):
-    folder()
     with mounted("sealed"):
-        shutil.copytree("set", "sealed/set")
+        write_files("sealed/set")
         os.system("mount -o remount,ro sealed")
-        assert (
-            run_program(*TRAIN, IMAGES.replace("dir: set", "dir: sealed/set"), "--run_dir", "run")[
-                0
-            ]
-            == 0
-        )
+        data = FILES.replace("dir: set", "dir: sealed/set")
+        assert run_program(*TRAIN, data, "--run_dir", "run")[0] == 0
 
 
 def test_a_run_directory_deleted_while_running(tmp_path, monkeypatch, run_program):
@@ -617,16 +649,16 @@ def test_malformed_cluster(run_program, monkeypatch):
 # ------------------------------------------------------------------------------------------------- one fault, many programs
 
 PREVIEW = ("input_ops.py", "--config", "run.yaml", "--preview", "sheet.png")
-PREPARE = ("preprocess_data.py", "--source", "image_folder", "--dir", "set", "--out", "out")
+PREPARE = ("preprocess_data.py", "--source", "tiny_files", "--dir", "set", "--out", "out")
 EVALUATE = ("eval.py", "--ckpt", "finished")
 LAUNCH = ("launch.py", "--workers", "2")
 EVERY = (TRAIN, PREVIEW, PREPARE, EVALUATE, LAUNCH)
 
 
 def damaged_after_training():
-    folder()
-    trainer.train_and_evaluate(load_config("run.yaml", [IMAGES]), Path("images"))
-    Path("set/valid/a/3.png").write_bytes(b"none")
+    write_files("set")
+    trainer.train_and_evaluate(load_config("run.yaml", [FILES]), Path("files"))
+    Path("set/valid/3.txt").write_text("1 2 3 none 5 6 0")
 
 
 ALIKE = {
@@ -638,11 +670,11 @@ ALIKE = {
     "misspelt override": (2, None, [(*words, "train.bacth_size=3") for words in (TRAIN, PREVIEW, EVALUATE)],
         "command line: train.bacth_size: unknown key, did you mean 'batch_size'?"),
     "no such configuration": (2, lambda: os.unlink("run.yaml"), [TRAIN, PREVIEW], "run.yaml: no such file"),
-    "no data": (3, None, [(*TRAIN, IMAGES), (*PREVIEW, IMAGES), PREPARE, (*EVALUATE, IMAGES)],
-        "set: no such directory; expected one directory of images per class"),
-    "damaged image": (
-        3, damaged_after_training, [(*TRAIN, IMAGES), (*PREVIEW, IMAGES, "--split", "valid"), ("eval.py", "--ckpt", "images"), PREPARE],
-        "set/valid/a/3.png: expected JPEG, PNG, BMP or GIF, got a file that begins with 6e6f6e65",
+    "no data": (3, None, [(*TRAIN, FILES), (*PREVIEW, FILES), PREPARE, (*EVALUATE, FILES)],
+        "set: no such directory; expected one directory per split"),
+    "damaged example": (
+        3, damaged_after_training, [(*TRAIN, FILES), (*PREVIEW, FILES, "--split", "valid"), ("eval.py", "--ckpt", "files"), PREPARE],
+        "set/valid/3.txt: expected seven numbers: could not convert string to float: 'none'",
     ),
 }  # fmt: skip
 
@@ -662,5 +694,5 @@ def test_a_fault_reads_alike_in_every_program(fault, run_dirs, run_program):
     assert len(seen) == 1 or fault in (
         "flag missing",
         "flag out of range",
-        "damaged image",
+        "damaged example",
     )  # others' names; preparation counts
