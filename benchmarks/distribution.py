@@ -30,9 +30,9 @@ import_tensorflow()
 
 import numpy as np
 import tensorflow as tf
+from run import build_run
 
 from engine.devices import open_devices
-from run import build_run
 from train_config import Distribute, load_config
 
 SECONDS = 2.0  # of each row in each round

@@ -20,11 +20,11 @@ sys.path.insert(0, str(ROOT))
 import keras
 import numpy as np
 import tensorflow as tf
+from run import Progress, build_run, resume
 
 import trainer
 from cli.program import StopSignals
 from engine.summary import Screen, Stopwatch
-from run import Progress, build_run, resume
 from train_config import load_config
 
 STEPS = {128: 700, 32: 2000}  # a round, by batch size
