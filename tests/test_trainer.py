@@ -1,12 +1,15 @@
 """The step, the optimizer, the loop and evaluation against numbers worked out by hand; the loop's promises."""
 
 import json
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from places import CONFIGS, ROOT
+from places import CONFIGS, ROOT, TINY
 
 import eval as evaluation
 import input_ops
@@ -398,24 +401,31 @@ def test_bytes_without_scaling_are_refused_with_the_cure(tmp_path):
 
 def test_debug_presets(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    fdr = trainer.main(lenet_config(*train_config.DEBUG["fdr"]), tmp_path / "none", "fdr", False)
+    fdr = trainer.debug_fdr(lenet_config(*train_config.DEBUG["fdr"]))
     assert fdr["step"] == fdr["restored_step"] == 1
     overfit = [
         *train_config.DEBUG["overfit"],
         "model={name: mlp, hidden: [64]}",
         "train.batch_size=32",
     ]
-    assert trainer.main(lenet_config(*overfit), tmp_path / "none", "overfit", False)["learned"]
+    assert trainer.debug_overfit(lenet_config(*overfit))["learned"]
     hopeless = lenet_config(*overfit, "optimizer.learning_rate=1e-12", "train.steps=30")
-    assert not trainer.main(hopeless, tmp_path / "none", "overfit", False)["learned"]
+    assert not trainer.debug_overfit(hopeless)["learned"]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_debug_profile_leaves_a_trace(tmp_path):
-    result = trainer.main(
-        lenet_config(*FAKE, "model={name: mlp, hidden: []}"), tmp_path, "profile", False
+def test_a_profile_of_steps_leaves_a_trace(tmp_path):
+    words = ["benchmarks/profile_steps.py", str(TINY), str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(TINY.parent)},
+        capture_output=True,
+        text=True,
     )
-    assert set(result["ms_per_step"]) == {"together", "step alone", "input alone"}
+    assert done.returncode == 0, done.stderr
+    rows = [line.rsplit(None, 4)[0].strip() for line in done.stdout.splitlines()]
+    assert rows == ["together", "step alone", "input alone"]
     assert list(tmp_path.rglob("*.xplane.pb"))
 
 
