@@ -304,3 +304,21 @@ def lock(run_dir: Path, flag: str = "--run_dir"):
                         path.rmdir()
     finally:
         os.close(descriptor)
+
+
+class Checkpoints:
+    def __init__(self, directory, keep, write, size):
+        self.directory, self.keep, self.write, self.size = directory, keep, write, size
+
+    def save(self, step, variables, state, best_steps):
+        commit(self.directory, step, lambda path: self.write(path, variables), state, self.size)
+        last = list(steps_in(self.directory))[-self.keep :]
+        keep_only(self.directory, {*last, *best_steps})
+
+
+def find_run(ckpt) -> tuple[Path, Path | None]:
+    """A run's directory or one step's -> (run directory, step's directory if one was named)."""
+    path = Path(ckpt)
+    if (path / "MANIFEST.json").is_file() and (path.parent.parent / "config.yaml").is_file():
+        return path.parent.parent, path
+    return run_of(path), None

@@ -6,17 +6,21 @@ processes; tower r of R has the r-th of R contiguous parts of the global batch.
 
 import contextlib
 import functools
+import shlex
 import signal
 import socket
+import sys
 import time
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from cli.program import ConfigError, ResourceError
+from cli.program import ConfigError, ResourceError, Stopped
 from engine.cluster import Cluster, is_listening, read_cluster
-from train_config import Distribute
+from engine.variables import layers_of
+from train_config import Distribute, Train
 
 GONE = (
     tf.errors.UnavailableError,
@@ -45,13 +49,18 @@ class Devices:
         return self.towers // self.workers
 
     @property
+    def share(self) -> tuple[int, int]:
+        """(number, of how many): this worker's share of every batch."""
+        return self.worker, self.workers
+
+    @property
     def is_chief(self) -> bool:
         """Whether this process is the one that writes."""
         return self.worker == 0
 
     # ------------------------------------------------------------------------------------------------------ in the graph
 
-    def deal(self, batch: dict) -> dict:
+    def split_to_towers(self, batch: dict) -> dict:
         """This process's part of a batch -> one contiguous part to each of its towers."""
         if self.local_towers == 1:
             return batch
@@ -70,19 +79,20 @@ class Devices:
 
         return self.strategy.run(own)
 
-    def sum(self, values: list) -> list:
+    def sum_over_towers(self, values: list) -> list:
         """Each tower's tensors, all of one type -> their sums over all towers, on each tower; one exchange for all of them."""
         if self.towers == 1:
             return values
-        return list(
-            self.strategy.extended.batch_reduce_to(
-                tf.distribute.ReduceOp.SUM, [(value, value) for value in values]
-            )
-        )
+        flat = tf.nest.flatten(values)
+        pairs = [(value, value) for value in flat]
+        sums = self.strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
+        return tf.nest.pack_sequence_as(values, list(sums))
 
-    def one(self, values: list) -> list:
+    def first_local(self, values):
         """Of tensors that are the same on each tower: those of the first here."""
-        return [self.strategy.experimental_local_results(value)[0] for value in values]
+        return tf.nest.map_structure(
+            lambda value: self.strategy.experimental_local_results(value)[0], values
+        )
 
     # ------------------------------------------------------------------------------------------- between the processes
 
@@ -104,7 +114,7 @@ class Devices:
             begin += array.nbytes
         return found
 
-    def texts(self, text: str) -> list[str]:
+    def gather_texts(self, text: str) -> list[str]:
         """The text of every worker."""
         own = np.frombuffer(text.encode(), np.uint8).astype(np.int64)
         lengths = self._sum_over_workers(
@@ -126,6 +136,9 @@ class Devices:
         table[:, self.worker] = stop or 0, round(seconds * 1e6)
         stops, micros = self._sum_over_workers(table)
         return next((int(number) for number in stops if number), None), micros.mean() / 1e6
+
+    def any_true(self, value) -> bool:
+        return self.agree(1 if value else None, 0.0)[0] is not None
 
     def _sum_over_workers(self, values: np.ndarray) -> np.ndarray:
         if self.workers == 1:
@@ -314,3 +327,43 @@ def serve(cluster: Cluster, wait: int) -> dict:
             )
         time.sleep(1.0)
     return {"task": cluster.name, "ended": "the chief has gone"}
+
+
+def is_compiled(model: keras.Model, jit: str) -> bool:
+    """Whether XLA compiles the network: it lacks cuDNN's cells, and compiles for every length."""
+    on_gpus = bool(tf.config.list_logical_devices("GPU"))
+    layers = layers_of(model)
+    synchronized = any(getattr(layer, "synchronized", False) for layer in layers)
+    if jit == "on" and synchronized and not on_gpus:
+        raise ConfigError(
+            "train.jit: on: expected auto or off for batch normalization over several CPU towers, "
+            "whose exchange XLA lacks"
+        )
+    if jit != "auto":
+        return jit == "on"
+    has_cells = any(isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)) for layer in layers)
+    any_length = any(None in tensor.shape[1:] for tensor in model.inputs)
+    return on_gpus and not has_cells and not any_length
+
+
+@contextlib.contextmanager
+def naming_failures(train: Train, devices: Devices):
+    """Says what TensorFlow raises where memory ends, or where another process has gone."""
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        towers, accumulate = devices.towers, train.accumulate
+        share = train.batch_size // (towers * accumulate)
+        reason = (str(error).splitlines() or ["no more for Python"])[0][:200]
+        raise ResourceError(
+            f"out of memory, with {share} examples at a time on each of {towers} towers; "
+            f"try a smaller train.batch_size or a larger train.accumulate ({reason})"
+        ) from error
+    except GONE as error:
+        if devices.workers == 1 and devices.coordinator is None:
+            raise
+        reason = str(error).splitlines()[0][:200]
+        raise Stopped(
+            "another process of this run has gone; start all of them again to go on from the last "
+            f"checkpoint ({reason}): {shlex.join(sys.argv)}"
+        ) from error

@@ -5,10 +5,8 @@ A .weights.h5 is what Keras' model.save_weights(file) writes. It numbers the var
 """
 
 import difflib
-import math
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import h5py
@@ -17,87 +15,26 @@ import numpy as np
 import tensorflow as tf
 
 from cli.program import CheckpointError, ConfigError, warn
-from engine import checkpoint
+from engine.run_reader import read_network, with_checkpoint
 from train_config import InitFrom
 
 _MOST_NAMES = 10  # in a line
 _MOST_PACKED = 2000  # times that arrays may be larger than what is stored of them: NumPy's zip and HDF5 reach about 1,000
 
 
-def named_variables(**groups: Iterable) -> dict[str, keras.Variable]:
-    """{group/path: variable} over all groups. Raises ConfigError where two variables share a path: one would be lost."""
-    named = {}
-    for group, variables in groups.items():
-        for variable in variables:
-            name = f"{group}/{variable.path}"
-            if name in named:
-                raise ConfigError(
-                    f"{name}: two variables have this path; give their layers different names"
-                )
-            named[name] = variable
-    return named
-
-
-def write_variables(directory: Path, variables: dict[str, keras.Variable]) -> None:
-    """Writes `variables.index` and `variables.data-*`, readable by tf.train.load_checkpoint."""
-    names = sorted(variables)
-    tensors = [tf.convert_to_tensor(variables[name]) for name in names]
-    try:
-        tf.raw_ops.SaveV2(
-            prefix=str(directory / "variables"),
-            tensor_names=names,
-            shape_and_slices=[""] * len(names),
-            tensors=tensors,
-        )
-    except (
-        tf.errors.OpError
-    ) as error:  # a full disk is to TensorFlow what a full GPU is: ResourceExhaustedError
-        number = next(
-            (number for number in checkpoint.DISK if os.strerror(number) in str(error)), None
-        )
-        if number is None:
-            raise
-        raise OSError(number, os.strerror(number), str(directory)) from error
-
-
-def size_of(variables: Iterable[keras.Variable]) -> int:
-    """Bytes of their values."""
-    return sum(
-        math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables
-    )
-
-
-def read_variables(directory: Path) -> dict[str, np.ndarray]:
-    reader = tf.train.load_checkpoint(str(directory / "variables"))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-
-def with_averages(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What was read from a checkpoint, with the averaged weights (`ema/path`) in the place of the last ones (`model/path`)."""
-    averages = {
-        f"model/{name.removeprefix('ema/')}": value
-        for name, value in values.items()
-        if name.startswith("ema/")
-    }
-    return {
-        name: averages.get(name, value)
-        for name, value in values.items()
-        if not name.startswith("ema/")
-    }
-
-
 # ----------------------------------------------------------------------------------------- trained weights to begin with
 
 
-def load_weights(
-    model: keras.Model, config: InitFrom, read_run: Callable[[str, bool], tuple[Path, dict]]
-) -> None:
-    """Gives every variable of `model` its value from a file or, by `read_run`, from a run; says on stderr which and which not.
+def load_weights(model: keras.Model, config: InitFrom) -> None:
+    """Gives every variable of `model` its value from a file or a run; says on stderr which and which not.
 
     Each of them is loaded, in its shape, or matches `skip`: else CheckpointError, and nothing has changed.
     """
     is_file = config.ckpt.endswith((".npz", ".weights.h5"))
-    place, found = _read_file(Path(config.ckpt)) if is_file else read_run(config.ckpt, config.ema)
+    if is_file:
+        place, found = _read_file(Path(config.ckpt))
+    else:
+        place, found = with_checkpoint(config.ckpt, lambda path: read_network(path, config.ema))
     found = {
         name: value for name, value in found.items() if not name.endswith("seed_generator_state")
     }  # of dropout: set at each step

@@ -21,11 +21,10 @@ import small_files as files
 import tensorflow as tf
 from places import ROOT
 
-import train_step
 import trainer
 from cli.program import Stopped
 from engine import checkpoint
-from engine.weights import read_variables, write_variables
+from engine.variables import read_variables, write_variables
 from sources.tiny_files import write_files
 from train_config import load_config
 
@@ -611,7 +610,7 @@ def test_a_signal_during_a_save_lets_it_complete_then_saves_and_ends(
     [tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore"), MemoryError()],
 )
 def test_out_of_memory_names_the_batch_of_each_tower(error, run_program, monkeypatch):
-    build = train_step.build_train_step
+    build = trainer.build_trainer
 
     def exhausted(*_):
         raise error
@@ -621,7 +620,7 @@ def test_out_of_memory_names_the_batch_of_each_tower(error, run_program, monkeyp
         step.run = exhausted
         return step
 
-    monkeypatch.setattr("run.build_train_step", build_exhausted)
+    monkeypatch.setattr("trainer.build_trainer", build_exhausted)
     code, stdout, stderr = run_program(*TRAIN, "--run_dir", "run", "train.accumulate=2")
     message = "trainer: error: out of memory, with 4 examples at a time on each of 1 towers; try a smaller train.batch_size or"
     assert (code, stdout) == (6, "") and stderr[-1].startswith(message), stderr

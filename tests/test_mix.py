@@ -10,12 +10,12 @@ from tiny.sitecustomize import TinyNoise, TinyNumbers, TinyScale
 
 import data_loader
 import input_ops
+import train_config
 from cli.program import ConfigError, DataError
 from cli.typed_yaml import name_of, named_classes
 from data_config import BatchOp
 from data_loader import from_arrays
-from engine import order
-from input_ops import Mix, Part
+from input_ops import Mix, MixSource
 from preprocess_data import cached
 from train_config import load_config
 
@@ -59,15 +59,15 @@ def stream(mix, batch_size=10, seed=0, start=0, stop=4, **options):
     ],
 )
 def test_rates_become_whole_slots(rates, expected):
-    assert order.slots(rates) == expected
+    assert input_ops.slots(rates) == expected
 
 
 def test_shares_are_exact_and_even_in_every_batch():
     mix = Mix(
         [
-            Part("a", numbers("a", 50), [], 7),
-            Part("b", numbers("b", 20), [], 2),
-            Part("c", numbers("c", 31), [], 1),
+            MixSource("a", numbers("a", 50), [], 7),
+            MixSource("b", numbers("b", 20), [], 2),
+            MixSource("c", numbers("c", 31), [], 1),
         ]
     )
     ids = np.array([batch["id"] for batch in stream(mix, stop=40)])
@@ -87,7 +87,7 @@ def test_shares_are_exact_and_even_in_every_batch():
 
 @pytest.mark.parametrize("start", [1, 7, 1000, 1_000_000_000])
 def test_any_step_of_a_mix_is_the_same_wherever_the_pipeline_starts(start):
-    mix = Mix([Part("a", numbers("a", 50), [], 7), Part("b", numbers("b", 20), [], 3)])
+    mix = Mix([MixSource("a", numbers("a", 50), [], 7), MixSource("b", numbers("b", 20), [], 3)])
     near = stream(mix, start=start - 1, stop=start + 2)[1:]
     for a, b in zip(stream(mix, start=start, stop=start + 2), near, strict=True):
         assert {key: value.tolist() for key, value in a.items()} == {
@@ -103,8 +103,8 @@ def test_towers_see_the_parts_of_the_same_batch(towers):
     ops, source = [NOISE, SCALE], load()
     mix = Mix(
         [
-            Part("a", source, ops, 3),
-            Part("b", source, [*ops, TinyNoise(name="tiny_noise", scale=0.1)], 1),
+            MixSource("a", source, ops, 3),
+            MixSource("b", source, [*ops, TinyNoise(name="tiny_noise", scale=0.1)], 1),
         ]
     )
     (whole,) = stream(mix, batch_size=16, start=5, stop=6)
@@ -122,8 +122,8 @@ def test_the_number_of_pipeline_threads_changes_nothing(threads):
     source = load()
     mix = Mix(
         [
-            Part("a", source, [NOISE], 3),
-            Part("b", source, [TinyNoise(name="tiny_noise", scale=0.1)], 1),
+            MixSource("a", source, [NOISE], 3),
+            MixSource("b", source, [TinyNoise(name="tiny_noise", scale=0.1)], 1),
         ]
     )
     options = tf.data.Options()
@@ -138,10 +138,10 @@ def test_the_number_of_pipeline_threads_changes_nothing(threads):
 
 def test_sets_that_are_treated_alike_are_put_together_before_and_give_the_same():
     source, ops = load(), [NOISE, SCALE]
-    alike = Mix([Part("a", source, ops, 3), Part("b", source, ops, 1)])
+    alike = Mix([MixSource("a", source, ops, 3), MixSource("b", source, ops, 1)])
     # Another operation to `==`, the same to float32:
     same_but_apart = [NOISE, TinyScale(name="tiny_scale", factor=2.00000001)]
-    apart = Mix([Part("a", source, ops, 3), Part("b", source, same_but_apart, 1)])
+    apart = Mix([MixSource("a", source, ops, 3), MixSource("b", source, same_but_apart, 1)])
     for a, b in zip(stream(alike, 16), stream(apart, 16), strict=True):
         np.testing.assert_array_equal(a["inputs"], b["inputs"])
 
@@ -153,7 +153,7 @@ def test_sets_that_do_not_fit_together_are_both_named():
         ConfigError,
         match=r"inputs: one has float32 \[1\], wide has float32 \[3\]; expected the same",
     ):
-        Mix([Part("one", one, []), Part("wide", wide, [])])
+        Mix([MixSource("one", one, []), MixSource("wide", wide, [])])
     cats, dogs = (
         from_arrays(
             name, {"inputs": np.zeros((4, 1), np.float32), "targets": np.arange(4) % 2}, [name, "x"]
@@ -163,11 +163,11 @@ def test_sets_that_do_not_fit_together_are_both_named():
     with pytest.raises(
         ConfigError, match="classes: cat has cat, x, dog has dog, x; expected the same"
     ):
-        Mix([Part("cat", cats, []), Part("dog", dogs, [])])
+        Mix([MixSource("cat", cats, []), MixSource("dog", dogs, [])])
 
 
 def test_evaluation_of_a_mix_counts_every_example_of_every_set_once():
-    mix = Mix([Part("a", numbers("a", 7), []), Part("b", numbers("b", 5), [])])
+    mix = Mix([MixSource("a", numbers("a", 7), []), MixSource("b", numbers("b", 5), [])])
     seen = []
     for name, batches, number in input_ops.eval_sets(mix, 4):
         assert (name, number) in (("a", 2), ("b", 2))
@@ -209,9 +209,13 @@ def test_blocks_hold_every_example_once_and_come_in_groups(length, block, blocks
 
 def test_a_far_step_by_shards_is_reached_at_once():
     mix = Mix.of(numbers("n", 1003, block_length=10), [])
-    (far,) = stream(mix, start=1_000_000_000, stop=1_000_000_001, blocks=4)
+    (far,) = stream(
+        mix, start=1_000_000_000, stop=1_000_000_001, order=train_config.Order(blocks=4)
+    )
     assert (
-        stream(mix, start=999_999_999, stop=1_000_000_001, blocks=4)[1]["id"].tolist()
+        stream(mix, start=999_999_999, stop=1_000_000_001, order=train_config.Order(blocks=4))[1][
+            "id"
+        ].tolist()
         == far["id"].tolist()
     )
 
@@ -236,7 +240,11 @@ def texts(length: int):
 def test_batches_of_like_size_are_windows_of_the_same_examples():
     mix, lengths = texts(330)
     plain, sorted_ = (
-        [batch["id"] for batch in stream(mix, stop=33, bucket=bucket)] for bucket in (0, 11)
+        [
+            batch["id"]
+            for batch in stream(mix, stop=33, order=train_config.Order(bucket=bucket or None))
+        ]
+        for bucket in (0, 11)
     )
     for window in range(0, 33, 11):  # the same examples, otherwise dealt out
         assert sorted(np.concatenate(plain[window : window + 11])) == sorted(
@@ -262,11 +270,17 @@ def test_a_run_that_goes_on_sees_the_same_batches_padded_alike():
     """
     mix, _ = texts(200)
     for bucket in (0, 7):
-        whole = stream(mix, batch_size=4, stop=23, bucket=bucket)
+        whole = stream(mix, batch_size=4, stop=23, order=train_config.Order(bucket=bucket or None))
         for start in (1, 6, 7, 20):
             for a, b in zip(
                 whole[start:],
-                stream(mix, batch_size=4, start=start, stop=23, bucket=bucket),
+                stream(
+                    mix,
+                    batch_size=4,
+                    start=start,
+                    stop=23,
+                    order=train_config.Order(bucket=bucket or None),
+                ),
                 strict=True,
             ):
                 for key in a:
@@ -326,7 +340,7 @@ def test_a_cache_by_configuration_keeps_what_first_ops_give(capsys):
         input_ops.open_mix(load_config(TINY, [*overrides, *more]).data, "train", training=True)
         for more in ([], ["data.cache=false"])
     )
-    assert [op.name for op in kept.parts[0].ops] == ["tiny_scale"]
+    assert [op.name for op in kept.sources[0].ops] == ["tiny_scale"]
     assert "cache: 40 examples of tiny_numbers" in capsys.readouterr().err
     np.testing.assert_array_equal(stream(kept)[1]["inputs"], stream(plain)[1]["inputs"])
 
@@ -343,7 +357,7 @@ def test_a_mix_in_the_configuration_is_opened_with_the_operations_of_each_set():
         "data.ops=[tiny_noise]",
     ]
     config = load_config(TINY, overrides).data
-    parts = config.parts("train")
+    parts = config.mixed("train")
     assert [(part.name, part.rate, [op.name for op in part.first_ops]) for part in parts] == [
         ("tiny_numbers", 3, []),
         ("small", 1, ["tiny_scale"]),
@@ -352,7 +366,7 @@ def test_a_mix_in_the_configuration_is_opened_with_the_operations_of_each_set():
         input_ops.open_mix(config, "train", training=True)
     valid = input_ops.open_mix(config, "valid", training=False)
     assert valid.element_spec["inputs"].shape == [6] and len(valid) == 13
-    assert [op.name for op in valid.parts[0].ops] == ["tiny_scale", "tiny_noise"]
+    assert [op.name for op in valid.sources[0].ops] == ["tiny_scale", "tiny_noise"]
 
 
 def test_a_damaged_example_is_named_by_trying_the_candidates():
@@ -369,6 +383,6 @@ def test_a_damaged_example_is_named_by_trying_the_candidates():
     mix = Mix.of(data_loader.Source(**{**vars(source), "read": read}), [])
     with (
         pytest.raises(DataError, match=r"^n: record 13: .*unlucky"),
-        input_ops.naming_examples(mix, lambda: range(20)),
+        mix.naming_examples(range(20)),
     ):
         stream(mix)

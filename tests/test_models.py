@@ -12,13 +12,13 @@ from cli import typed_yaml
 from data_loader import DATASETS
 from engine.checkpoint import restore
 from engine.optimizer import build_optimizer, build_schedule
-from engine.weights import named_variables, read_variables, write_variables
+from engine.variables import named_variables, read_variables, write_variables
 from eval import Evaluator
 from model import TASKS, build_model, build_task
 from model_config import ClassificationTask
 from preprocess_data import OPS
 from train_config import Adam, Clock, Spec, Train
-from train_step import TrainStep
+from trainer import Trainer
 
 SMALL = {  # what makes a network that is large or needs more than 28 pixels quick to test
     "vgg": {"width": 0.125},
@@ -219,7 +219,7 @@ def test_every_network_trains_and_is_scored_in_other_precisions(config, precisio
         Adam(name="adam", learning_rate=1e-4),
     )
     schedule = build_schedule(settings, Clock(32, 32), 2)
-    step = TrainStep(
+    step = Trainer(
         model,
         task,
         build_optimizer(settings, schedule, model),
