@@ -27,10 +27,10 @@ for room in (models, ops, sources):
 
 
 class Tiny(Network):
-    """Two dense layers, with what a step has to be exact with."""
+    """One or two dense layers, with what a step has to be exact with."""
 
     name: Literal["tiny"]
-    units: Int = Field(8, ge=1, description="Units of the hidden layer.")
+    units: Int = Field(8, ge=0, description="Units of the hidden layer; 0: there is none.")
     dropout: Float = Field(
         0.0, ge=0, lt=1, description="Share of hidden units dropped in training."
     )
