@@ -436,6 +436,15 @@ class Run:
         share = self.devices.share
         return input_ops.train_batches(self.valid_mix, size, train.seed + 1, batch, share=share)
 
+    def take_steps(self, batches, num_steps: int, look_into: bool) -> tuple[bool, Look | None]:
+        """One call of the trainer, to its end: whether to go on, and what can be seen of a step."""
+        if look_into:
+            look = self.trainer.inspect(batches)
+            return bool(look.goes_on), look
+        if self.devices.coordinator:
+            return self.trainer.run_on_workers(batches, num_steps), None
+        return bool(self.trainer.run(batches, tf.constant(num_steps))), None
+
     def scored_weights(self):
         """Inside `with` the network has the weights that are to be scored."""
         if self.config.validation.ema:
@@ -576,16 +585,8 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
         to_look = clock.steps_to_next(step, log.looks, limit=total - step + 1)
         limit = min(total - step, pace.steps_per_call, max(1, to_look - 1))
         num_steps = clock.steps_to_next(step, cadences, limit)
-        look = None
         with watch("training"), pace.timing(num_steps), run.naming_examples(step, num_steps):
-            if to_look == 1:
-                look = trainer.inspect(batches)
-                goes_on = look.goes_on
-            elif run.devices.coordinator:
-                goes_on = trainer.run_on_workers(batches, num_steps)
-            else:
-                goes_on = trainer.run(batches, tf.constant(num_steps))
-            goes_on = bool(goes_on)  # waits for the call to end
+            goes_on, look = run.take_steps(batches, num_steps, look_into=to_look == 1)
         step += num_steps
         if not goes_on:
             step = roll_back(run, run_dir, progress)
