@@ -89,11 +89,11 @@ from rich.progress import Progress
 import data_loader
 from engine import checkpoint
 from engine import record_files as records
+from engine.damaged import damage_of
+from engine.order import position_of
 from engine.stateless import fold
 from ops.images import BATCH_OPS, IMAGE_OPS, decode_batch
 from ops.sequences import MEASURES, SEQUENCE_OPS, needs_measuring, tokens_of
-from sources.images import damage_of
-from sources.source import position_of
 
 __all__ = ["BATCH_OPS", "OPS", "apply_ops", "cached", "measured", "vocabulary"]
 
