@@ -47,11 +47,8 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     except (OSError, EOFError, gzip.zlib.error) as error:
         raise DataError(f"{path}: damaged or unreadable: {error}") from error
     if len(data) != size:
-        raise DataError(
-            f"{path}: expected {size:,} bytes of data for {shape}, got more"
-            if len(data) > size
-            else f"{len(data):,}"
-        )
+        got = "more" if len(data) > size else f"{len(data):,}"
+        raise DataError(f"{path}: expected {size:,} bytes of data for {shape}, got {got}")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 

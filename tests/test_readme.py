@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from places import CONFIGS, ROOT
 
-from sources import images
+from sources.idx import read_idx
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
@@ -100,8 +100,8 @@ def test_train_again_and_evaluate_from_another_directory(program, tmp_path):
 
 def test_its_flow_for_your_own_photos(program, tmp_path):
     """From a folder of photos to training, mixing and records, with the README's own file and commands, word for word."""
-    inputs = images.read_idx(ROOT / "data/mnist_sample/train-images-idx3-ubyte.gz", 3)
-    labels = images.read_idx(ROOT / "data/mnist_sample/train-labels-idx1-ubyte.gz", 1)
+    inputs = read_idx(ROOT / "data/mnist_sample/train-images-idx3-ubyte.gz", 3)
+    labels = read_idx(ROOT / "data/mnist_sample/train-labels-idx1-ubyte.gz", 1)
     for number in range(600):
         folder = tmp_path / "photos" / str(labels[number])
         folder.mkdir(parents=True, exist_ok=True)
