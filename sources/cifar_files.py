@@ -18,9 +18,10 @@ def paths_of(name: str, directory: str | None, inner: str, files: list[str]) -> 
     folder = outer if (outer / files[0]).is_file() else outer / inner
     for file in files:
         if not (folder / file).is_file():
-            archive = f"{inner.removesuffix('-batches-bin').removesuffix('-binary')}-binary.tar.gz"
+            archive = f"cifar-{name.removeprefix('cifar')}-binary.tar.gz"
             raise DataError(
-                f"{outer / file}: no such file; unpack {archive} from https://www.cs.toronto.edu/~kriz/cifar.html, data.dir=DIR"
+                f"{outer / file}: no such file; unpack {archive} from "
+                "https://www.cs.toronto.edu/~kriz/cifar.html, data.dir=DIR"
             )
     return [folder / file for file in files]
 

@@ -69,7 +69,7 @@ def load(config, split, directory) -> Source:
 
 
 @functools.cache  # a run loads its training split twice, and 135,000 lines take half a second
-def _read(path: Path) -> list[Entry]:
+def _read(path) -> list[Entry]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             lines = file.read().splitlines()

@@ -49,7 +49,7 @@ def _classes(table: Table, target: str) -> tuple[list[str], np.ndarray]:
     return numbered(cells)
 
 
-def _rows_of(split: str, config, table: Table, classes) -> np.ndarray:
+def _rows_of(split, config, table: Table, classes) -> np.ndarray:
     if config.time:
         rows_in_time = _sorted(table.column(config.time))
         return rows_in_time[splits.in_order(table.path, split, config, len(table))]

@@ -52,7 +52,7 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _shape_in(header: bytes, ndim: int, path: Path) -> list[int]:
+def _shape_in(header: bytes, ndim: int, path) -> list[int]:
     magic = bytes([0, 0, 8, ndim])  # unsigned bytes, number of axes
     if len(header) < 4 + 4 * ndim or header[:4] != magic:
         raise DataError(

@@ -97,7 +97,7 @@ def _indices(split, config, root, files: list[ImageFile]) -> np.ndarray:
     return splits.by_group(root, split, config, groups)
 
 
-def _source(root: Path, files: list[ImageFile], class_names: list[str], max_pixels: int) -> Source:
+def _source(root, files: list[ImageFile], class_names: list[str], max_pixels: int) -> Source:
     labels = np.array([file.label for file in files], np.int64)
     specs = {
         "inputs": tf.TensorSpec([], tf.string),
@@ -135,7 +135,7 @@ def _source(root: Path, files: list[ImageFile], class_names: list[str], max_pixe
 # ---- what is in a directory
 
 
-def _classes_in(root: Path) -> list[str]:
+def _classes_in(root) -> list[str]:
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     names = [_unicode(name, root) for name in names if not name.startswith(".")]
     if not names:
@@ -143,7 +143,7 @@ def _classes_in(root: Path) -> list[str]:
     return names
 
 
-def _images_in(root: Path, class_name: str, label: int) -> list[ImageFile]:
+def _images_in(root, class_name, label: int) -> list[ImageFile]:
     """Every image of a class, at any depth, in order; nothing is opened."""
     images = []
     for folder, folders, names in os.walk(root / class_name):
@@ -156,7 +156,7 @@ def _images_in(root: Path, class_name: str, label: int) -> list[ImageFile]:
     return images
 
 
-def _unicode(name: str, root: Path) -> str:
+def _unicode(name, root) -> str:
     """The same name, which TensorFlow, YAML and messages can hold."""
     try:
         name.encode()
@@ -166,7 +166,7 @@ def _unicode(name: str, root: Path) -> str:
     return name
 
 
-def _size_of(path: str) -> int:
+def _size_of(path) -> int:
     """Bytes of a file, which must be one: a pipe would be waited for."""
     try:
         status = os.stat(path)
@@ -180,7 +180,7 @@ def _size_of(path: str) -> int:
 # ---- reading
 
 
-def _read_image(path: Path, max_pixels: int) -> tuple[bytes, ImageHeader]:
+def _read_image(path, max_pixels: int) -> tuple[bytes, ImageHeader]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -188,7 +188,7 @@ def _read_image(path: Path, max_pixels: int) -> tuple[bytes, ImageHeader]:
     return data, read_header(data, str(path), max_pixels)
 
 
-def _without_damaged(root: Path, files: list[ImageFile], max_pixels: int) -> list[ImageFile]:
+def _without_damaged(root, files: list[ImageFile], max_pixels: int) -> list[ImageFile]:
     """The files that can be decoded; the others are named. Raises DataError for too many."""
 
     def damage(file: ImageFile) -> str | None:

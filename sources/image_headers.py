@@ -15,20 +15,13 @@ def read_header(data: bytes, name: str, max_pixels: int) -> ImageHeader:
     """Of a whole image file. Raises DataError for what must not, or cannot, be decoded."""
     if not data:
         raise DataError(f"{name}: expected an image, got an empty file")
+    reader = next((read for begin, read in _READERS.items() if data.startswith(begin)), None)
+    if reader is None:
+        raise DataError(
+            f"{name}: expected JPEG, PNG, BMP or GIF, got a file that begins with {data[:4].hex()}"
+        )
     try:
-        if data.startswith(b"\xff\xd8"):
-            header = _jpeg(data, name)
-        elif data.startswith(b"\x89PNG\r\n\x1a\n"):
-            header = _png(data, name)
-        elif data.startswith((b"GIF87a", b"GIF89a")):
-            header = _gif(data)
-        elif data.startswith(b"BM"):
-            header = _bmp(data, name)
-        else:
-            raise DataError(
-                f"{name}: expected JPEG, PNG, BMP or GIF, "
-                f"got a file that begins with {data[:4].hex()}"
-            )
+        header = reader(data, name)
     except IndexError:
         raise DataError(f"{name}: the image ends too early, after {len(data)} bytes") from None
     if not 0 < header.width * header.height <= max_pixels:
@@ -43,7 +36,7 @@ def _number(data: bytes, at: int, size: int, order="big") -> int:
     return int.from_bytes(data[at : at + size], order)
 
 
-def _jpeg(data: bytes, name: str) -> ImageHeader:
+def _jpeg(data: bytes, name) -> ImageHeader:
     """Goes from marker to marker up to the frame header (ITU-T T.81, B.2)."""
     at, orientation = 2, 1
     while True:
@@ -62,7 +55,7 @@ def _jpeg(data: bytes, name: str) -> ImageHeader:
         at += 2 + length
 
 
-def _jpeg_frame(data: bytes, at: int, name: str, orientation: int) -> ImageHeader:
+def _jpeg_frame(data: bytes, at: int, name, orientation: int) -> ImageHeader:
     precision, components = data[at], data[at + 5]
     if precision != 8:
         raise DataError(f"{name}: expected 8 bits a channel, got a JPEG of {precision}; convert it")
@@ -88,13 +81,13 @@ def _exif_orientation(tiff: bytes) -> int:
     return 1
 
 
-def _png(data: bytes, name: str) -> ImageHeader:
+def _png(data: bytes, name) -> ImageHeader:
     if data[24] == 16:
         raise DataError(f"{name}: expected 8 bits a channel, got a PNG of 16; convert it")
     return ImageHeader(_number(data, 16, 4), _number(data, 20, 4))
 
 
-def _gif(data: bytes) -> ImageHeader:
+def _gif(data: bytes, _name: str) -> ImageHeader:
     """As large as the screen and the largest frame, which may differ (GIF89a, sections 18, 20)."""
     width, height = _number(data, 6, 2, "little"), _number(data, 8, 2, "little")
     at = 13 + _gif_colors(data[10])
@@ -115,7 +108,7 @@ def _gif_colors(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _bmp(data: bytes, name: str) -> ImageHeader:
+def _bmp(data: bytes, name) -> ImageHeader:
     bits, pixels_at = _number(data, 28, 2, "little"), _number(data, 10, 4, "little")
     grays = bytes(byte for gray in range(256) for byte in (gray, gray, gray, 0))
     is_gray = bits == 8 and data[pixels_at - 1024 : pixels_at] == grays
@@ -126,3 +119,12 @@ def _bmp(data: bytes, name: str) -> ImageHeader:
         )
     width, height = (int.from_bytes(data[at : at + 4], "little", signed=True) for at in (18, 22))
     return ImageHeader(abs(width), abs(height))
+
+
+_READERS = {
+    b"\xff\xd8": _jpeg,
+    b"\x89PNG\r\n\x1a\n": _png,
+    b"GIF87a": _gif,
+    b"GIF89a": _gif,
+    b"BM": _bmp,
+}

@@ -29,10 +29,14 @@ def load(
 
 def download(url: str, path: Path, digests: dict[str, str]) -> None:
     """To `<path>.part`, checked, then renamed: a file with its own name is always whole."""
-    by_hand = f"put {', '.join(digests)} (gzip or unpacked) into {path.parent} by hand, or name their directory with data.dir=DIR"
+    by_hand = (
+        f"put {', '.join(digests)} (gzip or unpacked) into {path.parent} by hand, "
+        "or name their directory with data.dir=DIR"
+    )
     expected = digests[path.name]
-    algorithm = {32: "MD5", 64: "SHA-256"}[len(expected)]
-    digest = hashlib.new(algorithm.replace("-", "").lower())
+    algorithm, digest = "SHA-256", hashlib.sha256()
+    if len(expected) == 32:
+        algorithm, digest = "MD5", hashlib.md5()
     part = path.with_name(f"{path.name}.part")
     try:
         _fetch(url, part, digest)
@@ -55,7 +59,7 @@ def download(url: str, path: Path, digests: dict[str, str]) -> None:
     os.replace(part, path)
 
 
-def _fetch(url: str, path: Path, digest) -> None:
+def _fetch(url: str, path, digest) -> None:
     with urllib.request.urlopen(url, timeout=20) as response:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb") as file:

@@ -8,14 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_config import Divided
 from data_loader import NoSplit
 from engine.order import position_of
 
 
-def by_key(
-    name, split: str, config: Divided, keys: Sequence[str], classes: Sequence = ()
-) -> np.ndarray:
+def by_key(name, split, config, keys: Sequence[str], classes: Sequence = ()) -> np.ndarray:
     """By the hash of each key; each class is divided alone, so all splits hold its share."""
     positions = np.array([position_of(key) for key in keys])
     classes = np.array(classes) if len(classes) else np.zeros(len(keys))
@@ -27,36 +24,29 @@ def by_key(
     return _between(name, split, config, ranks)
 
 
-def by_group(name, split: str, config: Divided, groups: Sequence[str]) -> np.ndarray:
+def by_group(name, split, config, groups: Sequence[str]) -> np.ndarray:
     """By the hash of the group of each example: a group is never torn apart."""
     positions = np.array([position_of(group) for group in groups])
     return _between(name, split, config, positions)
 
 
-def in_order(name, split: str, config: Divided, length: int) -> np.ndarray:
+def in_order(name, split, config, length: int) -> np.ndarray:
     """The first for training, the last for the test."""
     begin_valid = round(length * (1 - config.valid - config.test))
     begin_test = round(length * (1 - config.test))
-    borders = {
-        "train": (0, begin_valid),
-        "valid": (begin_valid, begin_test),
-        "test": (begin_test, length),
-    }
-    return _some(name, split, np.arange(*borders[split]))
+    begins = {"train": 0, "valid": begin_valid, "test": begin_test}
+    ends = {"train": begin_valid, "valid": begin_test, "test": length}
+    return _some(name, split, np.arange(begins[split], ends[split]))
 
 
-def _between(name, split: str, config: Divided, positions: np.ndarray) -> np.ndarray:
-    begin_valid, begin_train = config.test, config.test + config.valid
-    borders = {
-        "test": (0, begin_valid),
-        "valid": (begin_valid, begin_train),
-        "train": (begin_train, 2),
-    }
+def _between(name, split, config, positions: np.ndarray) -> np.ndarray:
+    held_out = config.test + config.valid
+    borders = {"test": (0, config.test), "valid": (config.test, held_out), "train": (held_out, 2)}
     begin, end = borders[split]
     return _some(name, split, np.flatnonzero((positions >= begin) & (positions < end)))
 
 
-def _some(name, split: str, indices: np.ndarray) -> np.ndarray:
+def _some(name, split, indices: np.ndarray) -> np.ndarray:
     if not len(indices):
         raise NoSplit(
             f"{name}: the split {split!r} is empty; "

@@ -74,7 +74,7 @@ class Table:
             ]
         return values
 
-    def _number(self, name: str, line: int, cell: str) -> float:
+    def _number(self, name, line, cell: str) -> float:
         try:
             value = math.nan if "_" in cell else float(cell)  # Python reads 1_000 as a number
         except ValueError:

@@ -29,7 +29,7 @@ def load(config, split, directory) -> Source:
     )
 
 
-def _read_sentences(path: Path, config) -> list[tuple[int, str, list[str]]]:
+def _read_sentences(path, config) -> list[tuple[int, str, list[str]]]:
     """[(first line, tokens joined by blanks, tags)]"""
     sentences, tokens, tags = [], [], []
     first_line = 1
@@ -48,7 +48,7 @@ def _read_sentences(path: Path, config) -> list[tuple[int, str, list[str]]]:
     return sentences
 
 
-def _token_and_tag(place: str, content: str, config) -> tuple[str, str]:
+def _token_and_tag(place, content, config) -> tuple[str, str]:
     cells = content.split("\t") if "\t" in content else content.split()
     token_at, tag_at = config.token_column, config.tag_column
     exist = token_at < len(cells) and -len(cells) <= tag_at < len(cells)

@@ -38,7 +38,7 @@ def load(config, split, directory) -> Source:
     return from_arrays("text", features, class_names, lambda index: f"{path}:{lines[kept[index]]}")
 
 
-def _tsv_fields(path: Path, line: int, content: str) -> tuple[str, str, str]:
+def _tsv_fields(path, line, content) -> tuple[str, str, str]:
     """(label, text, group). The text is its own group: twice the same one stays in one split."""
     label, tab, text = content.partition("\t")
     if not tab:
@@ -46,7 +46,7 @@ def _tsv_fields(path: Path, line: int, content: str) -> tuple[str, str, str]:
     return label, text, text
 
 
-def _json_fields(path: Path, line: int, content: str, group: str | None) -> tuple[str, str, str]:
+def _json_fields(path, line, content, group: str | None) -> tuple[str, str, str]:
     place, got = f"{path}:{line}", f"got {content[:40]!r}"
     try:
         record = json.loads(content)

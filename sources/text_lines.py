@@ -18,7 +18,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}: {error.strerror}") from error
 
 
-def _decoded(line: bytes, path: Path, number: int) -> str:
+def _decoded(line: bytes, path, number: int) -> str:
     try:
         return line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
