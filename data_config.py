@@ -6,9 +6,9 @@ An operation or data set without options may be written as its bare name. To add
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from cli.typed_yaml import Bool, Float, Int, Regex, Section, one_of, or_name
+from cli.typed_yaml import Bool, ClassNames, Float, Int, Regex, Section, one_of, or_name
 
 PADDING, UNKNOWN, START, END = range(4)  # token ids; the last two where sequences have ends
 
@@ -435,57 +435,53 @@ class Cutmix(BatchOp):
 BatchOpConfig = or_name(one_of(BatchOp))
 
 
-# -------------------------------------------------------------------------------------------------------- data sets
+# ---- data sets
 
 
 class Dataset(Section):
-    """What every data set may say of itself; null: what the section `data` says."""
+    """Options of every data set; null: those of the section `data`.
 
-    classes: list[str] | None = Field(
-        None,
-        min_length=2,
-        description="Only examples of these classes, numbered in this order; null: all.",
+    A class below it with a `name` can be chosen in `data`: sources/<name>.py.
+    """
+
+    classes: ClassNames | None = Field(
+        None, description="Only examples of these classes, numbered in this order; null: all."
     )
-    dir: str | None = Field(None, description="Its directory; null: data.dir.")
+    dir: str | None = Field(None, description="Directory of the files; null: data.dir.")
     first_ops: list[OpConfig] | None = Field(
-        None, description="Its own operations; null: those of `data`."
+        None, description="Operations before all others; null: those of `data`."
     )
     train_ops: list[OpConfig] | None = Field(
-        None, description="Its own operations; null: those of `data`."
+        None, description="Operations in training only; null: those of `data`."
     )
     eval_ops: list[OpConfig] | None = Field(
-        None, description="Its own operations; null: those of `data`."
+        None, description="Operations in evaluation only; null: those of `data`."
     )
     ops: list[OpConfig] | None = Field(
-        None, description="Its own operations; null: those of `data`."
+        None, description="Operations always; null: those of `data`."
     )
-
-    @field_validator("classes")
-    @classmethod
-    def _each_class_once(cls, value):
-        if value is not None and len(set(value)) != len(value):
-            twice = next(name for name in value if value.count(name) > 1)
-            raise ValueError(f"expected each class once, got {twice!r} twice")
-        return value
 
 
 class Divided(Dataset):
-    """A set that may come in one piece, which is then divided by hash: what an example's name says decides, not its neighbors."""
+    """A set that may come in one piece; the hash of an example's name divides it, not its neighbors."""
 
     valid: Share = Field(
-        0.1, description="Share held out as the split `valid`, if the data are not divided already."
+        0.1, description="Share held out as `valid`, if the data are in one piece."
     )
-    test: Share = Field(
-        0.1, description="Share held out as the split `test`, if the data are not divided already."
-    )
+    test: Share = Field(0.1, description="Share held out as `test`, if the data are in one piece.")
 
     @model_validator(mode="after")
     def _something_left(self):
         if self.valid + self.test >= 1:
-            raise ValueError(
-                f"expected valid + test below 1, so that something is left to train on, got {self.valid + self.test}"
-            )
+            expected = "expected valid + test below 1, so that something is left to train on"
+            raise ValueError(f"{expected}, got {self.valid + self.test}")
         return self
+
+
+class DividedFile(Divided):
+    """A set in one file."""
+
+    file: str = Field(description="Path of the file, in `dir` if there is one.")
 
 
 class MnistSample(Dataset):
@@ -507,20 +503,22 @@ class FashionMnist(Dataset):
 
 
 class Cifar10(Dataset):
-    """CIFAR-10, binary version: 50,000 train images; the 10,000 test images as both valid and test."""
+    """CIFAR-10, binary version: 50,000 train images; the 10,000 test images as valid and test."""
 
     name: Literal["cifar10"]
 
 
 class Cifar100(Dataset):
-    """CIFAR-100, binary version: 50,000 train images; the 10,000 test images as both valid and test."""
+    """CIFAR-100, binary version: 50,000 train images; the 10,000 test images as valid and test."""
 
     name: Literal["cifar100"]
-    labels: Literal["fine", "coarse"] = Field("fine", description="100 classes or 20.")
+    labels: Literal["fine", "coarse"] = Field(
+        "fine", description="Kind of labels: 100 or 20 classes."
+    )
 
 
 class Fake(Dataset):
-    """Random inputs of a given shape, and labels that can be learned from them; for tests and benchmarks."""
+    """Random inputs, from which the label can be learned; for tests and benchmarks."""
 
     name: Literal["fake"]
     shape: list[Positive] = Field([28, 28, 1], description="Shape of one input.")
@@ -529,12 +527,12 @@ class Fake(Dataset):
 
 
 class ImageFolder(Divided):
-    """Image files, a directory per class: DIR/<class>/..., or DIR/train/<class>/..., DIR/valid/..., DIR/test/..."""
+    """Image files, a directory per class: DIR/<class>/..., or DIR/train/<class>/..., DIR/valid/..."""
 
     name: Literal["image_folder"]
     group: Regex | None = Field(
         None,
-        description="Files whose path gives the same first group of this regex stay in one split.",
+        description="Regex; files whose path gives the same first group stay in one split.",
     )
     damaged: Literal["fail", "skip"] = Field(
         "fail", description="skip: look at every image first, leave out up to 0.1 %, named."
@@ -544,33 +542,35 @@ class ImageFolder(Divided):
     )
 
 
-class Npz(Divided):
-    """A NumPy archive: arrays `x_train`, `y_train`, ... (also `x_valid`, `x_test`), or `x` and `y` to be divided."""
+class Npz(DividedFile):
+    """A NumPy archive: arrays `x_train`, `y_train`, ... (also `x_valid`, `x_test`), or `x` and `y`."""
 
     name: Literal["npz"]
-    file: str = Field(description="Path, in `dir` if there is one.")
-    targets: Literal["classes", "numbers"] = Field("classes", description="What y holds.")
-    class_names: list[str] | None = Field(None, description="null: the numbers 0, 1, ...")
+    targets: Literal["classes", "numbers"] = Field("classes", description="Kind of values in y.")
+    class_names: list[str] | None = Field(
+        None, description="Names of the classes; null: the numbers 0, 1, ..."
+    )
 
 
-class Csv(Divided):
+class Csv(DividedFile):
     """A table with a header line. Inputs: the number columns; text columns for `encode_categories`."""
 
     name: Literal["csv"]
-    file: str = Field(description="Path, in `dir` if there is one.")
-    target: str = Field(description="The column to be predicted.")
-    targets: Literal["classes", "numbers"] = Field("classes", description="What it holds.")
+    target: str = Field(description="Column to be predicted.")
+    targets: Literal["classes", "numbers"] = Field(
+        "classes", description="Kind of values in that column."
+    )
     categories: list[str] = Field([], description="Columns of text; all others hold numbers.")
     ignore: list[str] = Field([], description="Columns that are left out.")
     group: str | None = Field(
-        None,
-        description="Rows with the same value in this column stay in one split; it is no input.",
+        None, description="Column, no input: rows with the same value in it stay in one split."
     )
     time: str | None = Field(
-        None,
-        description="Rows are divided in the order of this column, the latest held out; it is no input.",
+        None, description="Column, no input: rows are divided in its order, the latest held out."
     )
-    delimiter: str = Field(",", min_length=1, max_length=1, description="Between columns.")
+    delimiter: str = Field(
+        ",", min_length=1, max_length=1, description="Character between columns."
+    )
 
     @model_validator(mode="after")
     def _group_or_time(self):
@@ -580,64 +580,63 @@ class Csv(Divided):
 
 
 class Series(Divided):
-    """Sliding windows over the number columns of a CSV, in time: [window + horizon, columns]; the latest rows are held out.
+    """Sliding windows over the number columns of a CSV, in time; the latest rows are held out.
 
-    A window belongs to the split of its last `horizon` rows: earlier rows are known when those are forecast.
+    A window [window + horizon, columns] belongs to the split of its last `horizon` rows: earlier
+    rows are known when those are forecast.
     """
 
     name: Literal["series"]
     file: str | None = Field(
-        None,
-        description="Path, in `dir` if there is one; null: the bundled monthly sunspot numbers.",
+        None, description="Path of the file, in `dir` if there is one; null: bundled sunspots."
     )
     columns: list[str] | None = Field(
         None, description="Columns of numbers; null: all but the first."
     )
-    window: Positive = Field(24, description="Steps that are seen.")
-    horizon: Positive = Field(1, description="Steps to be forecast; `window` splits them off.")
+    window: Positive = Field(24, description="Time steps that are seen.")
+    horizon: Positive = Field(1, description="Time steps to be forecast; `window` splits them off.")
     valid: Share = Field(0.1, description="Share of the rows, before the test's.")
     test: Share = Field(0.2, description="Share of the rows, the last ones.")
 
 
-class Text(Divided):
-    """Texts with a label: TSV lines `label<TAB>text`, or JSONL lines with the keys `label` and `text`."""
+class Text(DividedFile):
+    """Texts with a label: TSV lines `label<TAB>text`, or JSONL lines with these two keys.
+
+    A file whose name ends in .jsonl is JSONL, every other one TSV.
+    """
 
     name: Literal["text"]
-    file: str = Field(description="Path, in `dir` if there is one; .jsonl is JSONL, all else TSV.")
     group: str | None = Field(
-        None, description="JSONL: lines with the same value of this key stay in one split."
+        None, description="JSONL key: lines with the same value of it stay in one split."
     )
 
 
-class Tagging(Divided):
-    """A tag for each token, in columns (CoNLL): a line holds a token and, in another column, its tag; a blank line ends a sentence."""
+class Tagging(DividedFile):
+    """A tag for each token, in columns (CoNLL); a blank line ends a sentence."""
 
     name: Literal["tagging"]
-    file: str = Field(description="Path, in `dir` if there is one.")
-    token_column: Int = Field(0, ge=0, description="Counted from 0.")
-    tag_column: Int = Field(-1, description="Counted from 0; -1 is the last.")
+    token_column: Int = Field(0, ge=0, description="Column of the tokens, from 0.")
+    tag_column: Int = Field(-1, description="Column of the tags, from 0; -1 is the last.")
 
 
-class Parallel(Divided):
+class Parallel(DividedFile):
     """Pairs for sequence to sequence: TSV lines `source<TAB>target`."""
 
     name: Literal["parallel"]
-    file: str = Field(description="Path, in `dir` if there is one.")
 
 
 class Cmudict(Divided):
-    """The CMU Pronouncing Dictionary, bundled; the hash of the headword divides it, so that variants stay together."""
+    """The CMU Pronouncing Dictionary, bundled; the hash of the headword divides it."""
 
     name: Literal["cmudict"]
     task: Literal["syllables", "stress", "g2p"] = Field(
         description="spelling -> number of syllables; phonemes -> stress of each; spelling -> phonemes."
     )
     variants: Bool = Field(
-        True,
-        description="Every pronunciation of a word; false: the first alone, so that no spelling has two answers.",
+        True, description="Every pronunciation of a word; false: the first, so one answer a word."
     )
-    valid: Share = Field(0.05, description="Share of the headwords held out as the split `valid`.")
-    test: Share = Field(0.05, description="Share of the headwords held out as the split `test`.")
+    valid: Share = Field(0.05, description="Share of the headwords held out as `valid`.")
+    test: Share = Field(0.05, description="Share of the headwords held out as `test`.")
 
 
 class Records(Dataset):
@@ -647,12 +646,13 @@ class Records(Dataset):
 
 
 class Tfds(Dataset):
-    """A set that tensorflow-datasets has prepared in `dir` as array_record; needs `pip install -e '.[tfds]'`."""
+    """A set that tensorflow-datasets has prepared in `dir` as array_record."""
 
     name: Literal["tfds"]
-    dataset: str = Field(description="Its name there, such as mnist or cats_vs_dogs:4.0.1.")
-    inputs: str = Field("image", description="The feature that becomes the inputs.")
-    targets: str = Field("label", description="The feature that becomes the targets: class labels.")
+    dataset: str = Field(description="Name of the set, such as mnist or cats_vs_dogs:4.0.1.")
+    inputs: str = Field("image", description="Feature that becomes the inputs.")
+    targets: str = Field("label", description="Feature that becomes the targets: class labels.")
     splits: dict[Literal["train", "valid", "test"], str] = Field(
-        {"train": "train", "valid": "test", "test": "test"}, description="Our splits, in its words."
+        {"train": "train", "valid": "test", "test": "test"},
+        description="Splits of the set, in its words, for each of ours.",
     )

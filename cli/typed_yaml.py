@@ -100,6 +100,16 @@ def _regex(value: str) -> str:
 Regex = Annotated[str, AfterValidator(_regex)]
 
 
+def _each_once(names: list[str]) -> list[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"expected each class once, got {name!r} twice")
+    return names
+
+
+ClassNames = Annotated[list[str], Field(min_length=2), AfterValidator(_each_once)]
+
+
 # ---------------------------------------------------------------------------------------------------------- reading
 
 

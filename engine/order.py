@@ -6,6 +6,7 @@ permutation(seed, epoch)[k] with epoch, k = divmod(p, length). So any step is re
 saving, and the order does not depend on threads, towers or restarts.
 """
 
+import hashlib
 import math
 from fractions import Fraction
 
@@ -70,6 +71,11 @@ def shuffled(
     place = group * blocks + within // block_length  # in the shuffled order of blocks
     block = permutation(seed, epoch, tf.minimum(place, whole_blocks - 1), whole_blocks)
     return tf.where(place < whole_blocks, block, place) * block_length + within % block_length
+
+
+def position_of(key: str) -> float:
+    """A fraction in [0, 1] that depends on the key alone."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest()) / 2.0**56
 
 
 def slots(rates: list[float]) -> list[int]:
