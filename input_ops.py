@@ -6,7 +6,6 @@ python input_ops.py --config FILE --preview sheet.png [--count 32] [--split trai
 """
 
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,20 +49,11 @@ import tensorflow as tf
 
 import data_loader
 from cli.typed_yaml import show
-from engine.devices import GONE
+from engine import damaged
 from engine.order import shuffled, slot_table, slots
 from engine.stateless import fold, uniform
 from engine.summary import contact_sheet
-from ops.sequences import target_units
-from preprocess_data import (
-    BATCH_OPS,
-    READING_ERRORS,
-    apply_ops,
-    cached,
-    first_failure,
-    measured,
-    vocabulary,
-)
+from preprocess_data import apply_ops, cached, measured, target_units, vocabulary
 from train_config import Data, Spec
 
 _POSITIONS_AT_ONCE = (
@@ -314,7 +304,7 @@ def spec_of(mix: Mix) -> Spec:
         class_names=list(mix.class_names),
         vocabulary="\n".join(vocabulary(ops, "inputs")),
         target_vocabulary="\n".join(vocabulary(ops, "targets")),
-        target_units=target_units(ops),
+        target_units=[] if targets.dtype.is_integer else target_units(ops),
     )
 
 
@@ -407,10 +397,8 @@ def train_batches(
     def treated(positions, ids, features_of):
         seeds = fold(seed, positions)
         features = features_of(seeds)
-        for draw, config in enumerate(batch_ops, _BATCH_OPS_DRAW):
-            features = BATCH_OPS[config.name](
-                features, fold(seeds, draw), config, num_classes=len(mix.class_names)
-            )
+        num_classes = len(mix.class_names)
+        features = apply_ops(features, seeds, batch_ops, num_classes, _BATCH_OPS_DRAW)
         return _batch(features, ids, tf.ones_like(ids, tf.float32))
 
     def read_and_treat(positions, number, ids):
@@ -578,27 +566,15 @@ def _target_text(target, weight, spec: Spec) -> str:
 # ------------------------------------------------------------------------------------------------- damaged examples
 
 
-@contextmanager
 def naming_examples(mix: Mix, ids):
     """Turns an error of the pipeline into a DataError that names the example: the first of `ids()` that fails alone."""
-    try:
-        yield
-    except GONE:  # another process, not an example
-        raise
-    except READING_ERRORS as error:
 
-        def features(some):
-            number = (
-                tf.searchsorted(
-                    tf.constant(mix.offsets, tf.int64), some, side="right", out_type=tf.int64
-                )
-                - 1
-            )
-            return mix.features(number, some, fold(0, some))
+    def features(some):
+        offsets = tf.constant(mix.offsets, tf.int64)
+        number = tf.searchsorted(offsets, some, side="right", out_type=tf.int64) - 1
+        return mix.features(number, some, fold(0, some))
 
-        if reason := first_failure(error, features, ids(), mix.locate):
-            raise DataError(reason) from error
-        raise
+    return damaged.naming_examples(features, ids, mix.locate)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ permutation(seed, epoch)[k] with epoch, k = divmod(p, length). So any step is re
 saving, and the order does not depend on threads, towers or restarts.
 """
 
+import hashlib
 import math
 from fractions import Fraction
 
@@ -94,3 +95,8 @@ def slot_table(counts: list[int]) -> tuple[np.ndarray, np.ndarray]:
         for rank in range(count)
     )
     return np.array([place[1] for place in places]), np.array([place[2] for place in places])
+
+
+def position_of(key: str) -> float:
+    """A fraction in [0, 1) that depends on the key alone."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest()) / 2.0**56

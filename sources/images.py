@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 import data_config
-from cli.program import DataError, reason_of, warn
+from cli.program import DataError, warn
+from engine.damaged import damage_of
 from sources.source import (
     BUNDLED,
     SPLITS,
@@ -568,15 +569,6 @@ def _read_image(path: Path, max_pixels: int) -> tuple[bytes, ImageHeader]:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; it was there when the run began") from error
     return data, read_header(data, str(path), max_pixels)
-
-
-def damage_of(data: bytes, item: str) -> str | None:
-    """One line on why an image cannot be decoded, or None; decodes it."""
-    try:
-        tf.io.decode_image(data, expand_animations=False)
-    except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
-        return reason_of(error, item)
-    return None
 
 
 def _without_damaged(root: Path, files: list, max_pixels: int) -> list:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cli.program import DataError
+from engine.order import position_of
 
 BUNDLED = Path(__file__).resolve().parent.parent / "data"  # the sets that come with the project
 SPLITS = ("train", "valid", "test")
@@ -189,11 +190,6 @@ def in_python(
 
 
 # -------------------------------------------------------------------------------------------------------- splitting
-
-
-def position_of(key: str) -> float:
-    """A fraction in [0, 1) that depends on the key alone."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest()) / 2.0**56
 
 
 def divide(

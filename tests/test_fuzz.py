@@ -19,7 +19,8 @@ import small_files as files
 import tensorflow as tf
 
 import data_loader
-from cli.program import Failure, reason_of
+from cli.program import Failure
+from engine.damaged import reason_of
 from preprocess_data import apply_ops
 from sources.images import read_idx
 
