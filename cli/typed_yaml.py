@@ -333,7 +333,7 @@ def _path_in(data, loc: tuple, missing: bool) -> tuple:
             missing
             and i == len(loc) - 1
             and isinstance(part, str)
-            and isinstance(data, dict)
+            and isinstance(data, (dict, str))  # a bare name stands for {name: name}
             and "[" not in part
         ):
             path.append(part)  # a missing key

@@ -96,7 +96,14 @@ def test_its_first_commands(program, tmp_path):
     assert result["run_dir"] == "runs/lenet" and result["step"] == 63
     assert result["valid"]["accuracy"] > 0.4
     run_dir = tmp_path / "runs/lenet"
-    files = {"config.yaml", "environment.json", "metrics.jsonl", "tensorboard", "checkpoints", "lock"}
+    files = {
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "lock",
+    }
     assert {path.name for path in run_dir.iterdir()} == files
     files = {"variables.index", "variables.data-00000-of-00001", "state.json", "MANIFEST.json"}
     assert {path.name for path in (run_dir / "checkpoints/step-0000000063").iterdir()} == files
