@@ -17,7 +17,13 @@ import tensorflow as tf
 from cli.program import CheckpointError, NumericsError
 from engine import checkpoint
 from engine.devices import open_towers
-from engine.weights import named_variables, read_variables, size_of, write_variables
+from engine.variables import (
+    layers_of,
+    named_variables,
+    read_variables,
+    size_of,
+    write_variables,
+)
 from train_config import TrainConfig
 from train_step import TrainStep, build_train_step
 
@@ -73,7 +79,7 @@ def _first_row(tensor: tf.Tensor) -> int | None:
 @contextmanager
 def _watching(model):
     """Inside `with`: names of layers whose outputs were not finite, in the order in which they were called, inner ones first."""
-    found, layers = [], list(model._flatten_layers(include_self=False))
+    found, layers = [], layers_of(model)
 
     def watched(layer, call):
         @functools.wraps(call)

@@ -46,7 +46,7 @@ import tensorflow as tf
 
 import input_ops
 from engine.devices import Devices, open_towers
-from engine.weights import named_variables, read_variables, with_averages
+from engine.variables import named_variables, read_variables, with_averages
 from model import Task, build_model, build_task, cast_floats
 from tasks.metrics import Sums
 
@@ -74,9 +74,11 @@ class Evaluator:
     def _score(self, iterator, num_batches):
         with self.devices.strategy.scope():
             for _ in tf.range(num_batches):
-                batch = self.devices.deal(next(iterator))
-                found = self.devices.one(
-                    self.devices.sum(self.devices.strategy.run(self._contributions, args=(batch,)))
+                batch = self.devices.split_to_towers(next(iterator))
+                found = self.devices.first_local(
+                    self.devices.sum_over_towers(
+                        self.devices.strategy.run(self._contributions, args=(batch,))
+                    )
                 )
                 self.sums.add(found)
                 if self.sums_apart:

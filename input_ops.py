@@ -50,10 +50,10 @@ import tensorflow as tf
 
 import data_loader
 from cli.typed_yaml import show
+from engine.contact_sheet import contact_sheet
 from engine.devices import GONE
 from engine.order import shuffled, slot_table, slots
 from engine.stateless import fold, uniform
-from engine.summary import contact_sheet
 from ops.sequences import target_units
 from preprocess_data import (
     BATCH_OPS,

@@ -13,8 +13,9 @@ from cli import program
 from cli.program import CheckpointError, ConfigError
 from engine import checkpoint
 from engine.devices import Devices, open_devices
-from engine.summary import environment, other_environment
-from engine.weights import load_weights, read_variables
+from engine.environment import changes, environment
+from engine.variables import read_variables
+from engine.weights import load_weights
 from eval import Evaluator, read_model
 from model import initialize
 from preprocess_data import measured
@@ -160,7 +161,7 @@ def resume(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
         restore_or_begin(run, run_dir, allow_changed_data) if devices.is_chief else Progress()
     )
     if devices.workers > 1:
-        progress = Progress(**json.loads(devices.texts(json.dumps(asdict(progress)))[0]))
+        progress = Progress(**json.loads(devices.gather_texts(json.dumps(asdict(progress)))[0]))
     take_from_chief(run)
     lower_rate(run, progress)
     return progress
@@ -191,7 +192,7 @@ def restore(run: Run, path: Path) -> None:
 def check_same(run: Run) -> None:
     """Raises ConfigError unless every worker has the configuration and the data of the first."""
     own = json.dumps({"data": run.mix.fingerprint, "config": run.config.model_dump(mode="json")})
-    first, *others = [json.loads(text) for text in run.devices.texts(own)]
+    first, *others = [json.loads(text) for text in run.devices.gather_texts(own)]
     for worker, other in enumerate(others, 1):
         changed = train_config.differences(
             *(TrainConfig.model_validate(each["config"]) for each in (first, other))
@@ -260,7 +261,7 @@ def write_environment(run: Run, file: Path, going_on: bool) -> None:
         before = now
     if not isinstance(before, dict):  # somebody else's
         before = {}
-    if going_on and (changed := other_environment(before, now)):
+    if going_on and (changed := changes(before, now)):
         program.warn(
             f"{file}: another environment than before: {'; '.join(changed)}: from here on equal only up to rounding"
         )

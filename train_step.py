@@ -14,7 +14,8 @@ from cli.program import ConfigError
 from engine.devices import Devices, slice_of
 from engine.optimizer import build_multipliers, build_optimizer, build_schedule
 from engine.stateless import fold
-from engine.weights import freeze, named_variables
+from engine.variables import layers_of, named_variables, without_keras_sum
+from engine.weights import freeze
 from model import Task, build_model, build_task, cast_floats
 from tasks.metrics import Sums
 from train_config import Clock, Train, TrainConfig
@@ -48,9 +49,7 @@ class TrainStep:
             train,
         )
         self.clip_norm, self.multipliers = clip_norm, multipliers
-        optimizer._all_reduce_sum_gradients = (
-            list  # Keras' own sum over towers: the gradients that it gets here are summed already
-        )
+        without_keras_sum(optimizer)
         self.devices: Devices = devices or Devices(tf.distribute.get_strategy())
         self.float_type = (
             tf.float64 if train.precision == "float64" else tf.float32
@@ -115,14 +114,18 @@ class TrainStep:
     def _run(self, iterator, num_steps):
         """Up to `num_steps` steps; returns whether all were finite or skipped. The next batch is fetched while a step computes."""
         with self.devices.strategy.scope():
-            done, goes_on, batch = 0, True, self.devices.deal(self._first_of(iterator))
+            done, goes_on, batch = 0, True, self.devices.split_to_towers(self._first_of(iterator))
             while done < num_steps and goes_on:
                 done += 1
-                following = self.devices.deal(next(iterator)) if done < num_steps else batch
+                following = (
+                    self.devices.split_to_towers(next(iterator)) if done < num_steps else batch
+                )
                 goes_on, *_ = self._one_step(batch)
                 with tf.control_dependencies([goes_on]):
                     step_end = tf.timestamp()
-                with tf.control_dependencies([step_end, *self.devices.one([following["id"]])]):
+                with tf.control_dependencies(
+                    [step_end, *self.devices.first_local([following["id"]])]
+                ):
                     self.input_wait.assign_add(tf.timestamp() - step_end)
                 batch = following
         return goes_on
@@ -146,12 +149,12 @@ class TrainStep:
         """One step: whether to go on, whether it was finite, the batch, the gradients as applied. Other steps do not pay for these."""
         with self.devices.strategy.scope():
             batch = self._first_of(iterator)
-            goes_on, finite, gradients, scale = self._one_step(self.devices.deal(batch))
+            goes_on, finite, gradients, scale = self._one_step(self.devices.split_to_towers(batch))
             return (
                 goes_on,
                 finite,
                 batch,
-                [gradient * scale for gradient in self.devices.one(gradients)],
+                [gradient * scale for gradient in self.devices.first_local(gradients)],
             )
 
     def forward(self, batch) -> tf.Tensor:
@@ -165,7 +168,7 @@ class TrainStep:
 
         before = [tf.identity(variable) for variable in self._statistics]
         with self.devices.strategy.scope():
-            (loss,) = self.devices.one(
+            (loss,) = self.devices.first_local(
                 [self.devices.strategy.run(whole, args=(cast_floats(batch, self.float_type),))]
             )
         for variable, value in zip(self._statistics, before, strict=True):
@@ -198,11 +201,14 @@ class TrainStep:
     def _one_step(self, batch):
         """(whether to go on, whether it was finite, gradient sums on each tower, their factor) of a batch that is dealt to the towers."""
         before = [tf.identity(variable) for variable in self._statistics]
-        sums = self.devices.sum(self._sums_over_parts(batch))
+        sums = self.devices.sum_over_towers(self._sums_over_parts(batch))
         number = len(self.model.trainable_variables)
-        gradients, (weight, total, *contributions) = sums[:number], self.devices.one(sums[number:])
+        gradients, (weight, total, *contributions) = (
+            sums[:number],
+            self.devices.first_local(sums[number:]),
+        )
         # Sums become means and are clipped in one multiplication: by 1/weight, and by clip_norm/norm where that is less.
-        norm = tf.linalg.global_norm(self.devices.one(gradients))
+        norm = tf.linalg.global_norm(self.devices.first_local(gradients))
         scale = 1.0 / tf.maximum(weight, 1e-12)
         if self.clip_norm is not None:
             scale = tf.where(
@@ -375,11 +381,14 @@ def build_train_step(config: TrainConfig, examples: int, devices: Devices) -> Tr
         config.model, config.spec, config.train.seed, config.train.precision, devices.strategy
     )
     task = build_task(config.task, config.spec)
-    freeze(model, config.freeze)
+    if config.freeze:
+        freeze(model, config.freeze)
     schedule = build_schedule(config.optimizer, clock, clock.total_steps(config.train))
     with devices.strategy.scope():
         optimizer = build_optimizer(config.optimizer, schedule, model)
-    multipliers = build_multipliers(config.optimizer, model)
+    multipliers = ()
+    if config.optimizer.multipliers:
+        multipliers = build_multipliers(config.optimizer, model)
     return TrainStep(
         model,
         task,
@@ -395,7 +404,7 @@ def build_train_step(config: TrainConfig, examples: int, devices: Devices) -> Tr
 def _is_compiled(model: keras.Model, jit: str) -> bool:
     """Whether XLA compiles the network: it has no cuDNN cells, and compiles anew for every length."""
     on_gpus = bool(tf.config.list_logical_devices("GPU"))
-    synchronized = any(getattr(layer, "synchronized", False) for layer in model._flatten_layers())
+    synchronized = any(getattr(layer, "synchronized", False) for layer in layers_of(model))
     if jit == "on" and synchronized and not on_gpus:
         raise ConfigError(
             "train.jit: on: expected auto or off for batch normalization over several CPU towers, whose exchange XLA lacks"
@@ -403,8 +412,7 @@ def _is_compiled(model: keras.Model, jit: str) -> bool:
     if jit != "auto":
         return jit == "on"
     cells = any(
-        isinstance(layer, (keras.layers.LSTM, keras.layers.GRU))
-        for layer in model._flatten_layers()
+        isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)) for layer in layers_of(model)
     )
     any_length = any(None in tensor.shape[1:] for tensor in model.inputs)
     return on_gpus and not cells and not any_length

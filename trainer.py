@@ -7,6 +7,7 @@ python trainer.py --replay RUN/blowup/STEP [key=value ...]  a step that was not 
 
 import contextlib
 import json
+import os
 import signal
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -63,10 +64,14 @@ def prepare(command: program.Command):
         return train_config.describe_config(command.config, overrides)
     suffix = f"-{command.debug}" if command.debug else ""
     run_dir = Path(command.run_dir or f"runs/{train_config.run_name(command.config)}{suffix}")
-    config, cluster = train_config.load_config(command.config, overrides), read_cluster()
-    check_cluster(config, cluster)
-    if command.debug and cluster:
-        raise ConfigError("command line: --debug: expected one machine, got a cluster in TF_CONFIG")
+    config = train_config.load_config(command.config, overrides)
+    if os.environ.get("TF_CONFIG") or config.distribute.strategy in ("workers", "parameter_server"):
+        cluster = read_cluster()
+        check_cluster(config, cluster)
+        if command.debug and cluster:
+            raise ConfigError(
+                "command line: --debug: expected one machine, got a cluster in TF_CONFIG"
+            )
     return config, run_dir
 
 
@@ -84,8 +89,9 @@ import blackbox
 import input_ops
 from engine import devices as distribution
 from engine.devices import Devices, open_devices
-from engine.summary import MetricsLog, Screen, Stopwatch, TensorBoard
-from engine.weights import size_of, write_variables
+from engine.screen import Screen, Stopwatch
+from engine.summary import MetricsLog, TensorBoard
+from engine.variables import size_of, write_variables
 from run import Progress, Run, build_run, lower_rate, restore, resume, take_from_chief
 from train_config import TrainConfig
 
@@ -274,7 +280,7 @@ def loop(
         step, calls = step + num_steps, calls + 1
         progress.finished, is_best = step == total, False
         call_seconds = (time.perf_counter() - call_begin) / num_steps
-        stop, call_seconds = devices.agree(signals.number, call_seconds)
+        stop, call_seconds = devices.agree_on_stop(signals.number, call_seconds)
         seconds_per_step += (call_seconds - seconds_per_step) * (
             0.3 if calls > 2 else 1.0
         )  # smooth, without the compilation
@@ -307,9 +313,7 @@ def loop(
             log("valid", metrics)
             is_best = progress.update(config, step, metrics)
             if on_eval:
-                progress.finished |= (
-                    devices.agree(1 if on_eval(step, metrics) else None, 0.0)[0] is not None
-                )
+                progress.finished |= devices.any_worker(bool(on_eval(step, metrics)))
         if writes and (
             clock.is_due(step, config.checkpoint.every)
             or is_best
@@ -476,7 +480,7 @@ def debug_profile(config: TrainConfig, run_dir: Path) -> dict:
 def main(
     config: TrainConfig, run_dir: Path, debug: str | None = None, allow_changed_data: bool = False
 ) -> dict:
-    cluster = read_cluster()
+    cluster = read_cluster() if os.environ.get("TF_CONFIG") else None
     if (
         cluster
         and cluster.has_servers

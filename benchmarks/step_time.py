@@ -23,7 +23,7 @@ import tensorflow as tf
 
 import trainer
 from cli.program import StopSignals
-from engine.summary import Screen, Stopwatch
+from engine.screen import Screen, Stopwatch
 from run import Progress, build_run, resume
 from train_config import load_config
 

@@ -26,7 +26,6 @@ from pathlib import Path
 from cli.program import BusyError, CheckpointError, ResourceError, warn
 
 _STEP = re.compile(r"step-(\d{10,})")
-_MOST_PROBLEMS = 10  # in one message
 DISK = {
     errno.ENOSPC: "disk full",
     errno.EDQUOT: "disk quota exceeded",
@@ -88,14 +87,14 @@ def commit(
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, FileNotFoundError) and not directory.parent.exists():
-            message = "expected the run's directory, which somebody has deleted"
-            raise ResourceError(f"{directory.parent}: {message}") from error
+            raise ResourceError(
+                f"{directory.parent}: expected the run's directory, which somebody has deleted"
+            ) from error
         if isinstance(error, OSError) and error.errno in DISK:
-            free = shutil.disk_usage(directory.parent).free
             raise ResourceError(
                 f"{final}: {DISK[error.errno]} while saving a checkpoint (about {size:,} bytes "
-                f"needed, {free:,} bytes free); the earlier ones are intact; "
-                "make room on the disk and run the same command again"
+                f"needed, {shutil.disk_usage(directory.parent).free:,} bytes free); the earlier "
+                "ones are intact; make room on the disk and run the same command again"
             ) from error
         raise
     return final
@@ -168,12 +167,13 @@ def verify(path: Path) -> None:
             if os.path.basename(name) != name or (path / name).is_symlink():
                 raise CheckpointError(f"{manifest}: {name}: expected a file of this directory")
             file = path / name
-            size, expected_size = file.stat().st_size, expected["bytes"]
-            if size != expected_size:
-                raise CheckpointError(f"{file}: expected {expected_size:,} bytes, got {size:,}")
+            size = file.stat().st_size
+            if size != expected["bytes"]:
+                raise CheckpointError(f"{file}: expected {expected['bytes']:,} bytes, got {size:,}")
             if _fingerprint(file) != expected:
-                message = "its bytes have changed: SHA-256 differs from the manifest's"
-                raise CheckpointError(f"{file}: {message}")
+                raise CheckpointError(
+                    f"{file}: its bytes have changed: SHA-256 differs from the manifest's"
+                )
         if "state.json" not in files:
             raise CheckpointError(f"{manifest}: expected state.json among its files")
     except FileNotFoundError as error:
@@ -268,20 +268,27 @@ def restore(
     Raises CheckpointError where a variable is missing, left over, or of another shape or type.
     """
     values = {name: value for name, value in read(path).items() if name.split("/")[0] in groups}
-    missing, left_over = variables.keys() - values.keys(), values.keys() - variables.keys()
-    problems = [f"{name}: missing in the checkpoint" for name in sorted(missing)]
-    problems += [f"{name}: in the checkpoint only" for name in sorted(left_over)]
-    for name in sorted(variables.keys() & values.keys()):
-        expected = f"{variables[name].dtype}{list(variables[name].shape)}"
-        got = f"{values[name].dtype}{list(values[name].shape)}"
+    problems = [f"{name}: missing in the checkpoint" for name in sorted({*variables} - {*values})]
+    problems += [f"{name}: in the checkpoint only" for name in sorted({*values} - {*variables})]
+    for name in sorted({*variables} & {*values}):
+        expected, got = _type_of(variables[name]), _type_of(values[name])
         if expected != got:
             problems.append(f"{name}: expected {expected}, got {got}")
     if problems:
-        shown, hidden = problems[:_MOST_PROBLEMS], len(problems) - _MOST_PROBLEMS
-        more = f" (and {hidden} more)" if hidden > 0 else ""
-        raise CheckpointError(f"{path}: does not fit this model: {'; '.join(shown)}{more}")
+        raise CheckpointError(f"{path}: does not fit this model: {listed(problems, '; ')}")
     for name, variable in variables.items():
         variable.assign(values[name])
+
+
+def _type_of(value) -> str:
+    return f"{value.dtype}{list(value.shape)}"
+
+
+def listed(items: Iterable[str], separator: str = ", ", most: int = 10) -> str:
+    """The first of them in one line, and how many more there are."""
+    items = list(items)
+    more = f" (and {len(items) - most} more)" if len(items) > most else ""
+    return separator.join(items[:most]) + more
 
 
 # ---- one writer

@@ -16,7 +16,7 @@ from cli.program import CheckpointError, ConfigError, NumericsError, ResourceErr
 from engine import checkpoint
 from engine.cluster import check_cluster, read_cluster
 from engine.devices import Devices, open_devices
-from engine.weights import read_variables
+from engine.variables import read_variables
 from run import build_run
 from train_config import Distribute, load_config
 

@@ -25,7 +25,7 @@ from cli.program import ConfigError, Failure, ResourceError, Stopped, StopSignal
 from engine import checkpoint
 from engine.cluster import check_cluster, read_cluster, tf_config
 from engine.devices import Devices, open_devices, open_towers
-from engine.weights import read_variables
+from engine.variables import read_variables
 from eval import Evaluator
 from model import build_task
 from model_config import ClassificationTask

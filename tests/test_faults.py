@@ -25,7 +25,7 @@ import train_step
 import trainer
 from cli.program import Stopped
 from engine import checkpoint
-from engine.weights import read_variables, write_variables
+from engine.variables import read_variables, write_variables
 from train_config import load_config
 
 CONFIG = """\

@@ -12,7 +12,7 @@ from cli import typed_yaml
 from data_loader import DATASETS
 from engine.checkpoint import restore
 from engine.optimizer import build_optimizer, build_schedule
-from engine.weights import named_variables, read_variables, write_variables
+from engine.variables import named_variables, read_variables, write_variables
 from eval import Evaluator
 from model import TASKS, build_model, build_task
 from model_config import ClassificationTask

@@ -10,7 +10,7 @@ import model_config
 from cli.program import ConfigError, DataError
 from engine.checkpoint import restore
 from engine.optimizer import build_optimizer, build_schedule
-from engine.weights import named_variables, read_variables, write_variables
+from engine.variables import named_variables, read_variables, write_variables
 from eval import Evaluator
 from model import build_model, build_task, initialize
 from train_config import Adam, Clock, Spec, Train

@@ -12,7 +12,8 @@ import eval as evaluation
 import trainer
 from cli.program import ConfigError, NumericsError
 from engine import checkpoint
-from engine.weights import load_weights, read_variables
+from engine.variables import read_variables
+from engine.weights import load_weights
 from train_config import InitFrom, load_config
 
 SHORT = [

@@ -22,7 +22,8 @@ from cli.program import CheckpointError, ConfigError, DataError, Stopped
 from data_loader import from_arrays
 from engine import checkpoint
 from engine.optimizer import build_multipliers, build_optimizer, build_schedule
-from engine.weights import freeze, load_weights, named_variables, read_variables, write_variables
+from engine.variables import named_variables, read_variables, write_variables
+from engine.weights import freeze, load_weights
 from eval import read_model
 from model import build_model, build_task
 from model_config import ClassificationTask
@@ -217,7 +218,7 @@ def test_nested_layers_load_whole(form, tmp_path):
         (
             {"f6/bias": np.zeros(84, complex)},
             {},
-            "f6/bias: expected an array of numbers, got complex128",
+            "lenet: f6/bias: expected float32[84], got complex128[84]; left over in it: f6/bias; see",
         ),
         (
             {},
