@@ -12,6 +12,7 @@ import eval as evaluation
 import trainer
 from cli.program import ConfigError, NumericsError
 from engine import checkpoint
+from engine.run_reader import read_network
 from engine.variables import read_variables
 from engine.weights import load_weights
 from train_config import InitFrom, load_config
@@ -220,6 +221,7 @@ def test_averages_are_evaluated_saved_and_taken_by_choice(tmp_path):
         load_weights(
             model,
             InitFrom(ckpt=str(tmp_path / "run"), ema=ema, skip=["logits/"]),
+            read_network,
         )
         expected = saved["ema/c3/kernel" if ema else "model/c3/kernel"]
         np.testing.assert_array_equal(
