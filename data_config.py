@@ -1,43 +1,71 @@
 """The options of every operation and of every data set: one typed class each, chosen by `name`.
 
-An operation or data set without options may be written as its bare name. To add one: a function of the same name in
-`image_ops.py`, `sequence_ops.py` or `data_loader/`, and a class here.
+An operation or data set without options may be written as its bare name. To add one: a function of
+the same name in a file of ops/, or a file of that name in sources/, and a class here.
 """
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from cli.typed_yaml import Bool, Float, Int, Regex, Section, one_of, or_name
+from cli.typed_yaml import Bool, ClassNames, Float, Int, Regex, Section, one_of, or_name
 
 PADDING, UNKNOWN, START, END = range(4)  # token ids; the last two where sequences have ends
 
+
+def _rising(value):
+    if value[0] > value[1]:
+        raise ValueError(f"expected [smallest, largest], got {list(value)}")
+    return value
+
+
 Positive = Annotated[Int, Field(ge=1)]
 Share = Annotated[Float, Field(ge=0, le=1)]
+PositiveFloat = Annotated[Float, Field(gt=0)]
+PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 Size = tuple[Positive, Positive]
-Range = tuple[Annotated[Float, Field(gt=0)], Annotated[Float, Field(gt=0)]]
-Of = Literal["inputs", "targets", "both"]
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
+Feature = Annotated[Literal["inputs", "targets"], Field(description="Feature that it changes.")]
+Features = Annotated[
+    Literal["inputs", "targets", "both"], Field(description="Features that it changes.")
+]
 
 
-class Op(Section):
-    random: ClassVar[bool] = (
-        False  # draws from seeds: may not stand where every reading must give the same
-    )
+class Operation(Section):
+    """Options of an operation. The class variables say what those who run it must know of it."""
+
+    random: ClassVar[bool] = False  # draws from seeds, so first_ops may not hold it
     of_images: ClassVar[bool] = False  # takes images of any size, one at a time if they differ
+    any_size: ClassVar[bool] = False  # gives such images, and runs what follows up to a `size`
+    takes_num_classes: ClassVar[bool] = False  # as a keyword argument
+    makes_tokens: ClassVar[bool] = False  # gives ids of a vocabulary; `tokens_<name>` lists it
+    measured: ClassVar[str | None] = None  # field that is null until `measure_<name>` fills it
+    all_examples: ClassVar[bool] = False  # measured on all training examples, not on 20,000
+
+    @property
+    def changes(self) -> list[str]:
+        """The features that it changes."""
+        of = getattr(self, "of", "inputs")
+        return ["inputs", "targets"] if of == "both" else [of]
+
+
+class Op(Operation):
+    """Options of an operation that treats each example by itself."""
 
 
 class ImageOp(Op):
-    of_images: ClassVar[bool] = True
+    of_images = True
 
 
-# ------------------------------------------------------------------------------------------- operations: images
+# ---- operations: images
 
 
 class DecodeImage(ImageOp):
-    """JPEG, PNG, BMP or GIF (first frame) -> uint8 [height, width, channels], upright as EXIF says."""
+    """JPEG, PNG, BMP or GIF (first frame) -> uint8 [height, width, channels], upright by EXIF."""
 
     name: Literal["decode_image"]
-    channels: Literal[1, 3] = Field(3, description="1: grayscale, 3: RGB.")
+    any_size = True
+    channels: Literal[1, 3] = Field(3, description="Channels: 1 for grayscale, 3 for RGB.")
 
 
 class Resize(ImageOp):
@@ -53,9 +81,8 @@ class Resize(ImageOp):
     @model_validator(mode="after")
     def _one_of_two(self):
         if (self.size is None) == (self.shortest is None):
-            raise ValueError(
-                f"expected exactly one of `size` and `shortest`, got {'neither' if self.size is None else 'both'}"
-            )
+            got = "neither" if self.size is None else "both"
+            raise ValueError(f"expected exactly one of `size` and `shortest`, got {got}")
         return self
 
 
@@ -66,69 +93,12 @@ class CenterCrop(ImageOp):
     size: Size = Field(description="Height and width of the window.")
 
 
-class RandomCrop(ImageOp):
-    """Pads each image with zeros, then cuts a random window."""
-
-    name: Literal["random_crop"]
-    random: ClassVar[bool] = True
-    size: Size = Field(description="Height and width of the window.")
-    padding: Int = Field(0, ge=0, description="Zeros added on each side first, in pixels.")
-
-
-class RandomResizedCrop(ImageOp):
-    """A random window of random area and proportions, resized. Szegedy et al., Going deeper with convolutions, 2015, section 6."""
-
-    name: Literal["random_resized_crop"]
-    random: ClassVar[bool] = True
-    size: Size = Field(description="Height and width of the result.")
-    area: Range = Field((0.08, 1.0), description="Smallest and largest share of the image's area.")
-    aspect: Range = Field(
-        (0.75, 1.3333333333333333), description="Smallest and largest width / height."
-    )
-
-    @model_validator(mode="after")
-    def _in_order(self):
-        for key in ("area", "aspect"):
-            low, high = getattr(self, key)
-            if low > high or (key == "area" and high > 1):
-                raise ValueError(
-                    f"{key}: expected [smallest, largest]{' up to 1' * (key == 'area')}, got [{low}, {high}]"
-                )
-        return self
-
-
 class PadImage(ImageOp):
     """Pads each image to a size, evenly, with a constant."""
 
     name: Literal["pad_image"]
     size: Size = Field(description="Height and width of the result.")
-    value: Float = Field(0.0, description="What the border holds.")
-
-
-class RandomShift(Op):
-    """Moves each image by up to `pixels` in both directions; what comes into view is 0."""
-
-    name: Literal["random_shift"]
-    random: ClassVar[bool] = True
-    pixels: Positive = Field(description="Largest shift, in pixels.")
-
-
-class RandomFlip(Op):
-    """Mirrors each image with probability 1/2."""
-
-    name: Literal["random_flip"]
-    random: ClassVar[bool] = True
-    direction: Literal["horizontal", "vertical"] = Field(
-        "horizontal", description="left-right or upside down."
-    )
-
-
-class RandomRotate(Op):
-    """Turns each image about its center by a random angle; bilinear; what comes into view is 0."""
-
-    name: Literal["random_rotate"]
-    random: ClassVar[bool] = True
-    degrees: Float = Field(gt=0, le=180, description="Largest angle in either direction.")
+    value: Float = Field(0.0, description="Value of the border.")
 
 
 class Grayscale(Op):
@@ -137,11 +107,66 @@ class Grayscale(Op):
     name: Literal["grayscale"]
 
 
+# ---- operations: random changes of images
+
+
+class RandomCrop(ImageOp):
+    """Pads each image with zeros, then cuts a random window."""
+
+    name: Literal["random_crop"]
+    random = True
+    size: Size = Field(description="Height and width of the window.")
+    padding: Int = Field(0, ge=0, description="Zeros added on each side first, in pixels.")
+
+
+class RandomResizedCrop(ImageOp):
+    """A random window of random area and proportions, resized.
+
+    Szegedy et al., Going deeper with convolutions, 2015, section 6.
+    """
+
+    name: Literal["random_resized_crop"]
+    random = True
+    size: Size = Field(description="Height and width of the result.")
+    area: Annotated[tuple[PositiveShare, PositiveShare], AfterValidator(_rising)] = Field(
+        (0.08, 1.0), description="Smallest and largest share of the image's area."
+    )
+    aspect: Range = Field(
+        (0.75, 1.3333333333333333), description="Smallest and largest width / height."
+    )
+
+
+class RandomShift(Op):
+    """Moves each image by up to `pixels` in both directions; what comes into view is 0."""
+
+    name: Literal["random_shift"]
+    random = True
+    pixels: Positive = Field(description="Largest shift, in pixels.")
+
+
+class RandomFlip(Op):
+    """Mirrors each image with probability 1/2."""
+
+    name: Literal["random_flip"]
+    random = True
+    direction: Literal["horizontal", "vertical"] = Field(
+        "horizontal", description="Direction: left to right, or upside down."
+    )
+
+
+class RandomRotate(Op):
+    """Turns each image about its center by a random angle; bilinear; what comes into view is 0."""
+
+    name: Literal["random_rotate"]
+    random = True
+    degrees: Float = Field(gt=0, le=180, description="Largest angle in either direction.")
+
+
 class ColorJitter(Op):
-    """Random brightness, contrast and saturation, each a factor in [1 - x, 1 + x], then a random turn of hue."""
+    """Random brightness, contrast and saturation, each a factor in [1 - x, 1 + x], then hue."""
 
     name: Literal["color_jitter"]
-    random: ClassVar[bool] = True
+    random = True
     brightness: Share = Field(0.4, description="Largest change of the factor.")
     contrast: Share = Field(0.4, description="Largest change of the factor.")
     saturation: Share = Field(0.4, description="Largest change of the factor.")
@@ -151,42 +176,43 @@ class ColorJitter(Op):
 
 
 class RandomErasing(Op):
-    """Fills a random rectangle with a constant. Zhong et al., Random erasing data augmentation, 2017, section 3."""
+    """Fills a random rectangle with a constant.
+
+    Zhong et al., Random erasing data augmentation, 2017, section 3.
+    """
 
     name: Literal["random_erasing"]
-    random: ClassVar[bool] = True
-    probability: Share = Field(0.5, description="Of an image to be changed.")
-    area: tuple[Share, Share] = Field(
+    random = True
+    probability: Share = Field(0.5, description="Probability that an image is changed.")
+    area: Annotated[tuple[Share, Share], AfterValidator(_rising)] = Field(
         (0.02, 0.33), description="Smallest and largest share of the image's area."
     )
     aspect: Range = Field((0.3, 3.3), description="Smallest and largest height / width.")
-    value: Float = Field(0.0, description="What the rectangle holds.")
-
-    @model_validator(mode="after")
-    def _in_order(self):
-        for key in ("area", "aspect"):
-            low, high = getattr(self, key)
-            if low > high:
-                raise ValueError(f"{key}: expected [smallest, largest], got [{low}, {high}]")
-        return self
+    value: Float = Field(0.0, description="Value of the rectangle.")
 
 
 class Cutout(Op):
-    """Fills a square, centerd anywhere, with a constant. DeVries, Taylor, Improved regularization with cutout, 2017, section 3."""
+    """Fills a square, centered anywhere, with a constant.
+
+    DeVries, Taylor, Improved regularization with cutout, 2017, section 3.
+    """
 
     name: Literal["cutout"]
-    random: ClassVar[bool] = True
+    random = True
     size: Positive = Field(
         description="Side of the square, in pixels; what falls outside the image is lost."
     )
-    value: Float = Field(0.0, description="What the square holds.")
+    value: Float = Field(0.0, description="Value of the square.")
 
 
 class RandAugment(Op):
-    """`count` random operations of one strength on bytes. Cubuk et al., RandAugment, 2019, section 3."""
+    """`count` random operations of one strength on bytes.
+
+    Cubuk et al., RandAugment, 2019, section 3.
+    """
 
     name: Literal["rand_augment"]
-    random: ClassVar[bool] = True
+    random = True
     count: Positive = Field(2, description="Operations for each image.")
     magnitude: Float = Field(9.0, ge=0, le=10, description="Strength; 10 is the strongest.")
 
@@ -195,7 +221,7 @@ class GaussianNoise(Op):
     """Adds normal noise to float inputs."""
 
     name: Literal["gaussian_noise"]
-    random: ClassVar[bool] = True
+    random = True
     std: Float = Field(gt=0, description="Standard deviation, in the inputs' units.")
 
 
@@ -203,13 +229,13 @@ class SaltNoise(Op):
     """Salt and pepper: sets a share of the values to the lowest or the highest."""
 
     name: Literal["salt_noise"]
-    random: ClassVar[bool] = True
-    share: Share = Field(description="Of the values that are changed.")
-    low: Float = Field(0.0, description="Pepper.")
-    high: Float = Field(1.0, description="Salt.")
+    random = True
+    share: Share = Field(description="Share of the values that are changed.")
+    low: Float = Field(0.0, description="Value of pepper.")
+    high: Float = Field(1.0, description="Value of salt.")
 
 
-# ------------------------------------------------------------------------------------------ operations: numbers
+# ---- operations: numbers
 
 
 class Scale(Op):
@@ -226,20 +252,19 @@ class ScaleToOne(Op):
 
 
 class Imagenet(Op):
-    """Bytes [.., 3] to float32: (x / 255 - mean) / std with ImageNet's mean and standard deviation of each channel."""
+    """Bytes [..., 3] to float32: (x / 255 - mean) / std with ImageNet's of each channel."""
 
     name: Literal["imagenet"]
 
 
 def _given_together(section, first: str, second: str):
     """Both or neither; neither is measured, on one feature."""
-    one, other = getattr(section, first), getattr(section, second)
-    if (one is None) != (other is None):
+    is_open = getattr(section, first) is None
+    if is_open != (getattr(section, second) is None):
         raise ValueError(f"expected both `{first}` and `{second}`, or neither (measured)")
-    if one is None and section.of == "both":
-        raise ValueError(
-            f"of: expected inputs or targets where `{first}` and `{second}` are measured, got 'both'"
-        )
+    if is_open and section.of == "both":
+        wanted = f"expected inputs or targets where `{first}` and `{second}` are measured"
+        raise ValueError(f"of: {wanted}, got 'both'")
     return section
 
 
@@ -247,14 +272,12 @@ class Standardize(Op):
     """To float32, (x - mean) / std, per channel of the last axis or for all."""
 
     name: Literal["standardize"]
-    of: Of = Field("inputs", description="Which feature.")
+    measured = "mean"
+    of: Features = "inputs"
     mean: list[Float] | None = Field(
-        None,
-        description="Mean of each channel, or one for all; null: measured on the training examples.",
+        None, description="Mean of each channel, or one for all; null: measured in training."
     )
-    std: list[Annotated[Float, Field(gt=0)]] | None = Field(
-        None, description="Standard deviation, as the mean."
-    )
+    std: list[PositiveFloat] | None = Field(None, description="Standard deviation, as the mean.")
 
     @model_validator(mode="after")
     def _both(self):
@@ -265,7 +288,8 @@ class MinMax(Op):
     """To float32, (x - low) / (high - low), per channel of the last axis or for all."""
 
     name: Literal["min_max"]
-    of: Of = Field("inputs", description="Which feature.")
+    measured = "low"
+    of: Features = "inputs"
     low: list[Float] | None = Field(
         None, description="Lowest value of each channel, or one for all; null: measured."
     )
@@ -273,14 +297,10 @@ class MinMax(Op):
 
     @model_validator(mode="after")
     def _both(self):
-        if (
-            self.low is not None
-            and self.high is not None
-            and any(a >= b for a, b in zip(self.low, self.high, strict=False))
-        ):
-            raise ValueError(
-                f"expected every `low` below its `high`, got {self.low} and {self.high}"
-            )
+        pairs = zip(self.low or [], self.high or [], strict=False)
+        if any(low >= high for low, high in pairs):
+            got = f"got {self.low} and {self.high}"
+            raise ValueError(f"expected every `low` below its `high`, {got}")
         return _given_together(self, "low", "high")
 
 
@@ -288,21 +308,26 @@ class Log(Op):
     """log(x + plus)."""
 
     name: Literal["log"]
-    plus: Float = Field(1.0, ge=0, description="Added first; x + plus must be above 0.")
+    plus: Float = Field(1.0, ge=0, description="Number added first; x + plus must be above 0.")
+
+
+# ---- operations: tables, series and targets
 
 
 class Window(Op):
-    """Splits each series [steps, columns] into inputs, all but the last `horizon` steps, and targets, one column of those."""
+    """Splits series into inputs and targets, which are one column of the last `horizon` steps."""
 
     name: Literal["window"]
     horizon: Positive = Field(1, description="Steps to be forecast.")
-    column: Int = Field(0, ge=0, description="Which column is forecast.")
+    column: Int = Field(0, ge=0, description="Number of the column that is forecast, from 0.")
 
 
 class EncodeCategories(Op):
-    """Appends a one-hot vector for each text column to the inputs; what training did not show is all zeros."""
+    """Appends a one-hot vector of each text column to the inputs; of an unknown text, zeros."""
 
     name: Literal["encode_categories"]
+    measured = "categories"
+    all_examples = True
     categories: list[list[str]] | None = Field(
         None, description="Categories of each column; null: those of the training examples."
     )
@@ -312,31 +337,35 @@ class OneHot(Op):
     """Class indices in the targets become one-hot vectors of float32."""
 
     name: Literal["one_hot"]
+    takes_num_classes = True
 
 
 class InputsAsTargets(Op):
-    """Copies the inputs to the targets: what comes after, such as noise, must be undone by the network."""
+    """Copies the inputs to the targets: what comes after, such as noise, the network must undo."""
 
     name: Literal["inputs_as_targets"]
 
 
-# ---------------------------------------------------------------------------------------- operations: sequences
+# ---- operations: texts and sequences
 
 
 class Lowercase(Op):
     """Text to lower case (Unicode)."""
 
     name: Literal["lowercase"]
-    of: Of = Field("inputs", description="Which feature.")
+    of: Features = "inputs"
 
 
 class Tokenize(Op):
-    """Text to token ids [length], padded with 0 to the longest of the batch; 1 stands for what the vocabulary lacks."""
+    """Text to token ids [length]; 1 is an unknown token, 0 padding to the longest of the batch."""
 
     name: Literal["tokenize"]
-    of: Literal["inputs", "targets"] = Field("inputs", description="Which feature.")
+    makes_tokens = True
+    measured = "vocabulary"
+    all_examples = True
+    of: Feature = "inputs"
     level: Literal["words", "characters"] = Field(
-        "words", description="Words between blanks, or characters."
+        "words", description="Tokens: words between blanks, or characters."
     )
     max_tokens: Int = Field(
         20_000,
@@ -346,15 +375,14 @@ class Tokenize(Op):
     ends: Bool = Field(False, description="Put <end> after each: for what a decoder is to write.")
     vocabulary: str | None = Field(
         None,
-        description="The tokens, separated by newlines; null: measured on the training examples.",
+        description="Tokens, separated by newlines; null: measured on the training examples.",
     )
 
     @model_validator(mode="after")
     def _room_for_a_token(self):
         if self.ends and self.max_tokens < 5:
-            raise ValueError(
-                f"max_tokens: expected at least 5 with `ends`: padding, unknown, start, end and a token; got {self.max_tokens}"
-            )
+            needed = "at least 5 with `ends`: padding, unknown, start, end and a token"
+            raise ValueError(f"max_tokens: expected {needed}; got {self.max_tokens}")
         return self
 
 
@@ -362,7 +390,8 @@ class Truncate(Op):
     """Cuts sequences longer than `length`."""
 
     name: Literal["truncate"]
-    of: Of = Field("inputs", description="Which feature.")
+    all_examples = True
+    of: Features = "inputs"
     length: Positive = Field(description="Items that are kept.")
     keep: Literal["first", "last"] = Field("first", description="Which end is kept.")
 
@@ -371,7 +400,7 @@ class Pad(Op):
     """Pads all sequences with 0 to one length; a longer one is an error: put `truncate` before."""
 
     name: Literal["pad"]
-    of: Of = Field("inputs", description="Which feature.")
+    of: Features = "inputs"
     length: Positive = Field(description="Length of every sequence.")
 
 
@@ -379,38 +408,39 @@ class Reverse(Op):
     """Turns each sequence around, its padding staying at the end."""
 
     name: Literal["reverse"]
-    of: Of = Field("inputs", description="Which feature.")
+    of: Features = "inputs"
 
 
 class TokenDropout(Op):
     """Replaces random tokens of the inputs by the unknown token, 1."""
 
     name: Literal["token_dropout"]
-    random: ClassVar[bool] = True
+    random = True
     rate: Float = Field(gt=0, lt=1, description="Share of the tokens.")
 
 
 class SkipGram(Op):
-    """Tokens near each token, and random ones, as candidates in the targets: [T, 2 * window, 1 + negatives], the true one first."""
+    """Tokens near each token, and random ones, as candidates in the targets, the true one first."""
 
     name: Literal["skip_gram"]
-    random: ClassVar[bool] = True
-    window: Positive = Field(2, description="How far to look on each side, in tokens.")
+    random = True
+    measured = "frequencies"
+    window: Positive = Field(2, description="Tokens to look at on each side.")
     negatives: Positive = Field(
         5, description="Random tokens for each true one, by frequency^0.75."
     )
     frequencies: list[Annotated[Float, Field(ge=0)]] | None = Field(
-        None, description="Of each token id; null: of the training examples."
+        None, description="Frequency of each token id; null: of the training examples."
     )
 
 
 OpConfig = or_name(one_of(Op))
 
 
-# ----------------------------------------------------------------------------------- operations on whole batches
+# ---- operations between the examples of a batch
 
 
-class BatchOp(Section):
+class BatchOp(Operation):
     """Options of an operation between the examples of a batch."""
 
 
@@ -418,15 +448,20 @@ class Mixup(BatchOp):
     """Blends each example with its neighbor, targets too. Zhang et al., mixup, 2018, section 2."""
 
     name: Literal["mixup"]
-    random: ClassVar[bool] = True
+    random = True
+    takes_num_classes = True
     alpha: Float = Field(0.2, gt=0, description="The share is drawn from Beta(alpha, alpha).")
 
 
 class Cutmix(BatchOp):
-    """Pastes a rectangle of each image's neighbor, targets by area. Yun et al., CutMix, 2019, section 3.1."""
+    """Pastes a rectangle of each image's neighbor, targets by area.
+
+    Yun et al., CutMix, 2019, section 3.1.
+    """
 
     name: Literal["cutmix"]
-    random: ClassVar[bool] = True
+    random = True
+    takes_num_classes = True
     alpha: Float = Field(
         1.0, gt=0, description="The share of area is drawn from Beta(alpha, alpha)."
     )
@@ -435,57 +470,53 @@ class Cutmix(BatchOp):
 BatchOpConfig = or_name(one_of(BatchOp))
 
 
-# -------------------------------------------------------------------------------------------------------- data sets
+# ---- data sets
 
 
 class Dataset(Section):
-    """What every data set may say of itself; null: what the section `data` says."""
+    """Options of every data set; null: those of the section `data`.
 
-    classes: list[str] | None = Field(
-        None,
-        min_length=2,
-        description="Only examples of these classes, numbered in this order; null: all.",
+    A class below it with a `name` can be chosen in `data`: sources/<name>.py.
+    """
+
+    classes: ClassNames | None = Field(
+        None, description="Only examples of these classes, numbered in this order; null: all."
     )
-    dir: str | None = Field(None, description="Its directory; null: data.dir.")
+    dir: str | None = Field(None, description="Directory of the files; null: data.dir.")
     first_ops: list[OpConfig] | None = Field(
-        None, description="Its own operations; null: those of `data`."
+        None, description="Operations before all others; null: those of `data`."
     )
     train_ops: list[OpConfig] | None = Field(
-        None, description="Its own operations; null: those of `data`."
+        None, description="Operations in training only; null: those of `data`."
     )
     eval_ops: list[OpConfig] | None = Field(
-        None, description="Its own operations; null: those of `data`."
+        None, description="Operations in evaluation only; null: those of `data`."
     )
     ops: list[OpConfig] | None = Field(
-        None, description="Its own operations; null: those of `data`."
+        None, description="Operations always; null: those of `data`."
     )
-
-    @field_validator("classes")
-    @classmethod
-    def _each_class_once(cls, value):
-        if value is not None and len(set(value)) != len(value):
-            twice = next(name for name in value if value.count(name) > 1)
-            raise ValueError(f"expected each class once, got {twice!r} twice")
-        return value
 
 
 class Divided(Dataset):
-    """A set that may come in one piece, which is then divided by hash: what an example's name says decides, not its neighbors."""
+    """A set that may come in one piece; the hash of an example's name divides it, not its neighbors."""
 
     valid: Share = Field(
-        0.1, description="Share held out as the split `valid`, if the data are not divided already."
+        0.1, description="Share held out as `valid`, if the data are in one piece."
     )
-    test: Share = Field(
-        0.1, description="Share held out as the split `test`, if the data are not divided already."
-    )
+    test: Share = Field(0.1, description="Share held out as `test`, if the data are in one piece.")
 
     @model_validator(mode="after")
     def _something_left(self):
         if self.valid + self.test >= 1:
-            raise ValueError(
-                f"expected valid + test below 1, so that something is left to train on, got {self.valid + self.test}"
-            )
+            expected = "expected valid + test below 1, so that something is left to train on"
+            raise ValueError(f"{expected}, got {self.valid + self.test}")
         return self
+
+
+class DividedFile(Divided):
+    """A set in one file."""
+
+    file: str = Field(description="Path of the file, in `dir` if there is one.")
 
 
 class MnistSample(Dataset):
@@ -507,20 +538,22 @@ class FashionMnist(Dataset):
 
 
 class Cifar10(Dataset):
-    """CIFAR-10, binary version: 50,000 train images; the 10,000 test images as both valid and test."""
+    """CIFAR-10, binary version: 50,000 train images; the 10,000 test images as valid and test."""
 
     name: Literal["cifar10"]
 
 
 class Cifar100(Dataset):
-    """CIFAR-100, binary version: 50,000 train images; the 10,000 test images as both valid and test."""
+    """CIFAR-100, binary version: 50,000 train images; the 10,000 test images as valid and test."""
 
     name: Literal["cifar100"]
-    labels: Literal["fine", "coarse"] = Field("fine", description="100 classes or 20.")
+    labels: Literal["fine", "coarse"] = Field(
+        "fine", description="Kind of labels: 100 or 20 classes."
+    )
 
 
 class Fake(Dataset):
-    """Random inputs of a given shape, and labels that can be learned from them; for tests and benchmarks."""
+    """Random inputs, from which the label can be learned; for tests and benchmarks."""
 
     name: Literal["fake"]
     shape: list[Positive] = Field([28, 28, 1], description="Shape of one input.")
@@ -529,12 +562,12 @@ class Fake(Dataset):
 
 
 class ImageFolder(Divided):
-    """Image files, a directory per class: DIR/<class>/..., or DIR/train/<class>/..., DIR/valid/..., DIR/test/..."""
+    """Image files, a directory per class: DIR/<class>/..., or DIR/train/<class>/..., DIR/valid/..."""
 
     name: Literal["image_folder"]
     group: Regex | None = Field(
         None,
-        description="Files whose path gives the same first group of this regex stay in one split.",
+        description="Regex; files whose path gives the same first group stay in one split.",
     )
     damaged: Literal["fail", "skip"] = Field(
         "fail", description="skip: look at every image first, leave out up to 0.1 %, named."
@@ -544,33 +577,35 @@ class ImageFolder(Divided):
     )
 
 
-class Npz(Divided):
-    """A NumPy archive: arrays `x_train`, `y_train`, ... (also `x_valid`, `x_test`), or `x` and `y` to be divided."""
+class Npz(DividedFile):
+    """A NumPy archive: arrays `x_train`, `y_train`, ... (also `x_valid`, `x_test`), or `x` and `y`."""
 
     name: Literal["npz"]
-    file: str = Field(description="Path, in `dir` if there is one.")
-    targets: Literal["classes", "numbers"] = Field("classes", description="What y holds.")
-    class_names: list[str] | None = Field(None, description="null: the numbers 0, 1, ...")
+    targets: Literal["classes", "numbers"] = Field("classes", description="Kind of values in y.")
+    class_names: list[str] | None = Field(
+        None, description="Names of the classes; null: the numbers 0, 1, ..."
+    )
 
 
-class Csv(Divided):
+class Csv(DividedFile):
     """A table with a header line. Inputs: the number columns; text columns for `encode_categories`."""
 
     name: Literal["csv"]
-    file: str = Field(description="Path, in `dir` if there is one.")
-    target: str = Field(description="The column to be predicted.")
-    targets: Literal["classes", "numbers"] = Field("classes", description="What it holds.")
+    target: str = Field(description="Column to be predicted.")
+    targets: Literal["classes", "numbers"] = Field(
+        "classes", description="Kind of values in that column."
+    )
     categories: list[str] = Field([], description="Columns of text; all others hold numbers.")
     ignore: list[str] = Field([], description="Columns that are left out.")
     group: str | None = Field(
-        None,
-        description="Rows with the same value in this column stay in one split; it is no input.",
+        None, description="Column, no input: rows with the same value in it stay in one split."
     )
     time: str | None = Field(
-        None,
-        description="Rows are divided in the order of this column, the latest held out; it is no input.",
+        None, description="Column, no input: rows are divided in its order, the latest held out."
     )
-    delimiter: str = Field(",", min_length=1, max_length=1, description="Between columns.")
+    delimiter: str = Field(
+        ",", min_length=1, max_length=1, description="Character between columns."
+    )
 
     @model_validator(mode="after")
     def _group_or_time(self):
@@ -580,64 +615,63 @@ class Csv(Divided):
 
 
 class Series(Divided):
-    """Sliding windows over the number columns of a CSV, in time: [window + horizon, columns]; the latest rows are held out.
+    """Sliding windows over the number columns of a CSV, in time; the latest rows are held out.
 
-    A window belongs to the split of its last `horizon` rows: earlier rows are known when those are forecast.
+    A window [window + horizon, columns] belongs to the split of its last `horizon` rows: earlier
+    rows are known when those are forecast.
     """
 
     name: Literal["series"]
     file: str | None = Field(
-        None,
-        description="Path, in `dir` if there is one; null: the bundled monthly sunspot numbers.",
+        None, description="Path of the file, in `dir` if there is one; null: bundled sunspots."
     )
     columns: list[str] | None = Field(
         None, description="Columns of numbers; null: all but the first."
     )
-    window: Positive = Field(24, description="Steps that are seen.")
-    horizon: Positive = Field(1, description="Steps to be forecast; `window` splits them off.")
+    window: Positive = Field(24, description="Time steps that are seen.")
+    horizon: Positive = Field(1, description="Time steps to be forecast; `window` splits them off.")
     valid: Share = Field(0.1, description="Share of the rows, before the test's.")
     test: Share = Field(0.2, description="Share of the rows, the last ones.")
 
 
-class Text(Divided):
-    """Texts with a label: TSV lines `label<TAB>text`, or JSONL lines with the keys `label` and `text`."""
+class Text(DividedFile):
+    """Texts with a label: TSV lines `label<TAB>text`, or JSONL lines with these two keys.
+
+    A file whose name ends in .jsonl is JSONL, every other one TSV.
+    """
 
     name: Literal["text"]
-    file: str = Field(description="Path, in `dir` if there is one; .jsonl is JSONL, all else TSV.")
     group: str | None = Field(
-        None, description="JSONL: lines with the same value of this key stay in one split."
+        None, description="JSONL key: lines with the same value of it stay in one split."
     )
 
 
-class Tagging(Divided):
-    """A tag for each token, in columns (CoNLL): a line holds a token and, in another column, its tag; a blank line ends a sentence."""
+class Tagging(DividedFile):
+    """A tag for each token, in columns (CoNLL); a blank line ends a sentence."""
 
     name: Literal["tagging"]
-    file: str = Field(description="Path, in `dir` if there is one.")
-    token_column: Int = Field(0, ge=0, description="Counted from 0.")
-    tag_column: Int = Field(-1, description="Counted from 0; -1 is the last.")
+    token_column: Int = Field(0, ge=0, description="Column of the tokens, from 0.")
+    tag_column: Int = Field(-1, description="Column of the tags, from 0; -1 is the last.")
 
 
-class Parallel(Divided):
+class Parallel(DividedFile):
     """Pairs for sequence to sequence: TSV lines `source<TAB>target`."""
 
     name: Literal["parallel"]
-    file: str = Field(description="Path, in `dir` if there is one.")
 
 
 class Cmudict(Divided):
-    """The CMU Pronouncing Dictionary, bundled; the hash of the headword divides it, so that variants stay together."""
+    """The CMU Pronouncing Dictionary, bundled; the hash of the headword divides it."""
 
     name: Literal["cmudict"]
     task: Literal["syllables", "stress", "g2p"] = Field(
         description="spelling -> number of syllables; phonemes -> stress of each; spelling -> phonemes."
     )
     variants: Bool = Field(
-        True,
-        description="Every pronunciation of a word; false: the first alone, so that no spelling has two answers.",
+        True, description="Every pronunciation of a word; false: the first, so one answer a word."
     )
-    valid: Share = Field(0.05, description="Share of the headwords held out as the split `valid`.")
-    test: Share = Field(0.05, description="Share of the headwords held out as the split `test`.")
+    valid: Share = Field(0.05, description="Share of the headwords held out as `valid`.")
+    test: Share = Field(0.05, description="Share of the headwords held out as `test`.")
 
 
 class Records(Dataset):
@@ -647,12 +681,13 @@ class Records(Dataset):
 
 
 class Tfds(Dataset):
-    """A set that tensorflow-datasets has prepared in `dir` as array_record; needs `pip install -e '.[tfds]'`."""
+    """A set that tensorflow-datasets has prepared in `dir` as array_record."""
 
     name: Literal["tfds"]
-    dataset: str = Field(description="Its name there, such as mnist or cats_vs_dogs:4.0.1.")
-    inputs: str = Field("image", description="The feature that becomes the inputs.")
-    targets: str = Field("label", description="The feature that becomes the targets: class labels.")
+    dataset: str = Field(description="Name of the set, such as mnist or cats_vs_dogs:4.0.1.")
+    inputs: str = Field("image", description="Feature that becomes the inputs.")
+    targets: str = Field("label", description="Feature that becomes the targets: class labels.")
     splits: dict[Literal["train", "valid", "test"], str] = Field(
-        {"train": "train", "valid": "test", "test": "test"}, description="Our splits, in its words."
+        {"train": "train", "valid": "test", "test": "test"},
+        description="Splits of the set, in its words, for each of ours.",
     )

@@ -1,33 +1,217 @@
-"""Where raw examples come from: `load(config, split, directory)` returns a `Source`, examples by index.
+"""Where raw examples come from: `load(config, split, directory)` returns a `Source`.
 
-To add a data set: a function `(config, split, directory) -> Source` with the name of its class in `data_config.py`, in a
-module here, listed in DATASETS. `from_arrays` makes a source of NumPy arrays.
+To add a data set `my_digits`, write two things; `load` finds the file by the name:
+
+    sources/my_digits.py    def load(config, split, directory) -> Source:
+                                ...
+                                return from_arrays("my_digits", {"inputs": ..., "targets": ...}, names)
+    data_config.py          class MyDigits(Dataset):
+                                name: Literal["my_digits"]
+
+`split` is one of SPLITS, `directory` the set's `dir` or `data.dir`, or None. What a source gives is
+raw: operations decode and scale it. Whatever is missing or damaged is a DataError of one line that
+begins with the file; a split that the data do not have is NoSplit. sources/mnist_sample.py is a short
+one to copy; tests/sources/test_every_source.py tests a new one too.
 """
 
-import importlib
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import tensorflow as tf
+
 from cli.program import DataError
-from sources import images, prepared, tables, texts
-from sources.source import SPLITS, NoSplit, Source, from_arrays, of_classes
+from engine.rooms import look_up
 
-_FUNCTIONS = (
-    images.mnist_sample, images.mnist, images.fashion_mnist, images.cifar10, images.cifar100, images.image_folder, images.fake,
-    tables.npz, tables.csv, tables.series, texts.text, texts.tagging, texts.parallel, texts.cmudict, prepared.records, prepared.tfds,
-)  # fmt: skip
-DATASETS = {function.__name__: function for function in _FUNCTIONS}
+SPLITS = ("train", "valid", "test")
+BUNDLED = Path(__file__).resolve().parent / "data"  # the sets that come with the project
 
-__all__ = ["DATASETS", "SPLITS", "NoSplit", "Source", "from_arrays", "load"]
+
+class NoSplit(DataError):
+    """The data are sound, but do not have this split."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Examples by index.
+
+    `read` takes int64 [n], every value in [0, length), and returns {feature: [n, ...]} for the batch
+    at once; it is called inside the input pipeline's graph. The features are `inputs` and mostly
+    `targets`, raw. `fingerprint` changes when the data does. `locate(index)` says where an example
+    is stored. `labels`, if examples have classes and they are known without reading: int64 [length].
+    `sizes`, if examples differ in size and it is known without reading: int64 [length], in any unit.
+    `stored_bytes`: of all examples, if they are read from files as they are asked for; 0 for what
+    lies in memory. `block_length`, if examples are stored in blocks (shards) of so many:
+    `read_in_blocks(number)` is then a `read` that fetches whole blocks and keeps the last `number`.
+    """
+
+    name: str
+    length: int
+    read: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    class_names: tuple[str, ...]
+    fingerprint: str
+    locate: Callable[[int], str]
+    labels: np.ndarray | None = None
+    sizes: np.ndarray | None = None
+    stored_bytes: int = 0
+    block_length: int = 0
+    read_in_blocks: Callable[[int], Callable] | None = None
+
+    def __len__(self) -> int:
+        return self.length
 
 
 def load(config, split: str, directory: str | None) -> Source:
-    """The examples of one split. Raises DataError, naming the file, for whatever is missing or damaged."""
-    load = DATASETS.get(config.name) or importlib.import_module(f"sources.{config.name}").load
-    source = load(
-        config, split, directory if directory is None or "://" in directory else Path(directory)
-    )
+    """The examples of one split, by `load` of sources/<config.name>.py.
+
+    Raises DataError, naming the file, for whatever is missing or damaged.
+    """
+    load_raw = look_up("sources", config.name, "load", "data_config.py")
+    source = load_raw(config, split, directory)
     if config.classes is not None:
         source = of_classes(source, config.classes)
     if not len(source):
         raise DataError(f"{source.name}: expected at least one example in {split}, got none")
     return source
+
+
+# ---- arrays in memory
+
+
+def from_arrays(
+    name: str,
+    features: dict[str, np.ndarray],
+    class_names: Iterable[str] = (),
+    locate: Callable[[int], str] = "memory: record {}".format,
+) -> Source:
+    """A source over {feature: array [length, ...]} in memory; text as object arrays of bytes.
+
+    Raises DataError, with the record, for numbers that are not finite and for classes out of range.
+    """
+    lengths = {key: len(array) for key, array in features.items()}
+    if len(set(lengths.values())) != 1:
+        raise DataError(f"{name}: expected features of one length, got {lengths}")
+    class_names = tuple(class_names)
+    for key, array in features.items():
+        if array.dtype.kind == "f":
+            check_finite(key, array, locate)
+    labels, targets = None, features.get("targets")
+    if class_names and targets is not None and targets.dtype.kind in "iu":
+        check_classes(targets, len(class_names), locate)
+        labels = targets if targets.ndim == 1 else None
+    texts = [array for array in features.values() if array.dtype == object]
+    sizes = _text_sizes(texts) if texts else None
+    tensors = {key: tf.constant(array) for key, array in features.items()}
+
+    def read(indices):
+        return {key: tf.gather(tensor, indices) for key, tensor in tensors.items()}
+
+    length, fingerprint = lengths["inputs"], _fingerprint(features)
+    return Source(name, length, read, class_names, fingerprint, locate, labels, sizes)
+
+
+def _fingerprint(features: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for key, array in sorted(features.items()):
+        digest.update(f"{key} {array.dtype} {array.shape}".encode())
+        is_text = array.dtype == object
+        digest.update(b"\0".join(array.ravel()) if is_text else np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def _text_sizes(texts: list[np.ndarray]) -> np.ndarray:
+    """Bytes of each example's texts, from object arrays [length, ...]: int64 [length]."""
+    count_bytes = np.vectorize(len, otypes=[np.int64])
+    return sum(count_bytes(array).sum(axis=tuple(range(1, array.ndim))) for array in texts)
+
+
+def check_finite(key: str, array: np.ndarray, locate: Callable[[int], str]) -> None:
+    """Raises DataError for the first example of a feature [n, ...] that holds NaN or infinity."""
+    bad = ~np.isfinite(array)
+    if bad.any():
+        raise _bad_value(key, array, bad, "finite numbers", locate)
+
+
+def check_classes(targets: np.ndarray, num_classes: int, locate: Callable[[int], str]) -> None:
+    """Raises DataError for the first example of [n, ...] with a class not in [0, num_classes)."""
+    bad = (targets < 0) | (targets >= num_classes)
+    if bad.any():
+        expected = f"a class from 0 to {num_classes - 1}"
+        raise _bad_value("targets", targets, bad, expected, locate)
+
+
+def _bad_value(key: str, array, bad: np.ndarray, expected: str, locate: Callable) -> DataError:
+    index = int(np.argwhere(bad)[0, 0])
+    value = array[index][bad[index]].ravel()[0]
+    return DataError(f"{locate(index)}: {key}: expected {expected}, got {value}")
+
+
+# ---- sources made from others, and from Python
+
+
+def of_classes(source: Source, classes: list[str]) -> Source:
+    """Only the examples of these classes, in their order, their labels numbered by `classes`.
+
+    Raises DataError for a class that the source does not have, and where labels are not known
+    without reading.
+    """
+    names = list(source.class_names)
+    for name in classes:
+        if name not in names:
+            raise DataError(
+                f"{source.name}: classes: no class {name!r}; it has , ".join(names[:12]) or "none"
+            )
+    dtype = _label_dtype(source)
+    new_label = np.full(len(names), -1, np.int64)
+    new_label[[names.index(name) for name in classes]] = np.arange(len(classes))
+    kept = np.flatnonzero(new_label[source.labels] >= 0)
+    labels = new_label[source.labels[kept]]
+    kept_indices, kept_labels = tf.constant(kept, tf.int64), tf.constant(labels)
+
+    def read(indices):
+        features = source.read(tf.gather(kept_indices, indices))
+        return features | {"targets": tf.cast(tf.gather(kept_labels, indices), dtype)}
+
+    return replace(
+        source,
+        length=len(kept),
+        read=read,
+        class_names=tuple(classes),
+        fingerprint=f"{source.fingerprint} {classes}",
+        locate=lambda index: source.locate(int(kept[index])),
+        labels=labels,
+        sizes=None if source.sizes is None else source.sizes[kept],
+        stored_bytes=source.stored_bytes * len(kept) // max(1, source.length),
+        block_length=0,  # what is left of a block is no block
+        read_in_blocks=None,
+    )
+
+
+def _label_dtype(source: Source) -> tf.DType:
+    """The type of the targets. Raises DataError for a source whose targets are not one class each."""
+    expected = f"{source.name}: classes: expected"
+    if source.labels is None:
+        raise DataError(f"{expected} a set that knows the class of each example without reading it")
+    traced = tf.function(source.read).get_concrete_function(tf.TensorSpec([None], tf.int64))
+    targets = traced.structured_outputs.get("targets")
+    if targets is None or targets.shape.rank != 1 or not targets.dtype.is_integer:
+        raise DataError(f"{expected} a class index as the target of each example, got {targets}")
+    return targets.dtype
+
+
+def in_python(
+    function: Callable, indices: tf.Tensor, specs: dict[str, tf.TensorSpec]
+) -> dict[str, tf.Tensor]:
+    """{feature: [n, ...]} from a Python function that is called from the graph.
+
+    `function` takes int64 [n] and returns one array for each of `specs`, which are of one example.
+    A DataError that it raises comes out of TensorFlow as an error whose text holds it.
+    """
+    dtypes = [spec.dtype for spec in specs.values()]
+    values = tf.numpy_function(function, [indices], dtypes, stateful=False)
+    return {
+        key: tf.ensure_shape(value, [None, *spec.shape])
+        for (key, spec), value in zip(specs.items(), values, strict=True)
+    }

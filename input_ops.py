@@ -55,7 +55,6 @@ from engine.contact_sheet import contact_sheet
 from engine.order import shuffled
 from engine.stateless import fold, uniform
 from preprocess_data import (
-    apply_batch_op,
     apply_ops,
     cached,
     measured,
@@ -196,9 +195,9 @@ class Mix:
             number = tf.searchsorted(starts, some, side="right", out_type=tf.int64) - 1
             return self.features(number, some, fold(0, some))
 
-        return damaged.naming_examples(
-            features, range(len(self)) if ids is None else ids, self.locate
-        )
+        if ids is None:
+            ids = range(len(self))
+        return damaged.naming_examples(features, lambda: ids, self.locate)
 
 
 def slots(rates: list[float]) -> list[int]:
@@ -524,8 +523,7 @@ class TrainPipeline:
     def batch(self, features, ids, seeds) -> dict:
         """Features of examples [n], after the operations between the examples of a batch."""
         num_classes = len(self.mix.class_names)
-        for draw, config in enumerate(self.batch_ops, _BATCH_OPS_DRAW):
-            features = apply_batch_op(features, fold(seeds, draw), config, num_classes)
+        features = apply_ops(features, seeds, self.batch_ops, num_classes, _BATCH_OPS_DRAW)
         return _batch(features, ids, tf.ones_like(ids, tf.float32))
 
 

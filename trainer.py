@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,6 +87,7 @@ from engine.devices import (
 )
 from engine.optimizer import build_multipliers, build_optimizer, build_schedule
 from engine.resume import Progress
+from engine.run_reader import read_network
 from engine.screen import Pace, Screen, Stopwatch
 from engine.step_state import (
     Averages,
@@ -155,7 +156,8 @@ class Trainer:
         """`multipliers`: (variable, factor of its updates), since Adam's do not scale with them."""
         self.model = model
         self.task = task
-        self.optimizer = without_keras_sum(optimizer)
+        self.optimizer = optimizer
+        without_keras_sum(optimizer)  # the gradients that it gets are summed already
         self.schedule = schedule
         self.train = train
         self.clip_norm = clip_norm
@@ -436,6 +438,15 @@ class Run:
         share = self.devices.share
         return input_ops.train_batches(self.valid_mix, size, train.seed + 1, batch, share=share)
 
+    def take_steps(self, batches, num_steps: int, look_into: bool) -> tuple[bool, Look | None]:
+        """One call of the trainer, to its end: whether to go on, and what can be seen of a step."""
+        if look_into:
+            look = self.trainer.inspect(batches)
+            return bool(look.goes_on), look
+        if self.devices.coordinator:
+            return self.trainer.run_on_workers(batches, num_steps), None
+        return bool(self.trainer.run(batches, tf.constant(num_steps))), None
+
     def scored_weights(self):
         """Inside `with` the network has the weights that are to be scored."""
         if self.config.validation.ema:
@@ -496,7 +507,7 @@ def begin_or_go_on(run: Run, run_dir: Path, allow_changed_data: bool) -> Progres
     def begin() -> None:  # weights from files only now: later a run has checkpoints of its own
         initialize(run.trainer.model, run.config.model, run.config.spec)
         if run.config.init_from:
-            load_weights(run.trainer.model, run.config.init_from)
+            load_weights(run.trainer.model, run.config.init_from, read_network)
         run.trainer.averages.begin()
 
     progress = resume.begin_or_go_on(
@@ -576,22 +587,14 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
         to_look = clock.steps_to_next(step, log.looks, limit=total - step + 1)
         limit = min(total - step, pace.steps_per_call, max(1, to_look - 1))
         num_steps = clock.steps_to_next(step, cadences, limit)
-        look = None
         with watch("training"), pace.timing(num_steps), run.naming_examples(step, num_steps):
-            if to_look == 1:
-                look = trainer.inspect(batches)
-                goes_on = look.goes_on
-            elif run.devices.coordinator:
-                goes_on = trainer.run_on_workers(batches, num_steps)
-            else:
-                goes_on = trainer.run(batches, tf.constant(num_steps))
-            goes_on = bool(goes_on)  # waits for the call to end
+            goes_on, look = run.take_steps(batches, num_steps, look_into=to_look == 1)
         step += num_steps
         if not goes_on:
             step = roll_back(run, run_dir, progress)
             batches = iter(run.batches_from(step))
         progress.finished = step == total
-        stop, seconds = run.devices.agree(signals.number, pace.seconds)
+        stop, seconds = run.devices.agree_on_stop(signals.number, pace.seconds)
         pace.update(seconds)
         screen.progress(step, clock.batch_size / pace.seconds_per_step, pace.left(total - step))
 
@@ -612,7 +615,7 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
             log.write(step, "valid", metrics)
             is_best = progress.update(config, step, metrics)
             if on_eval:
-                progress.finished |= run.devices.any_true(on_eval(step, metrics))
+                progress.finished |= run.devices.any_worker(bool(on_eval(step, metrics)))
         is_due = clock.is_due(step, config.checkpoint.every)
         if is_due or is_best or not goes_on or progress.finished or stop:
             save(step)
@@ -649,12 +652,12 @@ class Saver:
 
     def __init__(self, run: Run, run_dir: Path, progress: Progress, log: Log, watch: Stopwatch):
         self.run, self.progress, self.log, self.watch = run, progress, log, watch
-        self.variables = run.trainer.variables()
+        variables = run.trainer.variables()
         self.checkpoints = Checkpoints(
             run_dir / "checkpoints",
             run.config.checkpoint.keep,
-            write_variables,
-            size_of(self.variables.values()),
+            partial(write_variables, variables=variables),
+            size_of(variables.values()),
         )
 
     def __call__(self, step: int) -> None:
@@ -665,7 +668,7 @@ class Saver:
             progress = asdict(self.progress)
             state = {"step": step, "data": self.run.mix.fingerprint, "progress": progress}
             best_steps = [at for _, at in self.progress.best]
-            self.checkpoints.save(step, self.variables, state, best_steps)
+            self.checkpoints.save(step, state, best_steps)
 
 
 def roll_back(run: Run, run_dir: Path, progress: Progress) -> int:

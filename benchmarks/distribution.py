@@ -92,8 +92,8 @@ def exchange_here(size: int) -> None:
         total = 0.0
         with devices.strategy.scope():
             for _ in tf.range(times):
-                (each,) = devices.one(
-                    devices.sum(
+                (each,) = devices.first_local(
+                    devices.sum_over_towers(
                         [devices.strategy.run(lambda offset: vector + offset, args=(total,))]
                     )
                 )

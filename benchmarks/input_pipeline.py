@@ -274,7 +274,10 @@ def slow_storage(folder: Path) -> None:
             batches = draw(
                 iter(
                     input_ops.train_batches(
-                        input_ops.Mix.of(source, ops_for(64)), BATCH, 0, order=Order(blocks=blocks or None)
+                        input_ops.Mix.of(source, ops_for(64)),
+                        BATCH,
+                        0,
+                        order=Order(blocks=blocks or None),
                     )
                 )
             )

@@ -12,7 +12,6 @@ import contextlib
 import gc
 import json
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -216,29 +215,6 @@ def _explained(failure: Exception) -> tuple[str, int | None]:
             ResourceError.exit_code,
         )
     return "", None
-
-
-def reason_of(error: Exception, item: str) -> str:
-    """One line for an error of TensorFlow while it read or treated `item`.
-
-    A DataError that a Python function raised inside a graph comes out as text, with its own item.
-    """
-    if isinstance(error, DataError):
-        return str(error)
-    if told := re.search(r"DataError: ([^\n]*)", str(error)):
-        return told[1]
-    # A message of TensorFlow may quote bytes that are no text; it has names of nodes, and before its last line a stack.
-    text = (
-        error.object.decode(errors="backslashreplace")
-        if isinstance(error, UnicodeDecodeError)
-        else str(error)
-    )
-    text = re.sub(
-        r"\{\{.*?\}\}|\[\[.*|\[Op:.*|Error in user-defined function passed to .*? with iterator: \S+",
-        "",
-        text,
-    )
-    return f"{item}: {[line.strip() for line in text.splitlines() if line.strip()][-1]}"
 
 
 def import_tensorflow() -> None:

@@ -100,6 +100,16 @@ def _regex(value: str) -> str:
 Regex = Annotated[str, AfterValidator(_regex)]
 
 
+def _each_once(names: list[str]) -> list[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"expected each class once, got {name!r} twice")
+    return names
+
+
+ClassNames = Annotated[list[str], Field(min_length=2), AfterValidator(_each_once)]
+
+
 # ---------------------------------------------------------------------------------------------------------- reading
 
 
@@ -323,7 +333,7 @@ def _path_in(data, loc: tuple, missing: bool) -> tuple:
             missing
             and i == len(loc) - 1
             and isinstance(part, str)
-            and isinstance(data, dict)
+            and isinstance(data, (dict, str))  # a bare name stands for {name: name}
             and "[" not in part
         ):
             path.append(part)  # a missing key

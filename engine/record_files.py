@@ -1,20 +1,23 @@
 """The format of prepared data: TFRecord shards, an index, a manifest.
 
-    DIR/manifest.json            what there is, SHA-256 of every other file; written last
-    DIR/train-00000-of-00004.tfrecord   standard framing, one tf.train.Example a record, the same number in each but the last
-    DIR/train.index              where each record lies, its checksum, its class
+    DIR/manifest.json                   what there is, SHA-256 of every other file; written last
+    DIR/train-00000-of-00004.tfrecord   standard framing, one tf.train.Example a record, the same
+                                        number in each shard but the last
+    DIR/train.index                     where each record lies, its checksum, its class
 
-A record is found by its number with one positioned read. The index holds a CRC-32 of the whole framed record, so a flipped
-bit is noticed by whoever reads it; `check` finds it beforehand. A directory with a scheme, such as gs://bucket/photos, is
-read through tf.io.gfile.
+A record is found by its number with one positioned read. The index holds a CRC-32 of the whole
+framed record, so a flipped bit is noticed by whoever reads it; `check` finds it beforehand. A
+directory with a scheme, such as gs://bucket/photos, is read through tf.io.gfile.
 """
 
+import functools
 import hashlib
 import json
 import math
 import os
 import re
 import threading
+import weakref
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
@@ -29,8 +32,10 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 # offset and length of the framed record, its CRC-32, and its class (-1: none)
 ENTRY = np.dtype([("offset", "<u8"), ("length", "<u4"), ("crc32", "<u4"), ("label", "<i4")])
-_MOST_BYTES = 1 << 30  # of a record when unpacked
+_MAX_BYTES = 1 << 30  # of a record when unpacked
 _HEADER, _FOOTER = 12, 4  # of a framed record: length and its CRC; CRC of the data
+_SEQUENCES = ("int32", "int64", "float32")
+_DTYPES = (*_SEQUENCES, "uint8", "string")
 
 
 def shard_name(split: str, number: int, count: int) -> str:
@@ -38,7 +43,7 @@ def shard_name(split: str, number: int, count: int) -> str:
 
 
 def index_shard(path: Path, labels: list[int]) -> np.ndarray:
-    """The entries of a shard that has just been written, from its own bytes, of which one record is in memory at a time."""
+    """The entries of a shard that has just been written, from its bytes, a record at a time."""
     entries = np.zeros(len(labels), ENTRY)
     with open(path, "rb") as file:
         for number, label in enumerate(labels):
@@ -59,7 +64,18 @@ class _File:
 
     def __init__(self, directory: Path | str, name: str):
         self.path = f"{directory}/{name}"
-        self._remote, self._lock, self._opened = "://" in self.path, threading.Lock(), None
+        self._is_remote = "://" in self.path
+        self._lock = threading.Lock()
+
+    @functools.cached_property
+    def _descriptor(self) -> int:
+        descriptor = os.open(self.path, os.O_RDONLY)
+        weakref.finalize(self, os.close, descriptor)
+        return descriptor
+
+    @functools.cached_property
+    def _remote(self) -> tf.io.gfile.GFile:
+        return tf.io.gfile.GFile(self.path, "rb")
 
     def size(self) -> int:
         try:
@@ -69,24 +85,16 @@ class _File:
 
     def read(self, length: int = -1, offset: int = 0) -> bytes:
         try:
-            if self._opened is None or self._remote:
-                with self._lock:  # to open once; a remote file also has one place at which it reads
-                    if self._opened is None:
-                        self._opened = (
-                            tf.io.gfile.GFile(self.path, "rb")
-                            if self._remote
-                            else os.open(self.path, os.O_RDONLY)
-                        )
-                    if self._remote:
-                        self._opened.seek(offset)
-                        return self._opened.read(length)
-            return os.pread(self._opened, self.size() if length < 0 else length, offset)
+            if not self._is_remote:
+                return os.pread(self._descriptor, self.size() if length < 0 else length, offset)
+            with self._lock:  # it has one place at which it reads
+                self._remote.seek(offset)
+                return self._remote.read(length)
         except (FileNotFoundError, tf.errors.NotFoundError):
             raise DataError(f"{self.path}: no such file") from None
         except (OSError, tf.errors.OpError) as error:
-            raise DataError(
-                f"{self.path}: {getattr(error, 'strerror', None) or str(error).splitlines()[0]}"
-            ) from error
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise DataError(f"{self.path}: {reason}") from error
 
     def sha256(self) -> str:
         digest, offset = hashlib.sha256(), 0
@@ -95,38 +103,41 @@ class _File:
             offset += len(block)
         return digest.hexdigest()
 
-    def __del__(self):
-        if isinstance(self._opened, int):
-            os.close(self._opened)
+
+# ---- the manifest
 
 
 def read_manifest(directory: Path | str) -> dict:
     """Raises DataError for a directory that is not, or not yet, a prepared set."""
     file = _File(directory, MANIFEST)
     if not tf.io.gfile.exists(file.path):
-        if tf.io.gfile.exists(f"{directory}.part"):
+        part = f"{directory}.part"
+        if tf.io.gfile.exists(part):
             raise DataError(
-                f"{directory}: not finished: {directory}.part is there; run the command that writes it again"
+                f"{directory}: not finished: {part} is there; run the command that writes it again"
             )
         raise DataError(
-            f"{file.path}: no such file; expected what `python preprocess_data.py --out {directory}` writes"
+            f"{file.path}: no such file; "
+            f"expected what `python preprocess_data.py --out {directory}` writes"
         )
     try:
         manifest = json.loads(file.read())
-        json.dumps(
-            manifest, ensure_ascii=False
-        ).encode()  # no half of a surrogate pair, which no name can hold
+        # No half of a surrogate pair, which no name can hold.
+        json.dumps(manifest, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file.path}: damaged: {error}") from error
-    if problem := _problem_in(manifest):
+    problem = _problem_in(manifest)
+    if problem:
         raise DataError(f"{file.path}: {problem}")
     return manifest
 
 
 def _problem_in(manifest) -> str | None:
-    """What keeps a manifest from being used: it may come from anywhere, so every field that is used is looked at."""
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        return f"expected a manifest of format {FORMAT}, got {manifest.get('format') if isinstance(manifest, dict) else manifest!r:.40}"
+    """It may come from anywhere, so every field that is used is looked at."""
+    if not isinstance(manifest, dict):
+        return f"expected a manifest of format {FORMAT}, got {manifest!r:.40}"
+    if manifest.get("format") != FORMAT:
+        return f"expected a manifest of format {FORMAT}, got {manifest.get('format')!r:.40}"
     kinds = {"features": dict, "class_names": list, "splits": dict, "compressed": bool}
     for key, kind in kinds.items():
         if not isinstance(manifest.get(key), kind):
@@ -134,140 +145,113 @@ def _problem_in(manifest) -> str | None:
     if not all(isinstance(name, str) for name in manifest["class_names"]):
         return "class_names: expected text"
     for name, feature in manifest["features"].items():
-        shape = feature.get("shape") if isinstance(feature, dict) else None
-        whole = (
-            isinstance(shape, list)
-            and all(type(size) is int and size >= 0 for size in shape)
-            and math.prod(shape) < 1 << 31
-        )
-        sequence = shape == [-1] and feature.get("dtype") in ("int32", "int64", "float32")
-        if not (whole or sequence) or feature.get("dtype") not in (
-            "string",
-            "uint8",
-            "int32",
-            "int64",
-            "float32",
-        ):
+        if not isinstance(feature, dict) or not _is_feature(**feature):
             return f"features: {name}: expected a dtype and a shape, got {feature!r:.60}"
     for split, described in manifest["splits"].items():
-        if (
-            not isinstance(described, dict)
-            or not isinstance(described.get("shards"), list)
-            or not described["shards"]
-        ):
-            return f"splits: {split}: expected a list of shards"
-        for file in [*described["shards"], described.get("index")]:
-            if not isinstance(file, dict) or {"file", "bytes", "sha256"} - file.keys():
-                return f"splits: {split}: expected file, bytes and sha256 of every file, got {file!r:.60}"
-            if (
-                type(file["file"]) is not str
-                or not re.fullmatch(r"\w[\w.-]*", file["file"])
-                or type(file["bytes"]) is not int
-            ):
-                return f"splits: {split}: expected the name of a file in this directory, got {file['file']!r:.60}"
-            if file is not described.get("index") and (
-                type(file.get("examples")) is not int or file["examples"] < 1
-            ):
-                return f"splits: {split}: {file['file']}: expected a number of examples, got {file.get('examples')!r:.40}"
-        counts = [file["examples"] for file in described["shards"]]
-        if len(set(counts[:-1])) > 1 or counts[-1] > counts[0]:
-            return (
-                f"splits: {split}: expected the same number of examples in every shard but the last"
-            )
+        problem = _problem_in_split(described)
+        if problem:
+            return f"splits: {split}: {problem}"
     return None
 
 
+def _is_feature(dtype=None, shape=None, **_) -> bool:
+    if shape == [-1]:
+        return dtype in _SEQUENCES
+    if dtype not in _DTYPES or not isinstance(shape, list):
+        return False
+    return all(type(size) is int and size >= 0 for size in shape) and math.prod(shape) < 1 << 31
+
+
+def _problem_in_split(described) -> str | None:
+    shards = described.get("shards") if isinstance(described, dict) else None
+    if not isinstance(shards, list) or not shards:
+        return "expected a list of shards"
+    for file in [*shards, described.get("index")]:
+        if not isinstance(file, dict) or {"file", "bytes", "sha256"} - file.keys():
+            return f"expected file, bytes and sha256 of every file, got {file!r:.60}"
+        name = file["file"]
+        is_name = type(name) is str and re.fullmatch(r"\w[\w.-]*", name)
+        if not is_name or type(file["bytes"]) is not int:
+            return f"expected the name of a file in this directory, got {name!r:.60}"
+    counts = [shard.get("examples") for shard in shards]
+    for shard, count in zip(shards, counts, strict=True):
+        if type(count) is not int or count < 1:
+            return f"{shard['file']}: expected a number of examples, got {count!r:.40}"
+    if len(set(counts[:-1])) > 1 or counts[-1] > counts[0]:
+        return "expected the same number of examples in every shard but the last"
+    return None
+
+
+# ---- records
+
+
 class Records:
-    """The records of one split, by number. What is cheap is checked at once: every file there, of its size, the index whole."""
+    """The records of one split, by number.
+
+    What is cheap is checked at once: every file there, of its size, the index whole.
+    """
 
     def __init__(self, directory: Path | str, split: str):
-        manifest = read_manifest(directory)
-        if split not in manifest["splits"]:
-            raise DataError(
-                f"{directory}: no split {split!r}; it has {', '.join(manifest['splits'])}"
-            )
-        self.manifest, self.described, self._compressed = (
-            manifest,
-            manifest["splits"][split],
-            manifest["compressed"],
-        )
-        shards, index = self.described["shards"], self.described["index"]
-        self.shards = [_File(directory, shard["file"]) for shard in shards]
-        index_file = _File(directory, index["file"])
-        for file, described in [*zip(self.shards, shards, strict=True), (index_file, index)]:
-            if (size := file.size()) != described["bytes"]:
+        self.manifest = read_manifest(directory)
+        splits = self.manifest["splits"]
+        if split not in splits:
+            raise DataError(f"{directory}: no split {split!r}; it has {', '.join(splits)}")
+        self.described = splits[split]
+        described_shards, described_index = self.described["shards"], self.described["index"]
+        self.shards = [_File(directory, shard["file"]) for shard in described_shards]
+        index_file = _File(directory, described_index["file"])
+        all_described = [*described_shards, described_index]
+        for file, described in zip([*self.shards, index_file], all_described, strict=True):
+            expected, size = described["bytes"], file.size()
+            if size != expected:
                 raise DataError(
-                    f"{file.path}: expected {described['bytes']:,} bytes, as in {MANIFEST}, got {size:,}"
+                    f"{file.path}: expected {expected:,} bytes, as in {MANIFEST}, got {size:,}"
                 )
-        data, counts = index_file.read(), [shard["examples"] for shard in shards]
-        if hashlib.sha256(data).hexdigest() != index["sha256"]:
-            raise DataError(f"{index_file.path}: damaged: its SHA-256 is not the one in {MANIFEST}")
-        if len(data) != sum(counts) * ENTRY.itemsize:
-            raise DataError(
-                f"{index_file.path}: expected {sum(counts):,} entries of {ENTRY.itemsize} bytes, got {len(data):,} bytes"
-            )
-        self.index, self.block_length = np.frombuffer(data, ENTRY), counts[0]
-        sizes = np.repeat([shard["bytes"] for shard in shards], counts)
-        lengths, offsets = self.index["length"].astype(np.int64), self.index["offset"]
-        outside = (
-            (lengths < _HEADER + _FOOTER)
-            | (lengths > sizes)
-            | (offsets > np.maximum(sizes - lengths, 0))
-        )
-        if outside.any():
-            number = int(outside.argmax())
-            raise DataError(
-                f"{index_file.path}: record {number}: expected a place in {shards[number // counts[0]]['file']}"
-            )
-        self.fingerprint = hashlib.sha256(
-            json.dumps(self.described, sort_keys=True).encode()
-        ).hexdigest()
+        self.block_length = described_shards[0]["examples"]
+        self.index = _read_index(index_file, self.described)
+        text = json.dumps(self.described, sort_keys=True)
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.index)
 
     def locate(self, number: int) -> str:
-        shard, offset = number // self.block_length, int(self.index["offset"][number])
-        return f"{self.shards[shard].path}: record {number % self.block_length} at byte {offset}"
+        shard, record = divmod(number, self.block_length)
+        return f"{self.shards[shard].path}: record {record} at byte {self.index['offset'][number]}"
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
         """int64 [n] -> object [n] of serialized examples; one positioned read each."""
-        found, entries = np.empty(len(numbers), object), self.index[numbers].tolist()
-        shards, block_length, data_of = (
-            self.shards,
-            self.block_length,
-            self._data_of,
-        )  # looked up once: every microsecond counts
-        for place, number in enumerate(numbers.tolist()):
-            offset, length, crc32, _ = entries[place]
-            found[place] = data_of(
-                number, shards[number // block_length].read(length, offset), crc32
-            )
-        return found
+        data, entries = np.empty(len(numbers), object), self.index[numbers].tolist()
+        # Looked up once: every microsecond counts.
+        shards, block_length, data_of = self.shards, self.block_length, self._data_of
+        for row, number in enumerate(numbers.tolist()):
+            offset, length, crc32, _ = entries[row]
+            framed = shards[number // block_length].read(length, offset)
+            data[row] = data_of(number, framed, crc32)
+        return data
 
-    def read_in_blocks(self, blocks: int):
-        """The same as `read`, by whole shards, of which the last `blocks` are kept: for storage where a read costs much."""
-        kept: OrderedDict[int, bytes] = OrderedDict()
-        guard = threading.Lock()
+    def read_in_blocks(self, blocks: int) -> Callable[[np.ndarray], np.ndarray]:
+        """A `read` by whole shards, of which the last `blocks` are kept: for slow storage."""
+        shards: OrderedDict[int, bytes] = OrderedDict()
+        lock = threading.Lock()
 
         def shard(number: int) -> bytes:
-            with guard:  # one reader fetches; the others wait for the same shard
-                if number not in kept:
-                    kept[number] = self.shards[number].read()
-                    while len(kept) > blocks:
-                        kept.popitem(last=False)
-                kept.move_to_end(number)
-                return kept[number]
+            with lock:  # one reader fetches; the others wait for the same shard
+                if number not in shards:
+                    shards[number] = self.shards[number].read()
+                    while len(shards) > blocks:
+                        shards.popitem(last=False)
+                shards.move_to_end(number)
+                return shards[number]
 
         def read(numbers: np.ndarray) -> np.ndarray:
-            found = np.empty(len(numbers), object)
-            for place in np.argsort(numbers // self.block_length, kind="stable").tolist():
-                number = int(numbers[place])
+            data = np.empty(len(numbers), object)
+            for row in np.argsort(numbers // self.block_length, kind="stable").tolist():
+                number = int(numbers[row])
                 offset, length, crc32, _ = self.index[number].tolist()
-                found[place] = self._data_of(
-                    number, shard(number // self.block_length)[offset : offset + length], crc32
-                )
-            return found
+                framed = shard(number // self.block_length)[offset : offset + length]
+                data[row] = self._data_of(number, framed, crc32)
+            return data
 
         return read
 
@@ -276,34 +260,67 @@ class Records:
             raise DataError(
                 f"{self.locate(number)}: damaged: its checksum is not the one in the index"
             )
-        if not self._compressed:
-            return framed[_HEADER:-_FOOTER]
-        unpack = zlib.decompressobj()
+        data = framed[_HEADER:-_FOOTER]
+        if not self.manifest["compressed"]:
+            return data
+        unpacker = zlib.decompressobj()
         try:
-            data = unpack.decompress(framed[_HEADER:-_FOOTER], _MOST_BYTES)
+            unpacked = unpacker.decompress(data, _MAX_BYTES)
         except zlib.error as error:
             raise DataError(f"{self.locate(number)}: damaged: {error}") from error
-        if not unpack.eof:
+        if not unpacker.eof:
             raise DataError(
-                f"{self.locate(number)}: damaged: cut short, or more than {_MOST_BYTES:,} bytes when unpacked"
+                f"{self.locate(number)}: damaged: "
+                f"cut short, or more than {_MAX_BYTES:,} bytes when unpacked"
             )
-        return data
+        return unpacked
+
+    def check_shard(self, shard: int) -> None:
+        """Reads every byte of it. Raises DataError: record and offset."""
+        file, described = self.shards[shard], self.described["shards"][shard]
+        if file.sha256() == described["sha256"]:
+            return
+        begin = shard * self.block_length
+        for number in range(begin, begin + described["examples"]):
+            self.read(np.array([number]))  # names the damaged record
+        raise DataError(
+            f"{file.path}: damaged between its records: its SHA-256 is not the one in {MANIFEST}"
+        )
+
+
+def _read_index(file: _File, described: dict) -> np.ndarray:
+    """ENTRY [records]. Raises DataError for one that does not fit the shards."""
+    data, shards = file.read(), described["shards"]
+    counts = [shard["examples"] for shard in shards]
+    if hashlib.sha256(data).hexdigest() != described["index"]["sha256"]:
+        raise DataError(f"{file.path}: damaged: its SHA-256 is not the one in {MANIFEST}")
+    if len(data) != sum(counts) * ENTRY.itemsize:
+        raise DataError(
+            f"{file.path}: expected {sum(counts):,} entries of {ENTRY.itemsize} bytes, "
+            f"got {len(data):,} bytes"
+        )
+    index = np.frombuffer(data, ENTRY)
+    sizes = np.repeat([shard["bytes"] for shard in shards], counts)
+    lengths = index["length"].astype(np.int64)
+    too_far = index["offset"] > np.maximum(sizes - lengths, 0)
+    outside = (lengths < _HEADER + _FOOTER) | (lengths > sizes) | too_far
+    if outside.any():
+        number = int(outside.argmax())
+        shard = shards[number // counts[0]]["file"]
+        raise DataError(f"{file.path}: record {number}: expected a place in {shard}")
+    return index
 
 
 def check(directory: Path | str, advance: Callable[[str], None]) -> int:
-    """Reads every byte of a prepared set; returns the number of records. Raises DataError: shard, record, offset."""
-    manifest, total = read_manifest(directory), 0
-    for split, described in manifest["splits"].items():
+    """Reads every byte of a prepared set; returns the number of records.
+
+    Raises DataError: shard, record, offset.
+    """
+    total = 0
+    for split in read_manifest(directory)["splits"]:
         records = Records(directory, split)
-        for number, shard in enumerate(described["shards"]):
-            file = records.shards[number]
-            if file.sha256() != shard["sha256"]:
-                first = number * records.block_length
-                for record in range(first, min(first + shard["examples"], len(records))):
-                    records.read(np.array([record]))  # names the damaged record
-                raise DataError(
-                    f"{file.path}: damaged between its records: its SHA-256 is not the one in {MANIFEST}"
-                )
+        for number, shard in enumerate(records.described["shards"]):
+            records.check_shard(number)
             advance(shard["file"])
         total += len(records)
     return total

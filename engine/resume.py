@@ -15,7 +15,7 @@ from cli.program import CheckpointError, ConfigError
 from cli.typed_yaml import flatten, to_text
 from engine import checkpoint
 from engine.devices import Devices
-from engine.environment import environment, other_environment
+from engine.environment import changes, environment
 from engine.variables import read_variables
 from train_config import TrainConfig
 
@@ -180,7 +180,7 @@ def _write_environment(file: Path, fingerprint: str, going_on: bool) -> None:
         before = now
     if not isinstance(before, dict):  # somebody else's
         before = {}
-    if going_on and (changed := other_environment(before, now)):
+    if going_on and (changed := changes(before, now)):
         program.warn(
             f"{file}: another environment than before: {'; '.join(changed)}: "
             "from here on equal only up to rounding"

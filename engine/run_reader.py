@@ -56,13 +56,21 @@ def restore_network(path: Path, variables: dict, averaged: bool = False) -> int:
     return checkpoint.read_state(path)["step"]
 
 
-def read_network(path: Path, averaged: bool = False) -> dict[str, np.ndarray]:
-    """{path: value} of a network's variables. Raises CheckpointError for averages it has not."""
-    values = read_variables(path)
-    if averaged:
-        if not any(name.startswith("ema/") for name in values):
-            expected = "expected averaged weights, for init_from.ema"
-            raise CheckpointError(f"{path}: {expected}, but that run had no train.ema")
-        values = with_averages(values)
-    names = [name for name in values if name.startswith("model/")]
-    return {name.removeprefix("model/"): values[name] for name in names}
+def read_network(ckpt: str, averaged: bool = False) -> tuple[Path, dict[str, np.ndarray]]:
+    """A run's newest checkpoint, or the one that is named, and {path: value} of its network.
+
+    Raises CheckpointError for averages that the run has not.
+    """
+
+    def read(path: Path) -> dict[str, np.ndarray]:
+        values = read_variables(path)
+        if averaged and not any(name.startswith("ema/") for name in values):
+            raise CheckpointError(
+                f"{path}: expected averaged weights, for init_from.ema, "
+                "but that run had no train.ema"
+            )
+        values = with_averages(values) if averaged else values
+        names = [name for name in values if name.startswith("model/")]
+        return {name.removeprefix("model/"): values[name] for name in names}
+
+    return with_checkpoint(ckpt, read)

@@ -1,29 +1,30 @@
-"""The terminal of a run: a live line, plain lines, the table at the end; where the time went."""
+"""The terminal: a live line or plain lines, tables, where the time went. All of it on stderr."""
 
 import math
 import time
 from contextlib import contextmanager
 
-import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from engine.variables import size_of
+
 
 class _Console(Console):
-    """rich ends the program when the reader of its output goes away; here the run goes on in silence."""
+    """rich ends the program when the reader of its output goes away; here the run goes on."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
 
 
 class Screen:
-    """The live line on a terminal, plain lines elsewhere; the table at the end. All of it on stderr."""
+    """The live line on a terminal, plain lines elsewhere; the table at the end."""
 
     def __init__(self, total_steps: int, step: int, quiet: bool = False):
         self._console = _Console(stderr=True, quiet=quiet)
-        self._total, self._numbers = total_steps, ""
-        self._pace = ""
+        self._total = total_steps
+        self._numbers = self._pace = ""
         self._live = self._console.is_terminal and not quiet
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),
@@ -61,52 +62,50 @@ class Screen:
         minutes, seconds = divmod(int(seconds_left), 60)
         self._pace = f"{examples_per_second:,.0f} examples/s  ETA {minutes}:{seconds:02}"
         if self._live:
+            text = f"{self._numbers}  {self._pace}"
             with self._quietly():
-                self._bar.update(
-                    self._task,
-                    completed=step,
-                    description=f"{self._numbers}  {self._pace}",
-                    refresh=True,
-                )
+                self._bar.update(self._task, completed=step, description=text, refresh=True)
 
     def readings(self, step: int, split: str, values: dict[str, float]) -> None:
         """Training readings move the live line; validation stays on the screen."""
-        text = "  ".join(
-            f"{name} {value:.4g}" for name, value in values.items() if name != "examples_per_second"
-        )
-        if split == "train":
-            self._numbers = text
-            if not self._live:
-                self.line(f"step {step}/{self._total}  {text}  {self._pace}")
-        else:
+        shown = {name: value for name, value in values.items() if name != "examples_per_second"}
+        text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        if split != "train":
             self.line(f"step {step}/{self._total}  {split}: {text}")
+            return
+        self._numbers = text
+        if not self._live:
+            self.line(f"step {step}/{self._total}  {text}  {self._pace}")
 
     def variables(self, variables: dict) -> str:
-        """Prints the table of variables at the start; returns it as text."""
-        width = max(map(len, variables))
-        lines, total, size = [], 0, 0
-        for name, variable in variables.items():
+        """Prints the table of {path: variable}; returns it as text."""
+        width, total = max(map(len, variables)), 0
+        lines = []
+        for path, variable in variables.items():
             count = math.prod(variable.shape)
-            total, size = total + count, size + count * tf.as_dtype(variable.dtype).size
+            total += count
             shape = "x".join(map(str, variable.shape)) or "scalar"
-            lines.append(
-                f"{name:<{width}}  {shape:>14}  {count:>12,}  {variable.dtype}{'' if variable.trainable else ', not trained'}"
-            )
-        text = "\n".join([*lines, f"{'total':<{width}}  {'':>14}  {total:>12,}  {size:,} bytes"])
+            trained = "" if variable.trainable else ", not trained"
+            row = f"{path:<{width}}  {shape:>14}  {count:>12,}  {variable.dtype}{trained}"
+            lines.append(row)
+        size = size_of(variables.values())
+        lines.append(f"{'total':<{width}}  {'':>14}  {total:>12,}  {size:,} bytes")
+        text = "\n".join(lines)
         self.line(text)
         return text
 
     def shares(self, seconds: dict[str, float]) -> None:
-        """Where the time went."""
+        """Prints where the time went."""
+        total = max(sum(seconds.values()), 1e-9)
         table = Table("time", "seconds", "share", title_justify="left")
         for name, value in seconds.items():
-            table.add_row(name, f"{value:.1f}", f"{value / max(sum(seconds.values()), 1e-9):.1%}")
+            table.add_row(name, f"{value:.1f}", f"{value / total:.1%}")
         with self._quietly():
             self._console.print(table)
 
 
 class Stopwatch:
-    """Adds up seconds by name."""
+    """Adds up seconds by name: `with watch("training"):`."""
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
@@ -126,7 +125,7 @@ class Stopwatch:
         self.seconds[other] = seconds
 
     def shares(self) -> dict[str, float]:
-        """Seconds by name, with all others since the beginning as `other`."""
+        """Seconds by name; what no name has taken since the beginning is `other`."""
         total = time.perf_counter() - self._begin
         return self.seconds | {"other": max(0.0, total - sum(self.seconds.values()))}
 

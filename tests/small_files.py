@@ -10,36 +10,15 @@ import numpy as np
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-import data_config
-import input_ops
 import train_config
 from engine import record_files as records
-
-DECODE = [
-    data_config.DecodeImage(name="decode_image", channels=3),
-    data_config.Resize(name="resize", size=(4, 4)),
-]
 
 
 def dataset(name: str, **options):
     return TypeAdapter(train_config.DatasetConfig).validate_python({"name": name, **options})
 
 
-def one_pass(source, ops=(), batch_size: int = 4, training: bool = False) -> int:
-    """Every example once (or one epoch of training) through the real pipeline; returns the number of batches."""
-    mix = input_ops.Mix.of(source, list(ops))
-    with mix.naming_examples():
-        if training:
-            return sum(
-                1
-                for _ in input_ops.train_batches(
-                    mix, batch_size, seed=0, stop=len(mix) // batch_size
-                )
-            )
-        return sum(1 for _, batches, _ in input_ops.eval_sets(mix, batch_size) for _ in batches)
-
-
-# ---------------------------------------------------------------------------------------------------------- images
+# ---- images
 
 
 def pixels(height: int = 12, width: int = 10) -> np.ndarray:
@@ -135,7 +114,7 @@ def claims(data: bytes, height: int, width: int) -> bytes:
     return data[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
 
 
-# --------------------------------------------------------------------------------------------------- arrays, records
+# ---- arrays, records
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -149,6 +128,12 @@ def idx(array: np.ndarray) -> bytes:
 def npz(**arrays) -> bytes:
     file = io.BytesIO()
     np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
     return file.getvalue()
 
 

@@ -19,14 +19,14 @@ import model_config
 import train_config
 import trainer
 from cli.program import CheckpointError, ConfigError, DataError, Stopped
-from data_loader import from_arrays
+from data_loader import from_arrays, of_classes
 from engine import checkpoint
 from engine.optimizer import build_multipliers, build_optimizer, build_schedule
+from engine.run_reader import read_network
 from engine.variables import named_variables, read_variables, write_variables
 from engine.weights import freeze, load_weights
 from model import build_model, build_task
 from model_config import ClassificationTask
-from sources.source import of_classes
 from train_config import Clock, InitFrom, Spec, differences, load_config
 from trainer import Trainer
 
@@ -66,7 +66,7 @@ def same(model, before: dict) -> list[str]:
 
 
 def load(model, ckpt, **options) -> None:
-    load_weights(model, InitFrom(ckpt=str(ckpt), **options))
+    load_weights(model, InitFrom(ckpt=str(ckpt), **options), read_network)
 
 
 def write_run(run_dir, model) -> None:

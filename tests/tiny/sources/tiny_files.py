@@ -1,6 +1,7 @@
-"""A data set in files, each read when its example is asked for: DIR/<split>/<number>.txt, seven numbers.
+"""A data set in files, each read when its example is asked for: DIR/<split>/<number>.txt.
 
-The first six are the inputs, the last is the class: 0, 1 or 2. `write_files` makes a sound one.
+Of seven numbers, the first six are the inputs and the last is the class: 0, 1 or 2. `write_files`
+makes a sound set.
 """
 
 from pathlib import Path
@@ -9,8 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cli.program import DataError
-from data_loader import NoSplit, Source
-from sources.source import in_python
+from data_loader import NoSplit, Source, in_python
 
 SPECS = {"inputs": tf.TensorSpec([6], tf.float32), "targets": tf.TensorSpec([], tf.int64)}
 
@@ -43,7 +43,7 @@ def load(config, split: str, directory) -> Source:
         return in_python(read_files, indices, SPECS)
 
     names = ("class 0", "class 1", "class 2")
-    fingerprint = f"{len(paths)} files"
+    fingerprint = f"{split}: {len(paths)} files"
     locate = [str(path) for path in paths].__getitem__
     return Source("tiny_files", len(paths), read, names, fingerprint, locate)
 

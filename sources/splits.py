@@ -1,0 +1,55 @@
+"""Which examples of a set that comes in one piece belong to a split: indices, rising.
+
+`config` has the shares `valid` and `test`; train gets the rest. A hash decides, not chance, so the
+same key falls the same way on any machine. Raises NoSplit for a split without examples.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_loader import NoSplit
+from engine.order import position_of
+
+
+def by_key(name, split, config, keys: Sequence[str], classes: Sequence = ()) -> np.ndarray:
+    """By the hash of each key; each class is divided alone, so all splits hold its share."""
+    positions = np.array([position_of(key) for key in keys])
+    classes = np.array(classes) if len(classes) else np.zeros(len(keys))
+    ranks = np.empty(len(keys))  # within its class, as a fraction in (0, 1)
+    for label in np.unique(classes):
+        members = np.flatnonzero(classes == label)
+        members = members[np.argsort(positions[members], kind="stable")]
+        ranks[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return _between(name, split, config, ranks)
+
+
+def by_group(name, split, config, groups: Sequence[str]) -> np.ndarray:
+    """By the hash of the group of each example: a group is never torn apart."""
+    positions = np.array([position_of(group) for group in groups])
+    return _between(name, split, config, positions)
+
+
+def in_order(name, split, config, length: int) -> np.ndarray:
+    """The first for training, the last for the test."""
+    begin_valid = round(length * (1 - config.valid - config.test))
+    begin_test = round(length * (1 - config.test))
+    begins = {"train": 0, "valid": begin_valid, "test": begin_test}
+    ends = {"train": begin_valid, "valid": begin_test, "test": length}
+    return _some(name, split, np.arange(begins[split], ends[split]))
+
+
+def _between(name, split, config, positions: np.ndarray) -> np.ndarray:
+    held_out = config.test + config.valid
+    borders = {"test": (0, config.test), "valid": (config.test, held_out), "train": (held_out, 2)}
+    begin, end = borders[split]
+    return _some(name, split, np.flatnonzero((positions >= begin) & (positions < end)))
+
+
+def _some(name, split, indices: np.ndarray) -> np.ndarray:
+    if not len(indices):
+        raise NoSplit(
+            f"{name}: the split {split!r} is empty; "
+            "expected at least one example: see the shares `valid` and `test`"
+        )
+    return indices

@@ -1,0 +1,55 @@
+"""Pairs of texts."""
+
+from loading import UNDIVIDED, divided, line_numbers, load, read, seed
+
+PAIRS = {"file": "t.tsv"} | UNDIVIDED
+REFUSED = [  # (id, files, options, what the message begins with, below the directory)
+    ("no file", {}, PAIRS, "/t.tsv: No such file or directory"),
+    ("empty", {"t.tsv": b""}, PAIRS, "/t.tsv: expected at least one line, got none"),
+    (
+        "line without tab",
+        {"t.tsv": b"a\tb\nc\n"},
+        PAIRS,
+        "/t.tsv:2: expected a source, a tab and a target, got 0 tabs",
+    ),
+    (
+        "empty side",
+        {"t.tsv": b"a\tb\nc\t\n"},
+        PAIRS,
+        "/t.tsv:2: expected text in every field, got an empty one",
+    ),
+    (
+        "no UTF-8 in t.tsv",
+        {"t.tsv": b"a\tb\ncaf\xe9\n"},
+        PAIRS,
+        "/t.tsv:2: expected UTF-8 text, got byte 0xe9 at 3",
+    ),
+]
+
+
+def example(folder) -> dict:
+    (folder / "t.tsv").write_text("".join(f"source {i}\ttarget {i}\n" for i in range(60)))
+    return {"file": "t.tsv"}
+
+
+def seeds() -> dict:
+    tsv = "".join(f"label{n % 2}\ttext number {n} \u00fc\n" for n in range(8)).encode()
+    return {"pairs": seed("parallel", "x.tsv", tsv, is_text=True, file="x.tsv", **UNDIVIDED)}
+
+
+def test_pairs_of_texts(tmp_path):
+    pairs = "".join(f"quelle {i % 50}\tziel {i}\n" for i in range(100))
+    (tmp_path / "t.tsv").write_text(pairs)
+    found = divided("parallel", tmp_path, file="t.tsv", valid=0.2, test=0.2)
+    for split, places in found.items():
+        batch = read(load(split, "parallel", tmp_path, file="t.tsv", valid=0.2, test=0.2))
+        assert [text.decode() for text in batch["inputs"]] == [
+            f"quelle {(line - 1) % 50}" for line in line_numbers(places)
+        ]
+        assert [text.decode() for text in batch["targets"]] == [
+            f"ziel {line - 1}" for line in line_numbers(places)
+        ]
+    sources = {
+        split: {(line - 1) % 50 for line in line_numbers(places)} for split, places in found.items()
+    }
+    assert sum(map(len, sources.values())) == 50 and sum(map(len, found.values())) == 100
