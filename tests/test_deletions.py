@@ -1,0 +1,133 @@
+"""A fork deletes what it does not need: the rest imports, loads, and its tests are collected.
+
+Deleting one is its file, its test file, its class and the configurations that name it; of an
+operation, its functions. tests/deletions.py does that in copies of the project.
+"""
+
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import deletions
+import pytest
+import yaml
+from places import HANG, ROOT
+
+import data_config
+import model_config
+from cli.typed_yaml import name_of, named_classes
+
+BASES = {
+    "network": [model_config.Network],
+    "source": [data_config.Dataset],
+    "operation": [data_config.Op, data_config.BatchOp],
+    "task": [model_config.TaskConfig],
+}
+PRODUCT = [  # (kind, name, class) of all that the configuration chooses from
+    (kind, name_of(cls), cls.__name__)
+    for kind, bases in BASES.items()
+    for base in bases
+    for cls in named_classes(base)
+    if cls.__module__ in ("model_config", "data_config")
+]
+# The first of each kind is what tests most likely lean on: LeNet, the digits that come with us, ...
+ONE_OF_EACH = [next(choices) for _, choices in itertools.groupby(PRODUCT, lambda row: row[0])]
+LEANING = """
+import data_config
+import models.lenet
+
+LENET = data_config.MnistSample(name="mnist_sample")
+"""
+
+
+def results_of(requests: list[dict], directory) -> list[dict]:
+    """The answers of tests/deletions.py, of a fresh copy."""
+    copy = directory / "copy"
+    deletions.copy_project(ROOT, copy)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests/deletions.py"), str(copy)],
+        input=json.dumps(requests),
+        capture_output=True,
+        text=True,
+        timeout=HANG * len(requests),
+    )
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(results) == len(requests)
+    return results
+
+
+def minimal_fork() -> list:
+    """All but LeNet, folders of images, the digits that come with us, and what these need."""
+    photos = re.search(r"```yaml\n# photos\.yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    files = [photos[1], (ROOT / "configs/lenet.yaml").read_text()]
+    ops = set().union(*(deletions.names_in(yaml.safe_load(file)["data"]) for file in files))
+    keep = {"lenet", "image_folder", "mnist_sample", "classification", *ops}
+    return [row for row in PRODUCT if row[1] not in keep]
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """Results for nothing, one of each kind, all but the minimal fork, and a test that leans."""
+    leaning = {"delete": ONE_OF_EACH[:2], "write": {"tests/test_leaning.py": LEANING}}
+    each = [{"delete": [row]} for row in ONE_OF_EACH]
+    requests = [{}, *each, {"delete": minimal_fork()}, leaning]
+    return results_of(requests, tmp_path_factory.mktemp("deletions"))
+
+
+@pytest.mark.timeout(8 * HANG)
+def test_one_of_each_kind_and_all_but_a_minimal_fork_are_taken_away(quick):
+    whole, *forks, _ = quick
+    assert [result["problems"] for result in (whole, *forks)] == [[]] * (len(forks) + 1)
+    number = len(whole["tests"])
+    assert all(0 < len(result["tests"]) < number for result in forks)
+
+
+@pytest.mark.timeout(8 * HANG)
+def test_what_leans_on_a_deleted_name_is_noticed(quick):
+    """A test that imports a network or names a data set as it is imported."""
+    (problem,) = quick[-1]["problems"]
+    assert problem.startswith("pytest --collect-only tests/test_leaning.py:")
+    assert "models.lenet" in problem
+
+
+@pytest.mark.timeout(8 * HANG)
+def test_a_name_finds_its_tests(quick):
+    """`pytest -k NAME`: the name stands in the name of a test or of its file."""
+    untested = [
+        (kind, name)
+        for kind, name, _ in PRODUCT
+        if not any(re.search(rf"(?<![^\W_]){name}(?![^\W_])", test) for test in quick[0]["tests"])
+    ]
+    assert untested == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(len(PRODUCT) * HANG)
+def test_each_is_taken_away(tmp_path):
+    results = results_of([{"delete": [row]} for row in PRODUCT], tmp_path)
+    problems = {
+        f"{kind} {name}": result["problems"]
+        for (kind, name, _), result in zip(PRODUCT, results, strict=True)
+        if result["problems"]
+    }
+    assert problems == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(10 * HANG)
+def test_a_minimal_fork_is_green(tmp_path):
+    """Without the README and its test, which a fork writes anew, and without this test."""
+    fork = tmp_path / "fork"
+    deletions.copy_project(ROOT, fork)
+    deletions.take_away(fork, minimal_fork())
+    deletions.take_away_tests(fork, minimal_fork())
+    for name in ("test_readme.py", "test_deletions.py"):
+        (fork / "tests" / name).unlink()
+    shutil.rmtree(fork / "benchmarks")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=fork, capture_output=True, text=True, timeout=10 * HANG)
+    assert done.returncode == 0, done.stdout[-20_000:]
