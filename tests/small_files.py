@@ -1,5 +1,6 @@
 """Small sound files of every format that the project reads, as bytes; the tests then break them."""
 
+import functools
 import io
 import json
 import struct
@@ -14,8 +15,13 @@ import train_config
 from engine import record_files as records
 
 
+@functools.cache  # making it takes a tenth of a second
+def _datasets() -> TypeAdapter:
+    return TypeAdapter(train_config.DatasetConfig)
+
+
 def dataset(name: str, **options):
-    return TypeAdapter(train_config.DatasetConfig).validate_python({"name": name, **options})
+    return _datasets().validate_python({"name": name, **options})
 
 
 # ---- images
