@@ -10,6 +10,7 @@ python input_ops.py --config FILE --preview sheet.png [--count 32] [--split trai
 
 import math
 from collections.abc import Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -187,17 +188,19 @@ class Mix:
         ]
         return rows, raw
 
+    @contextmanager
     def naming_examples(self, ids: Iterable[int] | None = None):
         """Inside `with`, an error of the pipeline names the first of `ids` that fails alone."""
+        try:
+            yield
+        except damaged.READING_ERRORS as error:
+            ids = range(len(self)) if ids is None else ids
+            damaged.name_example(error, self._features_alone, ids, self.locate)
 
-        def features(some):
-            starts = tf.constant(self.offsets, tf.int64)
-            number = tf.searchsorted(starts, some, side="right", out_type=tf.int64) - 1
-            return self.features(number, some, fold(0, some))
-
-        if ids is None:
-            ids = range(len(self))
-        return damaged.naming_examples(features, lambda: ids, self.locate)
+    def _features_alone(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        starts = tf.constant(self.offsets, tf.int64)
+        number = tf.searchsorted(starts, ids, side="right", out_type=tf.int64) - 1
+        return self.features(number, ids, fold(0, ids))
 
 
 def slots(rates: list[float]) -> list[int]:

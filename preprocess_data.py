@@ -247,7 +247,7 @@ def _batches(source: data_loader.Source, ops: list, indices: np.ndarray):
         return treat(tf.constant(indices)[start : start + at_once])
 
     starts = tf.data.Dataset.range(0, len(indices), at_once)
-    with naming_examples(treat, lambda: indices, source.locate):
+    with naming_examples(treat, indices, source.locate):
         yield from starts.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 

@@ -24,19 +24,24 @@ _NAMES_OF_NODES = re.compile(
 
 
 @contextmanager
-def naming_examples(features: Callable, ids: Callable[[], Iterable[int]], locate: Callable):
-    """Turns an error of the pipeline into a DataError that names the example.
-
-    It is the first of `ids()` for which `features` (int64 [n] -> tensors) fails alone, and
-    `locate(id)` says where it is stored.
-    """
+def naming_examples(features: Callable, ids: Iterable[int], locate: Callable):
+    """Inside `with`, an error of the pipeline becomes a DataError that names the example."""
     try:
         yield
     except READING_ERRORS as error:
-        reason = first_failure(error, features, ids(), locate)
-        if reason is None:
-            raise
-        raise DataError(reason) from error
+        name_example(error, features, ids, locate)
+
+
+def name_example(error: Exception, features: Callable, ids: Iterable[int], locate: Callable):
+    """Raises a DataError that names the first of `ids` for which `features` fails alone.
+
+    `features` takes int64 [n]; `locate(id)` says where an example is stored. Where none of them
+    fails, the error is raised as it is.
+    """
+    reason = first_failure(error, features, ids, locate)
+    if reason is None:
+        raise error
+    raise DataError(reason) from error
 
 
 def first_failure(

@@ -9,7 +9,6 @@ child process, in a copy of COPY made of hard links.
 """
 
 import ast
-import contextlib
 import importlib
 import json
 import os

@@ -20,12 +20,12 @@ import pytest
 import small_files as files
 import tensorflow as tf
 from places import ROOT
+from sources.tiny_files import write_files
 
 import trainer
 from cli.program import Stopped
 from engine import checkpoint
 from engine.variables import read_variables, write_variables
-from sources.tiny_files import write_files
 from train_config import load_config
 
 CONFIG = """\
@@ -281,7 +281,10 @@ ANY_SET = {
         "tiny_files: expected at least one batch of 8 examples, got 7",
     ),
     "damaged example": (damaged, "set/train/3.txt: expected seven numbers"),
-    "damaged in validation": (lambda: damaged("set/valid/3.txt"), "set/valid/3.txt: expected seven"),
+    "damaged in validation": (
+        lambda: damaged("set/valid/3.txt"),
+        "set/valid/3.txt: expected seven",
+    ),
 }
 
 

@@ -30,7 +30,7 @@ def test_the_first_that_fails_alone_is_named_however_many_there_are():
     features = fails_at(150, 171)
     with (
         pytest.raises(DataError, match=r"^file 150: .*unlucky") as caught,
-        naming_examples(features, lambda: range(1000), "file {}".format),
+        naming_examples(features, range(1000), "file {}".format),
     ):
         features(tf.constant([3, 171, 150], tf.int64))
     assert isinstance(caught.value.__cause__, tf.errors.InvalidArgumentError)
@@ -42,7 +42,7 @@ def test_an_error_of_none_of_the_examples_stays_as_it_is():
     assert first_failure(error, fails_at(), range(100), str) is None
     with (
         pytest.raises(tf.errors.InvalidArgumentError),
-        naming_examples(fails_at(), list, str),
+        naming_examples(fails_at(), [], str),
     ):
         raise error
 
@@ -50,7 +50,7 @@ def test_an_error_of_none_of_the_examples_stays_as_it_is():
 @pytest.mark.parametrize("gone", GONE)
 def test_a_process_that_is_gone_is_no_damaged_example(gone):
     assert not issubclass(gone, READING_ERRORS)
-    with pytest.raises(gone), naming_examples(fails_at(1), lambda: [1], str):
+    with pytest.raises(gone), naming_examples(fails_at(1), [1], str):
         raise gone(None, None, "connection reset")
 
 
@@ -64,7 +64,7 @@ def test_a_data_error_from_inside_a_graph_keeps_its_own_item():
 
     with (
         pytest.raises(DataError, match=r"^b\.csv: line 7: expected a number, got 'x'$"),
-        naming_examples(features, lambda: [1], str),
+        naming_examples(features, [1], str),
     ):
         features(tf.constant([1], tf.int64))
 
