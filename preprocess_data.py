@@ -69,7 +69,6 @@ if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers a
 
 import base64
 import hashlib
-import itertools
 import json
 import math
 import os
@@ -78,7 +77,6 @@ import sys
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
@@ -89,13 +87,23 @@ from rich.progress import Progress
 import data_loader
 from engine import checkpoint
 from engine import record_files as records
+from engine.damaged import READING_ERRORS, first_failure
 from engine.stateless import fold
 from ops.images import BATCH_OPS, IMAGE_OPS, decode_batch
-from ops.sequences import MEASURES, SEQUENCE_OPS, needs_measuring, tokens_of
+from ops.sequences import MEASURES, SEQUENCE_OPS, needs_measuring, target_units, tokens_of
 from sources.images import damage_of
 from sources.source import position_of
 
-__all__ = ["BATCH_OPS", "OPS", "apply_ops", "cached", "measured", "vocabulary"]
+__all__ = [
+    "BATCH_OPS",
+    "OPS",
+    "apply_batch_op",
+    "apply_ops",
+    "cached",
+    "measured",
+    "target_units",
+    "vocabulary",
+]
 
 OPS = IMAGE_OPS | SEQUENCE_OPS
 _EXAMPLES_AT_ONCE = 64  # of photos as they come, some megabytes each
@@ -125,6 +133,10 @@ def apply_ops(features, seeds: tf.Tensor, ops: list, num_classes: int):
             features = OPS[config.name](features, fold(seeds, number), config, **known)
         number = end
     return features
+
+
+def apply_batch_op(features, seeds, config, num_classes):
+    return BATCH_OPS[config.name](features, seeds, config, num_classes=num_classes)
 
 
 def vocabulary(ops: list, of: str = "inputs") -> list[str]:
@@ -158,36 +170,6 @@ def _batches(source: data_loader.Source, ops: list, indices: np.ndarray):
         raise
 
 
-# What reading and treating examples raises; the last where TensorFlow quotes a record that is no text.
-READING_ERRORS = (
-    tf.errors.InvalidArgumentError, tf.errors.UnknownError, tf.errors.InternalError, tf.errors.DataLossError, UnicodeDecodeError,
-)  # fmt: skip
-
-
-def first_failure(
-    error: Exception, features: Callable, ids: Iterable[int], locate: Callable[[int], str]
-) -> str | None:
-    """One line for an error of the pipeline: the item and what is wrong with the first of `ids` for which `features` fails alone."""
-    if "DataError: " in str(error):  # raised by a function of ours inside the graph
-        return program.reason_of(error, "")
-    treat = tf.function(
-        features, input_signature=[tf.TensorSpec([None], tf.int64)]
-    )  # once: the damaged one may be the last of many
-
-    def failure(some: list[int]) -> str | None:
-        try:
-            treat(tf.constant(some, tf.int64))
-        except (tf.errors.OpError, UnicodeDecodeError) as found:
-            return program.reason_of(found, locate(some[0]))
-        return None
-
-    ids = iter(ids)  # there may be many, and the damaged one among the first
-    while some := [int(each) for each in itertools.islice(ids, 64)]:
-        if failure(some):
-            return next((reason for each in some if (reason := failure([each]))), None)
-    return None
-
-
 def measured(data: Data) -> Data:
     """The same with everything filled in that operations measure on the training examples: vocabularies, means, ranges.
 
@@ -195,16 +177,16 @@ def measured(data: Data) -> Data:
     that shares its list, spread evenly over the set; vocabularies and categories on all of them.
     """
     for key in ("first_ops", "eval_ops", "ops"):
-        parts = data.parts("train")
+        parts = data.mixed("train")
         users = [part for part in parts if getattr(part.dataset, key) is None]
         if users:
             data = data.model_copy(update={key: _measured_list(data, key, users)})
         for old in [part for part in parts if part not in users]:
-            part = next(part for part in data.parts("train") if part.name == old.name)
+            part = next(part for part in data.mixed("train") if part.name == old.name)
             new = part.dataset.model_copy(update={key: _measured_list(data, key, [part])})
             data = _with_dataset(data, part.dataset, new)
     for split in ("train", "valid", "test"):
-        for part in data.parts(split):
+        for part in data.mixed(split):
             for config in [*part.first_ops, *part.train_ops, *part.eval_ops, *part.ops]:
                 if needs_measuring(config) and config.name != "truncate":
                     expected = "expected it among the ops or first_ops of a training set, or its numbers written out"

@@ -151,14 +151,14 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _nothing_random_first(self):
-        for op in [*self.first_ops, *(op for part in self.parts("train") for op in part.first_ops)]:
+        for op in [*self.first_ops, *(op for part in self.mixed("train") for op in part.first_ops)]:
             if op.random:
                 raise ValueError(
                     f"first_ops: expected nothing random, got {op.name!r}; put it into train_ops"
                 )
         return self
 
-    def parts(self, split: Literal["train", "valid", "test"]) -> list[Part]:
+    def mixed(self, split: Literal["train", "valid", "test"]) -> list[Part]:
         """The data sets whose `split` is asked for: one, or those of a mix."""
         choices = {
             "train": [self.train],
@@ -409,6 +409,11 @@ class Train(Section):
     non_finite: one_of(NonFinite, default="raise") = Field(
         Raise(), description="What a loss or gradient does that is NaN or infinite."
     )
+    first_batches: Int | None = Field(
+        None,
+        ge=1,
+        description="Train on the first so many batches and validate on them, to see whether a network learns at all; null: all.",
+    )
     log_every: Duration = Field(50, description="How often training metrics are read and logged.")
 
     @model_validator(mode="after")
@@ -430,6 +435,11 @@ class Validation(Section):
     every: Duration | None = Field(
         "1 epoch",
         description="How often the whole validation set is scored, exactly; null: at the end only.",
+    )
+    first_batches: Int | None = Field(
+        None,
+        ge=1,
+        description="Score only the first so many batches of each set; null: all, exactly.",
     )
     stepwise: Stepwise | None = Field(None, description="A quick look at a few validation batches.")
     ema: Bool = Field(
@@ -660,6 +670,10 @@ class Clock:
             math.ceil((self._periods(step, every) + 1) * self._examples(every) / self.batch_size),
         )
 
+    def steps_to_next(self, step: int, cadences: list, limit: int) -> int:
+        """How many steps until the first of the cadences is due; at most `limit`."""
+        return min([limit, *(self.next_due(step, every) - step for every in cadences if every)])
+
     def _periods(self, step: int, every: int | str) -> int:
         return int(step * self.batch_size // self._examples(every))
 
@@ -672,12 +686,11 @@ class Clock:
 # ------------------------------------------------------------------------------------------------ reading and writing
 
 DEBUG = {  # presets of `--debug`; each is a run of its own, in a directory of its own
-    "fdr": ["train.steps=1", "train.epochs=null", "train.log_every=1", "validation.every=1", "validation.stepwise={every: 1, batches: 1}",
+    "fdr": ["train.steps=1", "train.epochs=null", "train.log_every=1", "validation.every=1", "validation.first_batches=1", "validation.stepwise={every: 1, batches: 1}",
             "checkpoint.every=1", "early_stopping=null", "summary.images={every: 1}", "summary.histograms={every: 1}"],
-    "overfit": ["train.steps=1000", "train.epochs=null", "data.train_ops=[]", "optimizer.schedule={name: constant}",
+    "overfit": ["train.steps=1000", "train.epochs=null", "train.first_batches=1", "data.train_ops=[]", "optimizer.schedule={name: constant}",
                 "validation={every: 10}", "checkpoint={every: null}", "early_stopping=null",
                 "summary={tensorboard: false, images: null, histograms: null}"],
-    "profile": [],
 }  # fmt: skip
 
 

@@ -7,18 +7,22 @@ numbered through all processes; tower r of R has the r-th of R contiguous slices
 import contextlib
 import functools
 import os
+import shlex
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from cli.program import ConfigError, ResourceError
+from cli.program import ConfigError, ResourceError, Stopped
 from engine.cluster import Cluster, is_listening, read_cluster
-from train_config import Distribute
+from engine.variables import layers_of
+from train_config import Distribute, Train
 
 # What TensorFlow raises where another process of the run is lost.
 GONE = (
@@ -48,6 +52,11 @@ class Devices:
         return self.towers // self.workers
 
     @property
+    def share(self) -> tuple[int, int]:
+        """(number, of how many): this worker's share of every batch."""
+        return self.worker, self.workers
+
+    @property
     def is_chief(self) -> bool:
         """Whether this process is the one that writes."""
         return self.worker == 0
@@ -70,16 +79,18 @@ class Devices:
 
         return self.strategy.run(slice_of_tower)
 
-    def sum_over_towers(self, values: list) -> list:
+    def sum_over_towers(self, values):
         """Each tower's tensors, all of one type -> their sums, on each tower; in one exchange."""
         if self.towers == 1:
             return values
-        pairs = [(value, value) for value in values]
-        return list(self.strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs))
+        pairs = [(value, value) for value in tf.nest.flatten(values)]
+        sums = self.strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
+        return tf.nest.pack_sequence_as(values, list(sums))
 
-    def first_local(self, values: list) -> list:
+    def first_local(self, values):
         """Of tensors that are the same on each tower: those of this process's first."""
-        return [self.strategy.experimental_local_results(value)[0] for value in values]
+        local = self.strategy.experimental_local_results
+        return tf.nest.map_structure(lambda value: local(value)[0], values)
 
     # ---- between the processes
 
@@ -112,9 +123,9 @@ class Devices:
         stops, micros = self._gather([stop or 0, round(seconds * 1e6)]).T
         return next(map(int, stops[stops > 0]), None), micros.mean() / 1e6
 
-    def any_worker(self, condition: bool) -> bool:
-        """Whether the condition holds in any process."""
-        return bool(self._gather([condition]).any())
+    def any_true(self, condition) -> bool:
+        """Whether the condition is true in any process."""
+        return bool(self._gather([bool(condition)]).any())
 
     def _gather(self, numbers) -> np.ndarray:
         """int64 [n] of each worker -> int64 [workers, n]."""
@@ -277,6 +288,46 @@ def _wait_for(
                 "expected all (distribute.wait)"
             )
         pause()
+
+
+def is_compiled(model: keras.Model, jit: str) -> bool:
+    """Whether XLA compiles the network: it lacks cuDNN's cells, and compiles for every length."""
+    on_gpus = bool(tf.config.list_logical_devices("GPU"))
+    layers = layers_of(model)
+    synchronized = any(getattr(layer, "synchronized", False) for layer in layers)
+    if jit == "on" and synchronized and not on_gpus:
+        raise ConfigError(
+            "train.jit: on: expected auto or off for batch normalization over several CPU towers, "
+            "whose exchange XLA lacks"
+        )
+    if jit != "auto":
+        return jit == "on"
+    has_cells = any(isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)) for layer in layers)
+    any_length = any(None in tensor.shape[1:] for tensor in model.inputs)
+    return on_gpus and not has_cells and not any_length
+
+
+@contextlib.contextmanager
+def naming_failures(train: Train, devices: Devices):
+    """Says what TensorFlow raises where memory ends, or where another process has gone."""
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        towers, accumulate = devices.towers, train.accumulate
+        share = train.batch_size // (towers * accumulate)
+        reason = (str(error).splitlines() or ["no more for Python"])[0][:200]
+        raise ResourceError(
+            f"out of memory, with {share} examples at a time on each of {towers} towers; "
+            f"try a smaller train.batch_size or a larger train.accumulate ({reason})"
+        ) from error
+    except GONE as error:
+        if devices.workers == 1 and devices.coordinator is None:
+            raise
+        reason = str(error).splitlines()[0][:200]
+        raise Stopped(
+            "another process of this run has gone; start all of them again to go on from the last "
+            f"checkpoint ({reason}): {shlex.join(sys.argv)}"
+        ) from error
 
 
 # ---- parameter servers

@@ -105,10 +105,11 @@ class Screen:
 
 
 class Stopwatch:
-    """Adds up seconds by name: `with watch("training"):`."""
+    """Adds up seconds by name."""
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
+        self._begin = time.perf_counter()
 
     @contextmanager
     def __call__(self, name: str):
@@ -117,3 +118,46 @@ class Stopwatch:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+    def move(self, name: str, other: str, seconds: float) -> None:
+        """Counts `seconds` of `name` as those of `other`."""
+        self.seconds[name] -= seconds
+        self.seconds[other] = seconds
+
+    def shares(self) -> dict[str, float]:
+        """Seconds by name, with all others since the beginning as `other`."""
+        total = time.perf_counter() - self._begin
+        return self.seconds | {"other": max(0.0, total - sum(self.seconds.values()))}
+
+
+class Pace:
+    """Seconds per step, smoothed, and how many steps make a compiled call of about half a second.
+
+    Between two calls a run looks at signals and the screen.
+    """
+
+    SECONDS_PER_CALL = 0.5
+
+    def __init__(self):
+        self.seconds = 0.0  # per step, of the last call
+        self.seconds_per_step = self.SECONDS_PER_CALL  # the first call is one step: it compiles
+        self._calls = 0
+
+    @property
+    def steps_per_call(self) -> int:
+        return max(1, int(self.SECONDS_PER_CALL / self.seconds_per_step))
+
+    @contextmanager
+    def timing(self, num_steps: int):
+        begin = time.perf_counter()
+        yield
+        self.seconds = (time.perf_counter() - begin) / num_steps
+
+    def update(self, seconds: float) -> None:
+        """Takes the seconds per step of the last call."""
+        self._calls += 1
+        share = 0.3 if self._calls > 2 else 1.0  # without the compilation
+        self.seconds_per_step += (seconds - self.seconds_per_step) * share
+
+    def left(self, steps: int) -> float:
+        return steps * self.seconds_per_step

@@ -13,6 +13,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from cli.program import warn, write_whole
+from train_config import Clock, Summary
 
 
 class MetricsLog:
@@ -141,3 +142,63 @@ def _write_images(step, inputs, count):
     low, high = tf.reduce_min(images), tf.reduce_max(images)
     stretched = (images - low) / tf.maximum(high - low, 1e-12)
     tf.summary.image("inputs", stretched, step, max_outputs=count)
+
+
+class Log:
+    """What a run tells people while it trains: on the screen, in metrics.jsonl, in TensorBoard.
+
+    Workers other than the first say nothing (`writes` is false), but look into the same steps.
+    """
+
+    def __init__(self, run_dir: Path, step: int, summary: Summary, screen, watch, writes: bool):
+        self.screen = screen
+        self.watch = watch
+        self._metrics = MetricsLog(run_dir / "metrics.jsonl", step) if writes else None
+        on = summary.tensorboard and writes
+        self._tensorboard = TensorBoard(run_dir / "tensorboard", step, on)
+        self._images = summary.images if summary.tensorboard else None
+        self._histograms = summary.histograms if summary.tensorboard else None
+        sections = [section for section in (self._images, self._histograms) if section]
+        self.looks = [section.every for section in sections]  # when a step is looked into
+
+    def begin(self, model, config: str, graph: bool) -> None:
+        """The network and the configuration, before the first step."""
+        if self._metrics is None:
+            return
+        with self.watch("logging"):
+            table = self.screen.variables({v.path: v for v in model.weights})
+            self._tensorboard.texts({"config": config, "variables": table})
+            if graph:
+                self._tensorboard.graph(model)
+
+    def write(self, step: int, split: str, readings: dict[str, float]) -> None:
+        if self._metrics is None:
+            return
+        with self.watch("logging"):
+            self._metrics.write(step, split, readings)
+            scalars = {  # not a confusion matrix
+                name: value for name, value in readings.items() if isinstance(value, float)
+            }
+            self._tensorboard.scalars(step, split, scalars)
+            self.screen.readings(step, split, scalars)
+
+    def look(self, step: int, clock: Clock, model, look) -> None:
+        """What summaries show of a step that was looked into."""
+        with self.watch("logging"):
+            if self._histograms and clock.is_due(step, self._histograms.every):
+                variables = model.trainable_variables
+                pairs = zip(variables, look.gradients, strict=True)
+                weights = {f"weights/{v.path}": v for v in variables}
+                gradients = {f"gradients/{v.path}": gradient for v, gradient in pairs}
+                self._tensorboard.histograms(step, weights | gradients)
+            if self._images and clock.is_due(step, self._images.every):
+                self._tensorboard.images(step, look.batch["inputs"], self._images.count)
+
+    def flush(self) -> None:
+        if self._metrics is not None:
+            self._metrics.flush()
+            self._tensorboard.flush()
+
+    def close(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()

@@ -28,7 +28,7 @@ def dataset(name: str, **options):
 def one_pass(source, ops=(), batch_size: int = 4, training: bool = False) -> int:
     """Every example once (or one epoch of training) through the real pipeline; returns the number of batches."""
     mix = input_ops.Mix.of(source, list(ops))
-    with input_ops.naming_examples(mix, lambda: range(len(mix))):
+    with mix.naming_examples():
         if training:
             return sum(
                 1

@@ -10,15 +10,14 @@ import spread
 import tensorflow as tf
 from places import ROOT
 
-import blackbox
 import trainer
 from cli.program import CheckpointError, ConfigError, NumericsError, ResourceError, Stopped
-from engine import checkpoint
+from engine import blackbox, checkpoint
 from engine.cluster import check_cluster, read_cluster
 from engine.devices import Devices, open_devices
 from engine.variables import read_variables
-from run import build_run
 from train_config import Distribute, load_config
+from trainer import build_run
 
 ONE = Devices(tf.distribute.get_strategy())
 SOFTMAX = [  # one layer, whose numbers are easily too large
@@ -184,18 +183,20 @@ def test_a_kept_step_is_repeated_and_its_cure_tried(blown_up, program):
         "train.non_finite={name: skip}",
     ]
     config = load_config(blown_up[0] / "config.yaml", others)
-    assert blackbox.replay(kept, config)["loss"] == pytest.approx(found["loss"], rel=0.01)
+    assert blackbox.replay(kept, config, trainer.build_trainer)["loss"] == pytest.approx(
+        found["loss"], rel=0.01
+    )
 
 
 def test_a_kept_step_that_is_damaged_or_not_there(blown_up, tmp_path, program):
     kept = blown_up[0] / "blowup/step-0000000002"
     config = load_config(blown_up[0] / "config.yaml")
     with pytest.raises(CheckpointError, match=r"MANIFEST.json: no such file"):
-        blackbox.replay(blown_up[0] / "blowup/step-0000000003", config)
+        blackbox.replay(blown_up[0] / "blowup/step-0000000003", config, trainer.build_trainer)
     data = (kept / "batch.npz").read_bytes()
     (kept / "batch.npz").write_bytes(data[:-1] + b"x")
     with pytest.raises(CheckpointError, match=r"batch.npz: its bytes have changed"):
-        blackbox.replay(kept, config)
+        blackbox.replay(kept, config, trainer.build_trainer)
     (kept / "batch.npz").write_bytes(data)
     done = program("trainer.py", "--replay", tmp_path)
     assert done.returncode == 4 and "expected a run directory" in done.stderr and done.stdout == ""

@@ -608,7 +608,7 @@ def messages_of_broken_images(tmp_path_factory):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for place in range(len(source)):
         try:
-            with input_ops.naming_examples(mix, lambda place=place: [place]):
+            with mix.naming_examples([place]):
                 next(batches)
             messages.append("read without an error")
         except DataError as error:

@@ -25,12 +25,13 @@ from cli.program import ConfigError, Failure, ResourceError, Stopped, StopSignal
 from engine import checkpoint
 from engine.cluster import check_cluster, read_cluster, tf_config
 from engine.devices import Devices, open_devices, open_towers
+from engine.step_state import DropoutSeeds
 from engine.variables import read_variables
 from eval import Evaluator
 from model import build_task
 from model_config import ClassificationTask
 from train_config import Distribute, load_config
-from train_step import TrainStep
+from trainer import Trainer
 
 # float64 shows that nothing but rounding is left; metrics are float32 in both, and so are only as close as that.
 CLOSE = {"float32": 1e-5, "float64": 1e-10}
@@ -97,34 +98,32 @@ def test_the_comparison_means_something():
     assert (weights == 0).any(1).all() and (halves[:, 0] != halves[:, 1]).mean() > 0.5
 
 
-class MeanPerTower(TrainStep):
+class MeanPerTower(Trainer):
     """Each tower's mean over all of its items, then the mean of these."""
 
-    def _sums(self, batch, part):
-        gradients, (_, *rest) = self.split(super()._sums(batch, part))
+    def tower_sums(self, batch, share):
+        sums = super().tower_sums(batch, share)
         size = float(batch["id"].shape[0])
-        return [*(gradient / size for gradient in gradients), tf.ones([], self.float_type), *rest]
-
-    def split(self, sums):
-        number = len(self.model.trainable_variables)
-        return sums[:number], sums[number:]
+        gradients = [gradient / size for gradient in sums.gradients]
+        return sums._replace(gradients=gradients, weight=tf.ones([], self.float_type))
 
 
-class MaskedMeanPerTower(MeanPerTower):
+class MaskedMeanPerTower(Trainer):
     """Each tower's mean over its items that count, then the mean of these."""
 
-    def _sums(self, batch, part):
-        gradients, (weight, *rest) = self.split(TrainStep._sums(self, batch, part))
-        return [*(gradient / weight for gradient in gradients), tf.ones([], self.float_type), *rest]
+    def tower_sums(self, batch, share):
+        sums = super().tower_sums(batch, share)
+        gradients = [gradient / sums.weight for gradient in sums.gradients]
+        return sums._replace(gradients=gradients, weight=tf.ones([], self.float_type))
 
 
-class ClippedPerTower(MeanPerTower):
+class ClippedPerTower(Trainer):
     """Each tower clips before gradients are added up, as an optimizer's own clipping does."""
 
-    def _sums(self, batch, part):
-        gradients, (weight, *rest) = self.split(TrainStep._sums(self, batch, part))
-        clipped, _ = tf.clip_by_global_norm(gradients, 0.5 * weight)
-        return [*clipped, weight, *rest]
+    def tower_sums(self, batch, share):
+        sums = super().tower_sums(batch, share)
+        clipped, _ = tf.clip_by_global_norm(sums.gradients, 0.5 * sums.weight)
+        return sums._replace(gradients=clipped)
 
 
 @pytest.mark.parametrize("wrong", [MeanPerTower, MaskedMeanPerTower, ClippedPerTower])
@@ -146,8 +145,10 @@ def test_dropout_is_of_the_part_of_the_batch(monkeypatch):
     """Two towers draw what two accumulated parts draw, each its own; with one stream for both the result is another."""
     parts, two = outcome("dropout", ONE, accumulate=2), outcome("dropout", towers(2))
     assert apart(two, parts) < CLOSE["float32"]
-    seed_dropout = TrainStep._seed_dropout
-    monkeypatch.setattr(TrainStep, "_seed_dropout", lambda self, part: seed_dropout(self, 0 * part))
+    set_seeds = DropoutSeeds.set
+    monkeypatch.setattr(
+        DropoutSeeds, "set", lambda self, step, share: set_seeds(self, step, 0 * share)
+    )
     assert apart(outcome("dropout", towers(2)), parts) > 20 * CLOSE["float32"]
 
 
@@ -181,7 +182,7 @@ def test_evaluation_counts_every_example_once_on_any_number_of_towers(number):
         True,
         devices,
     )
-    found = evaluate.whole(input_ops.eval_sets(mix, 4), mix)
+    found = evaluate.score_sets(input_ops.eval_sets(mix, 4))
     assert found["accuracy"] == found["seven/accuracy"] == pytest.approx(5 / 7)
     assert found["loss"] == pytest.approx(-(5 * np.log(0.8) + 2 * np.log(0.1)) / 7, rel=1e-5)
     assert found["confusion_matrix"] == [[2, 0, 0], [1, 2, 0], [1, 0, 1]]

@@ -21,7 +21,6 @@ import small_files as files
 import tensorflow as tf
 from places import ROOT
 
-import train_step
 import trainer
 from cli.program import Stopped
 from engine import checkpoint
@@ -579,7 +578,7 @@ def test_a_signal_during_a_save_lets_it_complete_then_saves_and_ends(
     [tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore"), MemoryError()],
 )
 def test_out_of_memory_names_the_batch_of_each_tower(error, run_program, monkeypatch):
-    build = train_step.build_train_step
+    build = trainer.build_trainer
 
     def exhausted(*_):
         raise error
@@ -589,7 +588,7 @@ def test_out_of_memory_names_the_batch_of_each_tower(error, run_program, monkeyp
         step.run = exhausted
         return step
 
-    monkeypatch.setattr("run.build_train_step", build_exhausted)
+    monkeypatch.setattr("trainer.build_trainer", build_exhausted)
     code, stdout, stderr = run_program(*TRAIN, "--run_dir", "run", "train.accumulate=2")
     message = "trainer: error: out of memory, with 4 examples at a time on each of 1 towers; try a smaller train.batch_size or"
     assert (code, stdout) == (6, "") and stderr[-1].startswith(message), stderr

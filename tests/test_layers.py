@@ -17,9 +17,6 @@ LEVELS = {
     5: ["preprocess_data", "model"],
     6: ["input_ops"],
     7: ["eval"],
-    8: ["train_step"],
-    9: ["blackbox"],
-    10: ["run"],
     11: ["trainer"],
     12: ["launch"],
 }

@@ -6,11 +6,11 @@ import tensorflow as tf
 
 import data_loader
 import input_ops
+import train_config
 from cli.program import ConfigError, DataError
 from data_config import Cutmix, Fake, GaussianNoise, Mixup, RandomShift, Scale, Tokenize
 from data_loader import from_arrays
-from engine import order
-from input_ops import Mix, Part
+from input_ops import Mix, MixSource
 from preprocess_data import cached
 from train_config import load_config
 
@@ -45,15 +45,15 @@ def stream(mix, batch_size=10, seed=0, start=0, stop=4, **options):
     ],
 )
 def test_rates_become_whole_slots(rates, expected):
-    assert order.slots(rates) == expected
+    assert input_ops.slots(rates) == expected
 
 
 def test_shares_are_exact_and_even_in_every_batch():
     mix = Mix(
         [
-            Part("a", numbers("a", 50), [], 7),
-            Part("b", numbers("b", 20), [], 2),
-            Part("c", numbers("c", 31), [], 1),
+            MixSource("a", numbers("a", 50), [], 7),
+            MixSource("b", numbers("b", 20), [], 2),
+            MixSource("c", numbers("c", 31), [], 1),
         ]
     )
     ids = np.array([batch["id"] for batch in stream(mix, stop=40)])
@@ -73,7 +73,7 @@ def test_shares_are_exact_and_even_in_every_batch():
 
 @pytest.mark.parametrize("start", [1, 7, 1000, 1_000_000_000])
 def test_any_step_of_a_mix_is_the_same_wherever_the_pipeline_starts(start):
-    mix = Mix([Part("a", numbers("a", 50), [], 7), Part("b", numbers("b", 20), [], 3)])
+    mix = Mix([MixSource("a", numbers("a", 50), [], 7), MixSource("b", numbers("b", 20), [], 3)])
     near = stream(mix, start=start - 1, stop=start + 2)[1:]
     for a, b in zip(stream(mix, start=start, stop=start + 2), near, strict=True):
         assert {key: value.tolist() for key, value in a.items()} == {
@@ -90,8 +90,8 @@ def test_towers_see_the_parts_of_the_same_batch(towers):
     fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
     mix = Mix(
         [
-            Part("a", fake, ops, 3),
-            Part("b", fake, [*ops, GaussianNoise(name="gaussian_noise", std=0.1)], 1),
+            MixSource("a", fake, ops, 3),
+            MixSource("b", fake, [*ops, GaussianNoise(name="gaussian_noise", std=0.1)], 1),
         ]
     )
     (whole,) = stream(mix, batch_size=16, start=5, stop=6)
@@ -109,8 +109,8 @@ def test_the_number_of_pipeline_threads_changes_nothing(threads):
     fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
     mix = Mix(
         [
-            Part("a", fake, [RandomShift(name="random_shift", pixels=2)], 3),
-            Part("b", fake, [RandomShift(name="random_shift", pixels=1)], 1),
+            MixSource("a", fake, [RandomShift(name="random_shift", pixels=2)], 3),
+            MixSource("b", fake, [RandomShift(name="random_shift", pixels=1)], 1),
         ]
     )
     options = tf.data.Options()
@@ -126,12 +126,12 @@ def test_the_number_of_pipeline_threads_changes_nothing(threads):
 def test_sets_that_are_treated_alike_are_put_together_before_and_give_the_same():
     fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
     ops = [RandomShift(name="random_shift", pixels=2), Scale(name="scale")]
-    alike = Mix([Part("a", fake, ops, 3), Part("b", fake, ops, 1)])
+    alike = Mix([MixSource("a", fake, ops, 3), MixSource("b", fake, ops, 1)])
     same_but_apart = [
         *ops[:1],
         Scale(name="scale", by=255.0000001),
     ]  # another operation to `==`, the same to float32
-    apart = Mix([Part("a", fake, ops, 3), Part("b", fake, same_but_apart, 1)])
+    apart = Mix([MixSource("a", fake, ops, 3), MixSource("b", fake, same_but_apart, 1)])
     for a, b in zip(stream(alike, 16), stream(apart, 16), strict=True):
         np.testing.assert_array_equal(a["inputs"], b["inputs"])
 
@@ -143,7 +143,7 @@ def test_sets_that_do_not_fit_together_are_both_named():
         ConfigError,
         match=r"inputs: one has float32 \[1\], wide has float32 \[3\]; expected the same",
     ):
-        Mix([Part("one", one, []), Part("wide", wide, [])])
+        Mix([MixSource("one", one, []), MixSource("wide", wide, [])])
     cats, dogs = (
         from_arrays(
             name, {"inputs": np.zeros((4, 1), np.float32), "targets": np.arange(4) % 2}, [name, "x"]
@@ -153,11 +153,11 @@ def test_sets_that_do_not_fit_together_are_both_named():
     with pytest.raises(
         ConfigError, match="classes: cat has cat, x, dog has dog, x; expected the same"
     ):
-        Mix([Part("cat", cats, []), Part("dog", dogs, [])])
+        Mix([MixSource("cat", cats, []), MixSource("dog", dogs, [])])
 
 
 def test_evaluation_of_a_mix_counts_every_example_of_every_set_once():
-    mix = Mix([Part("a", numbers("a", 7), []), Part("b", numbers("b", 5), [])])
+    mix = Mix([MixSource("a", numbers("a", 7), []), MixSource("b", numbers("b", 5), [])])
     seen = []
     for name, batches, number in input_ops.eval_sets(mix, 4):
         assert (name, number) in (("a", 2), ("b", 2))
@@ -199,9 +199,13 @@ def test_blocks_hold_every_example_once_and_come_in_groups(length, block, blocks
 
 def test_a_far_step_by_shards_is_reached_at_once():
     mix = Mix.of(numbers("n", 1003, block_length=10), [])
-    (far,) = stream(mix, start=1_000_000_000, stop=1_000_000_001, blocks=4)
+    (far,) = stream(
+        mix, start=1_000_000_000, stop=1_000_000_001, order=train_config.Order(blocks=4)
+    )
     assert (
-        stream(mix, start=999_999_999, stop=1_000_000_001, blocks=4)[1]["id"].tolist()
+        stream(mix, start=999_999_999, stop=1_000_000_001, order=train_config.Order(blocks=4))[1][
+            "id"
+        ].tolist()
         == far["id"].tolist()
     )
 
@@ -224,7 +228,11 @@ def texts(length: int):
 def test_batches_of_like_size_are_windows_of_the_same_examples():
     mix, lengths = texts(330)
     plain, sorted_ = (
-        [batch["id"] for batch in stream(mix, stop=33, bucket=bucket)] for bucket in (0, 11)
+        [
+            batch["id"]
+            for batch in stream(mix, stop=33, order=train_config.Order(bucket=bucket or None))
+        ]
+        for bucket in (0, 11)
     )
     for window in range(0, 33, 11):  # the same examples, otherwise dealt out
         assert sorted(np.concatenate(plain[window : window + 11])) == sorted(
@@ -247,11 +255,17 @@ def test_a_run_that_goes_on_sees_the_same_batches_padded_alike():
     """To the bit and to the length: were a batch padded with its neighbors, it would depend on where a run began."""
     mix, _ = texts(200)
     for bucket in (0, 7):
-        whole = stream(mix, batch_size=4, stop=23, bucket=bucket)
+        whole = stream(mix, batch_size=4, stop=23, order=train_config.Order(bucket=bucket or None))
         for start in (1, 6, 7, 20):
             for a, b in zip(
                 whole[start:],
-                stream(mix, batch_size=4, start=start, stop=23, bucket=bucket),
+                stream(
+                    mix,
+                    batch_size=4,
+                    start=start,
+                    stop=23,
+                    order=train_config.Order(bucket=bucket or None),
+                ),
                 strict=True,
             ):
                 for key in a:
@@ -326,7 +340,7 @@ def test_a_cache_by_configuration_keeps_what_first_ops_give(capsys):
         )
         for more in ([], ["data.cache=false"])
     )
-    assert [op.name for op in kept.parts[0].ops] == [
+    assert [op.name for op in kept.sources[0].ops] == [
         "scale"
     ] and "cache: 40 examples of fake" in capsys.readouterr().err
     np.testing.assert_array_equal(stream(kept)[1]["inputs"], stream(plain)[1]["inputs"])
@@ -344,7 +358,7 @@ def test_a_mix_in_the_configuration_is_opened_with_the_operations_of_each_set():
             "data.valid=small",
         ],
     ).data
-    parts = config.parts("train")
+    parts = config.mixed("train")
     assert [(part.name, part.rate, [op.name for op in part.first_ops]) for part in parts] == [
         ("mnist_sample", 3, []),
         ("small", 1, ["resize"]),
@@ -353,7 +367,7 @@ def test_a_mix_in_the_configuration_is_opened_with_the_operations_of_each_set():
         input_ops.open_mix(config, "train", training=True)
     valid = input_ops.open_mix(config, "valid", training=False)
     assert valid.element_spec["inputs"].shape == [28, 28, 1] and len(valid) == 40
-    assert [op.name for op in valid.parts[0].ops] == ["resize", "scale"]
+    assert [op.name for op in valid.sources[0].ops] == ["resize", "scale"]
 
 
 def test_a_damaged_example_is_named_by_trying_the_candidates():
@@ -370,6 +384,6 @@ def test_a_damaged_example_is_named_by_trying_the_candidates():
     mix = Mix.of(data_loader.Source(**{**vars(source), "read": read}), [])
     with (
         pytest.raises(DataError, match=r"^n: record 13: .*unlucky"),
-        input_ops.naming_examples(mix, lambda: range(20)),
+        mix.naming_examples(range(20)),
     ):
         stream(mix)

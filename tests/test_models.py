@@ -18,7 +18,7 @@ from model import TASKS, build_model, build_task
 from model_config import ClassificationTask
 from preprocess_data import OPS
 from train_config import Adam, Clock, Spec, Train
-from train_step import TrainStep
+from trainer import Trainer
 
 SMALL = {  # what makes a network that is large or needs more than 28 pixels quick to test
     "vgg": {"width": 0.125},
@@ -219,7 +219,7 @@ def test_every_network_trains_and_is_scored_in_other_precisions(config, precisio
         Adam(name="adam", learning_rate=1e-4),
     )
     schedule = build_schedule(settings, Clock(32, 32), 2)
-    step = TrainStep(
+    step = Trainer(
         model,
         task,
         build_optimizer(settings, schedule, model),

@@ -21,6 +21,7 @@ import data_config
 import data_loader
 import input_ops
 import preprocess_data
+import train_config
 from cli.program import BusyError, ConfigError, DataError
 from engine import record_files as records
 from train_config import Data
@@ -306,7 +307,7 @@ def test_reading_by_shards_gives_the_same_and_reads_each_shard_once_a_group(
     )
     ids = [
         i
-        for batch in input_ops.train_batches(mix, 8, 0, 0, 7, blocks=2)
+        for batch in input_ops.train_batches(mix, 8, 0, 0, 7, order=train_config.Order(blocks=2))
         for i in batch["id"].numpy().tolist()
     ]
     assert len(set(ids)) == 56 and set(reads) == {-1} and len(reads) == 8  # whole shards, once each

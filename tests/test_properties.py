@@ -23,7 +23,7 @@ from cli.program import ConfigError, DataError
 from data_loader import from_arrays
 from engine import order
 from engine import record_files as records
-from input_ops import Mix, Part
+from input_ops import Mix, MixSource
 from train_config import TrainConfig, load_config
 
 
@@ -413,7 +413,7 @@ rates = st.lists(
 @example([5e-324, 1.7e308])
 @example([1.0, 1e-9, 1e-9, 1e-9])
 def test_slots_are_shares_of_a_cycle(given_rates):
-    counts, total = order.slots(given_rates), sum(Fraction(str(rate)) for rate in given_rates)
+    counts, total = input_ops.slots(given_rates), sum(Fraction(str(rate)) for rate in given_rates)
     assert len(counts) == len(given_rates) and min(counts) >= 1
     raised = sum(
         Fraction(str(rate)) / total < Fraction(1, 10_000) for rate in given_rates
@@ -429,7 +429,7 @@ def test_slots_are_shares_of_a_cycle(given_rates):
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=6))
 @example([1, 9999])
 def test_slots_of_a_cycle_are_spread_evenly(counts):
-    number, rank = order.slot_table(counts)
+    number, rank = input_ops.slot_table(counts)
     assert np.bincount(number, minlength=len(counts)).tolist() == counts
     taken = np.cumsum(
         number[:, np.newaxis] == np.arange(len(counts)), axis=0
@@ -458,7 +458,7 @@ def mix_of(*parts):
     """(length, slots, length of a block) of each data set."""
     return Mix(
         [
-            Part(str(i), numbers(str(i), length, 0, block), [], count)
+            MixSource(str(i), numbers(str(i), length, 0, block), [], count)
             for i, (length, count, block) in enumerate(parts)
         ]
     )
@@ -506,8 +506,8 @@ def test_ids_of_steps_do_not_depend_on_where_they_are_cut(
 @examples(40)
 @given(st.sampled_from(MIXES), seeds, st.sampled_from([0, 3]), st.integers(0, 1000))
 def test_every_example_of_a_mix_comes_once_in_each_epoch_of_its_set(mix, seed, blocks, epoch):
-    cycle = sum(part.slots for part in mix.parts)
-    for number, part in enumerate(mix.parts):
+    cycle = sum(part.slots for part in mix.sources)
+    for number, part in enumerate(mix.sources):
         length = len(part.source)
         cycles = range(
             epoch * length // part.slots, -(-(epoch + 1) * length // part.slots)

@@ -16,8 +16,8 @@ import input_ops
 import trainer
 from cli.program import Stopped
 from engine import checkpoint
+from engine.step_state import DropoutSeeds
 from train_config import load_config
-from train_step import TrainStep
 
 # Everything that could go out of step: dropout, random shifts, Adam, schedule, clipping, best-k, early stopping, both
 # kinds of validation, readings across the save, epochs that end inside a batch.
@@ -142,8 +142,10 @@ def leave_out_a_slot(monkeypatch):
 
 
 def leave_out_the_random_state(monkeypatch):
-    seed_dropout = TrainStep._seed_dropout
-    monkeypatch.setattr(TrainStep, "_seed_dropout", lambda self, part: seed_dropout(self, part + 1))
+    set_seeds = DropoutSeeds.set
+    monkeypatch.setattr(
+        DropoutSeeds, "set", lambda self, step, share: set_seeds(self, step, share + 1)
+    )
 
 
 def leave_out_the_position(monkeypatch):

@@ -162,12 +162,12 @@ def test_only_so_many_steps_are_left_out(tmp_path):
 
 
 def test_the_scale_of_float16_grows_again(monkeypatch):
-    monkeypatch.setattr("train_step._STEPS_TO_GROW", 3)
+    monkeypatch.setattr("engine.step_state.STEPS_TO_GROW", 3)
     step = build_step("lenet", ONE, precision="float16")
-    scales = [float(step.state["loss_scale"].numpy())]
+    scales = [float(step.policy.loss_scale.numpy())]
     for _ in range(7):
         assert step.run(iter(spread.batches_of("lenet", ONE)), tf.constant(1))
-        scales.append(float(step.state["loss_scale"].numpy()))
+        scales.append(float(step.policy.loss_scale.numpy()))
     assert scales == [1024, 1024, 1024, 2048, 2048, 2048, 4096, 4096]
 
 
@@ -194,7 +194,7 @@ def test_averages_by_hand(devices):
             step.variables()[f"ema/{name}"].numpy(), expected[name], rtol=1e-5, atol=1e-6
         )
     own = {name: variable.numpy() for name, variable in step.variables().items()}
-    with step.averaged():
+    with step.averages.swapped_in():
         np.testing.assert_array_equal(
             step.variables()[f"model/{names[0]}"].numpy(), own[f"ema/{names[0]}"]
         )
@@ -210,10 +210,8 @@ def test_averages_are_evaluated_saved_and_taken_by_choice(tmp_path):
         "valid"
     ]
     config = tmp_path / "run/config.yaml"
-    averaged = evaluation.main(tmp_path / "run", None, load_config(config), "valid")
-    last = evaluation.main(
-        tmp_path / "run", None, load_config(config, ["validation.ema=false"]), "valid"
-    )
+    averaged = evaluation.main(tmp_path / "run", load_config(config), "valid")
+    last = evaluation.main(tmp_path / "run", load_config(config, ["validation.ema=false"]), "valid")
     assert {name: averaged[name] for name in trained} == trained
     assert {name: last[name] for name in raw} == raw and raw["loss"] != trained["loss"]
     saved = read_variables(checkpoint.newest(tmp_path / "run/checkpoints"))
@@ -222,7 +220,6 @@ def test_averages_are_evaluated_saved_and_taken_by_choice(tmp_path):
         load_weights(
             model,
             InitFrom(ckpt=str(tmp_path / "run"), ema=ema, skip=["logits/"]),
-            evaluation.read_model,
         )
         expected = saved["ema/c3/kernel" if ema else "model/c3/kernel"]
         np.testing.assert_array_equal(

@@ -1,12 +1,15 @@
 """The step, the optimizer, the loop and evaluation against numbers worked out by hand; the loop's promises."""
 
 import json
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from places import CONFIGS, ROOT
+from places import CONFIGS, ROOT, TINY
 
 import eval as evaluation
 import input_ops
@@ -17,11 +20,11 @@ from cli.program import CheckpointError, ConfigError
 from data_loader import from_arrays
 from engine import checkpoint
 from engine.optimizer import build_optimizer, build_schedule
+from engine.resume import Progress
 from model import build_task
 from model_config import ClassificationTask
-from run import Progress
 from train_config import Clock, Spec, Train, TrainConfig, load_config
-from train_step import TrainStep
+from trainer import Trainer
 
 SHORT = [
     "train.epochs=null",
@@ -61,7 +64,7 @@ def test_every_config_trains_validates_and_saves(path, tmp_path):
     config = load_config(
         path, [*train_config.DEBUG["fdr"], *NOT_BUNDLED.get(path.stem, []), "init_from=null"]
     )
-    result = trainer.train_and_evaluate(config, tmp_path / "run", debug="fdr")
+    result = trainer.train_and_evaluate(config, tmp_path / "run")
     assert result["step"] == 1 and all(np.isfinite(list(result["valid"].values())))
     splits = [
         json.loads(line)["split"]
@@ -102,7 +105,7 @@ def test_evaluation_counts_every_example_once(batch_size):
         model, build_task(ClassificationTask(name="classification"), SPEC)
     )
     mix = input_ops.Mix.of(source, [])
-    found = evaluate.whole(input_ops.eval_sets(mix, batch_size), mix)
+    found = evaluate.score_sets(input_ops.eval_sets(mix, batch_size))
     assert found["accuracy"] == pytest.approx(5 / 7)
     assert found["loss"] == pytest.approx(-(5 * np.log(0.8) + 2 * np.log(0.1)) / 7, rel=1e-5)
 
@@ -110,10 +113,10 @@ def test_evaluation_counts_every_example_once(batch_size):
 def test_the_trained_number_is_the_evaluated_number(tmp_path):
     trained = short_run(tmp_path, "train.steps=30", "train.batch_size=96")["valid"]
     config = load_config(tmp_path / "config.yaml")
-    evaluated = evaluation.main(tmp_path, None, config, "valid")
+    evaluated = evaluation.main(tmp_path, config, "valid")
     assert {name: evaluated[name] for name in trained} == trained
     other_batch = evaluation.main(
-        tmp_path, None, load_config(tmp_path / "config.yaml", ["train.batch_size=7"]), "valid"
+        tmp_path, load_config(tmp_path / "config.yaml", ["train.batch_size=7"]), "valid"
     )
     assert other_batch["accuracy"] == pytest.approx(trained["accuracy"], abs=1e-6)
     assert other_batch["loss"] == pytest.approx(trained["loss"], rel=1e-4)
@@ -123,7 +126,7 @@ def test_the_trained_number_is_the_evaluated_number(tmp_path):
 
 
 def linear_step(clip_norm=None, l2=0.0, **options):
-    """A TrainStep of a linear network of three classes with known weights, under plain SGD of rate 1."""
+    """A Trainer of a linear network of three classes with known weights, under plain SGD of rate 1."""
     inputs = keras.Input([3])
     kernel = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 2]], np.float32)
     regularizer = keras.regularizers.L2(l2) if l2 else None
@@ -137,7 +140,7 @@ def linear_step(clip_norm=None, l2=0.0, **options):
     config = train_config.Sgd(name="sgd", learning_rate=1.0, **options)
     schedule = build_schedule(config, Clock(4, 4), 10)
     task = build_task(ClassificationTask(name="classification"), SPEC)
-    return TrainStep(
+    return Trainer(
         model, task, build_optimizer(config, schedule, model), schedule, Train(steps=1), clip_norm
     ), layer
 
@@ -205,11 +208,11 @@ def test_a_step_that_is_not_finite_changes_nothing():
     }
     bad = {**batch, "inputs": np.array([*X[:3], [np.nan, 0, 0]], np.float32)}
     finite = step.run(iter(tf.data.Dataset.from_tensors(bad).repeat()), tf.constant(3))
-    assert not finite and int(step.step.numpy()) == 0
+    assert not finite and step.step == 0
     np.testing.assert_array_equal(layer.kernel, before)
     assert (
         step.run(iter(tf.data.Dataset.from_tensors(batch).repeat()), tf.constant(3))
-        and int(step.step.numpy()) == 3
+        and step.step == 3
     )
 
 
@@ -398,24 +401,31 @@ def test_bytes_without_scaling_are_refused_with_the_cure(tmp_path):
 
 def test_debug_presets(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    fdr = trainer.main(lenet_config(*train_config.DEBUG["fdr"]), tmp_path / "none", "fdr", False)
+    fdr = trainer.debug_fdr(lenet_config(*train_config.DEBUG["fdr"]))
     assert fdr["step"] == fdr["restored_step"] == 1
     overfit = [
         *train_config.DEBUG["overfit"],
         "model={name: mlp, hidden: [64]}",
         "train.batch_size=32",
     ]
-    assert trainer.main(lenet_config(*overfit), tmp_path / "none", "overfit", False)["learned"]
+    assert trainer.debug_overfit(lenet_config(*overfit))["learned"]
     hopeless = lenet_config(*overfit, "optimizer.learning_rate=1e-12", "train.steps=30")
-    assert not trainer.main(hopeless, tmp_path / "none", "overfit", False)["learned"]
+    assert not trainer.debug_overfit(hopeless)["learned"]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_debug_profile_leaves_a_trace(tmp_path):
-    result = trainer.main(
-        lenet_config(*FAKE, "model={name: mlp, hidden: []}"), tmp_path, "profile", False
+def test_a_profile_of_steps_leaves_a_trace(tmp_path):
+    words = ["benchmarks/profile_steps.py", str(TINY), str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(TINY.parent)},
+        capture_output=True,
+        text=True,
     )
-    assert set(result["ms_per_step"]) == {"together", "step alone", "input alone"}
+    assert done.returncode == 0, done.stderr
+    rows = [line.rsplit(None, 4)[0].strip() for line in done.stdout.splitlines()]
+    assert rows == ["together", "step alone", "input alone"]
     assert list(tmp_path.rglob("*.xplane.pb"))
 
 
