@@ -87,7 +87,6 @@ from engine.devices import (
 )
 from engine.optimizer import build_multipliers, build_optimizer, build_schedule
 from engine.resume import Progress
-from engine.run_reader import read_network
 from engine.screen import Pace, Screen, Stopwatch
 from engine.step_state import (
     Averages,
@@ -507,7 +506,7 @@ def begin_or_go_on(run: Run, run_dir: Path, allow_changed_data: bool) -> Progres
     def begin() -> None:  # weights from files only now: later a run has checkpoints of its own
         initialize(run.trainer.model, run.config.model, run.config.spec)
         if run.config.init_from:
-            load_weights(run.trainer.model, run.config.init_from, read_network)
+            load_weights(run.trainer.model, run.config.init_from)
         run.trainer.averages.begin()
 
     progress = resume.begin_or_go_on(
@@ -615,7 +614,7 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
             log.write(step, "valid", metrics)
             is_best = progress.update(config, step, metrics)
             if on_eval:
-                progress.finished |= run.devices.any_worker(bool(on_eval(step, metrics)))
+                progress.finished |= run.devices.any_true(on_eval(step, metrics))
         is_due = clock.is_due(step, config.checkpoint.every)
         if is_due or is_best or not goes_on or progress.finished or stop:
             save(step)

@@ -130,7 +130,7 @@ def _watching(model):
     In the order in which the layers were called.
     """
     names = []
-    layers = list(layers_of(model))
+    layers = layers_of(model)
 
     def watched(layer, call):
         @functools.wraps(call)

@@ -21,6 +21,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from cli.program import BusyError, CheckpointError, ResourceError, warn
@@ -40,12 +41,13 @@ class Checkpoints:
 
     directory: Path
     keep: int
-    write: Callable[[Path], None]  # puts the files of the variables into a new directory
+    write: Callable[[Path, dict], None]  # puts the variables' files into a new directory
     size: int  # bytes of the variables
 
-    def save(self, step: int, state: dict, best_steps: Iterable[int] = ()) -> None:
+    def save(self, step: int, variables: dict, state: dict, best_steps: Iterable[int]) -> None:
         """Saves one with `state` as state.json, then removes what is neither recent nor best."""
-        commit(self.directory, step, self.write, state, self.size)
+        write = partial(self.write, variables=variables)
+        commit(self.directory, step, write, state, self.size)
         recent = list(steps_in(self.directory))[-self.keep :]
         keep_only(self.directory, {*recent, *best_steps})
 
@@ -237,7 +239,7 @@ def run_of(path: str | Path) -> Path:
 
 
 def find_run(ckpt: str | Path) -> tuple[Path, Path | None]:
-    """A run's directory or a step's -> (run directory, the step's directory if one is named)."""
+    """A run's directory or one step's -> (run's directory, step's directory if it was named)."""
     path = Path(ckpt)
     if (path / "MANIFEST.json").is_file() and (path.parent.parent / "config.yaml").is_file():
         return path.parent.parent, path

@@ -80,7 +80,7 @@ class Devices:
         return self.strategy.run(slice_of_tower)
 
     def sum_over_towers(self, values):
-        """Nested tensors, all of one type, of each tower -> their sums, on each; in one exchange."""
+        """Each tower's tensors, all of one type -> their sums, on each tower; in one exchange."""
         if self.towers == 1:
             return values
         pairs = [(value, value) for value in tf.nest.flatten(values)]
@@ -88,9 +88,9 @@ class Devices:
         return tf.nest.pack_sequence_as(values, list(sums))
 
     def first_local(self, values):
-        """Of nested tensors that are the same on each tower: those of this process's first."""
-        results = self.strategy.experimental_local_results
-        return tf.nest.map_structure(lambda value: results(value)[0], values)
+        """Of tensors that are the same on each tower: those of this process's first."""
+        local = self.strategy.experimental_local_results
+        return tf.nest.map_structure(lambda value: local(value)[0], values)
 
     # ---- between the processes
 
@@ -123,9 +123,9 @@ class Devices:
         stops, micros = self._gather([stop or 0, round(seconds * 1e6)]).T
         return next(map(int, stops[stops > 0]), None), micros.mean() / 1e6
 
-    def any_worker(self, condition: bool) -> bool:
-        """Whether the condition holds in any process."""
-        return bool(self._gather([condition]).any())
+    def any_true(self, condition) -> bool:
+        """Whether the condition is true in any process."""
+        return bool(self._gather([bool(condition)]).any())
 
     def _gather(self, numbers) -> np.ndarray:
         """int64 [n] of each worker -> int64 [workers, n]."""

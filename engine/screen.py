@@ -105,7 +105,7 @@ class Screen:
 
 
 class Stopwatch:
-    """Adds up seconds by name: `with watch("training"):`."""
+    """Adds up seconds by name."""
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
@@ -125,7 +125,7 @@ class Stopwatch:
         self.seconds[other] = seconds
 
     def shares(self) -> dict[str, float]:
-        """Seconds by name; what no name has taken since the beginning is `other`."""
+        """Seconds by name, with all others since the beginning as `other`."""
         total = time.perf_counter() - self._begin
         return self.seconds | {"other": max(0.0, total - sum(self.seconds.values()))}
 

@@ -91,12 +91,13 @@ def with_averages(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 # ---- private in Keras, as read in 3.15.1; tests/engine/test_variables.py names one that is gone
 
 
-def without_keras_sum(optimizer: keras.optimizers.Optimizer) -> None:
+def without_keras_sum(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Keeps an optimizer from adding up gradients over towers: those it gets are summed already.
 
     keras/src/backend/tensorflow/optimizer.py: a list of (gradient, variable) -> the same, summed.
     """
     optimizer._all_reduce_sum_gradients = list
+    return optimizer
 
 
 def layers_of(model: keras.Model) -> list[keras.Layer]:

@@ -6,7 +6,6 @@ A .weights.h5 is what model.save_weights(file) writes, where a layer's variables
 """
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -15,20 +14,19 @@ import tensorflow as tf
 
 from cli.program import CheckpointError, ConfigError, warn
 from engine.checkpoint import listed
+from engine.run_reader import read_network
 from engine.safe_files import read_h5, read_npz
 from engine.variables import first_matches, layers_of, sublayers
 from train_config import InitFrom
 
-ReadRun = Callable[[str, bool], tuple[Path, dict]]  # ckpt, ema -> its path, {path: value}
 
-
-def load_weights(model: keras.Model, config: InitFrom, read_run: ReadRun) -> None:
-    """Gives every variable of `model` its value from a file or, by `read_run`, from a run.
+def load_weights(model: keras.Model, config: InitFrom) -> None:
+    """Gives every variable of `model` its value from a file or a run.
 
     Each is loaded, in its shape, or matches `skip`: else CheckpointError, and nothing has changed.
     Says on stderr which were loaded, which are fresh, and what is left over.
     """
-    source, values = _read(config, read_run)
+    source, values = _read(config)
     variables = {variable.path: variable for variable in model.weights}
     paths = _paths_by_number(model) if config.ckpt.endswith(".weights.h5") else {}
     names = _renamed(list(values), config.map, paths, source)
@@ -63,7 +61,7 @@ def load_weights(model: keras.Model, config: InitFrom, read_run: ReadRun) -> Non
         warn(f"init_from: left over in {source}: {listed(left_over)}")
 
 
-def _read(config: InitFrom, read_run: ReadRun) -> tuple[Path, dict[str, np.ndarray]]:
+def _read(config: InitFrom) -> tuple[Path, dict[str, np.ndarray]]:
     """(file or checkpoint, {name in it: value}), without the states of random generators."""
     path = Path(config.ckpt)
     if config.ckpt.endswith(".weights.h5"):
@@ -71,7 +69,7 @@ def _read(config: InitFrom, read_run: ReadRun) -> tuple[Path, dict[str, np.ndarr
     elif path.suffix == ".npz":
         values = read_npz(path, CheckpointError)
     else:
-        path, values = read_run(config.ckpt, config.ema)
+        path, values = read_network(config.ckpt, config.ema)
     # Random generators of dropout are seeded at each step.
     return path, {key: v for key, v in values.items() if not key.endswith("seed_generator_state")}
 

@@ -221,7 +221,7 @@ def by_data_set(path, **options):
 
 def by_weights(path):
     model = small()
-    load_weights(model, InitFrom(ckpt=str(path)), lambda *_: pytest.fail("taken for a run"))
+    load_weights(model, InitFrom(ckpt=str(path)))
     return model
 
 

@@ -12,7 +12,6 @@ import eval as evaluation
 import trainer
 from cli.program import ConfigError, NumericsError
 from engine import checkpoint
-from engine.run_reader import read_network
 from engine.variables import read_variables
 from engine.weights import load_weights
 from model import build_model
@@ -221,7 +220,7 @@ def test_averages_are_evaluated_saved_and_taken_by_choice(tmp_path):
     for ema in (True, False):
         model = build_model(built.model, built.spec, seed=1)
         begin = InitFrom(ckpt=str(tmp_path / "run"), ema=ema, skip=["logits/"])
-        load_weights(model, begin, read_network)
+        load_weights(model, begin)
         expected = saved["ema/hidden/kernel" if ema else "model/hidden/kernel"]
         kernel = next(v for v in model.variables if v.path == "hidden/kernel")
         np.testing.assert_array_equal(kernel.numpy(), expected)

@@ -22,7 +22,6 @@ from cli.program import CheckpointError, ConfigError, DataError, Stopped
 from data_loader import from_arrays, of_classes
 from engine import checkpoint
 from engine.optimizer import build_multipliers, build_optimizer, build_schedule
-from engine.run_reader import read_network
 from engine.variables import named_variables, read_variables, write_variables
 from engine.weights import freeze, load_weights
 from model import build_model, build_task
@@ -66,7 +65,7 @@ def same(model, before: dict) -> list[str]:
 
 
 def load(model, ckpt, **options) -> None:
-    load_weights(model, InitFrom(ckpt=str(ckpt), **options), read_network)
+    load_weights(model, InitFrom(ckpt=str(ckpt), **options))
 
 
 def write_run(run_dir, model) -> None:
