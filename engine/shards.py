@@ -95,7 +95,7 @@ def _write_file(path: Path, data: bytes) -> None:
 # ---- shards
 
 
-def _write_shards(part: Path, job: Job) -> dict[str, list[dict]]:
+def _write_shards(part: Path, job: Job) -> dict[str, list]:
     """{split: [what the manifest needs of each shard]}; several are written at a time."""
     orders = {split: written_order(len(source)) for split, source in job.splits.items()}
     counts = {split: math.ceil(len(order) / job.per_shard) for split, order in orders.items()}
@@ -233,7 +233,7 @@ def _digest(value) -> str:
 # ---- manifest
 
 
-def _manifest(part: Path, job: Job, shards: dict[str, list[dict]]) -> dict:
+def _manifest(part: Path, job: Job, shards: dict[str, list]) -> dict:
     """Writes the index of each split; returns what manifest.json says."""
     first = next(iter(job.splits.values()))
     splits = {split: _split(part, split, first.class_names, shards[split]) for split in shards}
@@ -283,10 +283,9 @@ def _features(source, treat: Callable) -> dict:
     }
 
 
-def _duplicates(splits: dict, shards: dict[str, list[dict]]) -> dict:
+def _duplicates(splits: dict, shards: dict[str, list]) -> dict:
     """How many inputs occur twice, within one split and across two, and where the first are."""
-    first_places: dict[str, tuple[str, int]] = {}
-    within, across = [], []
+    first_places, within, across = {}, [], []
     for split, source in splits.items():
         digests = [digest for shard in shards[split] for digest in shard["digests"]]
         for index, digest in zip(written_order(len(digests)).tolist(), digests, strict=True):
@@ -302,7 +301,7 @@ def _duplicates(splits: dict, shards: dict[str, list[dict]]) -> dict:
 
 
 def report(out: Path, manifest: dict) -> dict:
-    """Says what there is to know of the set; returns the program's last line."""
+    """Says what there is to know of a set that is written; returns the program's last line."""
     for split, described in manifest["splits"].items():
         text = f"{described['examples']:,} examples in {len(described['shards'])} shards"
         if described["classes"]:
@@ -312,22 +311,15 @@ def report(out: Path, manifest: dict) -> dict:
             text += f" ({highest / max(fewest, 1):.1f} x)"
         warn(f"{out}: {split}: {text}")
     duplicates = manifest["duplicates"]
-    across = duplicates["first"][: duplicates["across"]]
-    within = duplicates["first"][duplicates["across"] :]
-    _warn_of_pairs(out, duplicates["within"], "twice in one split", within)
-    what = "in two splits: what is tested on was trained on"
-    _warn_of_pairs(out, duplicates["across"], what, across)
-    return {
-        "out": str(out),
-        "examples": {split: found["examples"] for split, found in manifest["splits"].items()},
-        "duplicates": {key: duplicates[key] for key in ("within", "across")},
-    }
-
-
-def _warn_of_pairs(out: Path, count: int, what: str, pairs: list) -> None:
-    if count:
-        shown = "".join(f"\n  {a} = {b}" for a, b in pairs[:5])
-        warn(f"{out}: {count:,} examples are {what}:{shown}")
+    pairs = duplicates.pop("first")
+    within, across = pairs[duplicates["across"] :], pairs[: duplicates["across"]]
+    leak = "in two splits: what is tested on was trained on"
+    for key, what, pairs in (("within", "twice in one split", within), ("across", leak, across)):
+        if duplicates[key]:
+            shown = "".join(f"\n  {a} = {b}" for a, b in pairs[:5])
+            warn(f"{out}: {duplicates[key]:,} examples are {what}:{shown}")
+    examples = {split: described["examples"] for split, described in manifest["splits"].items()}
+    return {"out": str(out), "examples": examples, "duplicates": duplicates}
 
 
 def check(directory: Path) -> int:

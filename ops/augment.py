@@ -15,13 +15,16 @@ from ops import features as expected
 from ops.pixels import (
     as_type_of,
     blend,
+    cropped,
     free_space,
     luma,
     mean_luma,
+    padded,
     per_image,
     rectangle,
     resized,
     rotated,
+    rounded,
     size_of,
 )
 
@@ -35,16 +38,15 @@ def random_crop(features, seeds, config):
     pad = config.padding
     y, x = _corner(config, full_height, full_width, seeds, pad)
     if not isinstance(full_height, int):  # one image of a size of its own
-        padded = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
-        window = padded[:, y[0] : y[0] + height, x[0] : x[0] + width]
-        return features | {"inputs": tf.ensure_shape(window, [1, height, width, channels])}
+        images = padded(images, (pad, pad), (pad, pad))
+        crop = cropped(images, y[0], x[0], height, width)
+        return features | {"inputs": tf.ensure_shape(crop, [1, height, width, channels])}
     # Padding flat rows, then one glimpse for the batch, inside the image, is the fastest way on
     # CPU: a gather of pixels takes five times as long, and so does a glimpse that pads by itself.
-    flat = tf.reshape(tf.cast(images, tf.float32), [-1, full_height, full_width * channels])
-    flat = tf.pad(flat, [[0, 0], [pad, pad], [pad * channels, pad * channels]])
-    padded = tf.reshape(flat, [-1, full_height + 2 * pad, full_width + 2 * pad, channels])
+    flat = tf.reshape(images, [-1, full_height, full_width * channels])
+    flat = tf.pad(tf.cast(flat, tf.float32), [[0, 0], [pad, pad], [pad * channels] * 2])
     windows = tf.image.extract_glimpse(
-        padded,
+        tf.reshape(flat, [-1, full_height + 2 * pad, full_width + 2 * pad, channels]),
         [height, width],
         tf.cast(tf.stack([y, x], axis=1), tf.float32),
         centered=False,
@@ -77,15 +79,16 @@ def random_resized_crop(features, seeds, config):
     height, width = size_of(images)
     y, x, h, w = window_random_resized_crop(config, height, width, seeds)
     if not isinstance(height, int):
-        window = images[:, y[0] : y[0] + h[0], x[0] : x[0] + w[0]]
-        return features | {"inputs": resized(window, config.size)}
+        crop = cropped(images, y[0], x[0], h[0], w[0])
+        return features | {"inputs": resized(crop, config.size)}
     # crop_and_resize maps the ends of a box to the centers of the corner pixels.
     last_row, last_column = max(height - 1, 1), max(width - 1, 1)
     top, bottom = y / last_row, (y + h - 1) / last_row
     left, right = x / last_column, (x + w - 1) / last_column
     box = tf.cast(tf.stack([top, left, bottom, right], axis=1), tf.float32)
     box = tf.minimum(box, 1 - 1e-6)  # beyond the last pixel by a rounding error it would give 0
-    windows = tf.image.crop_and_resize(images, box, tf.range(tf.shape(images)[0]), config.size)
+    numbers = tf.range(tf.shape(images)[0])
+    windows = tf.image.crop_and_resize(images, box, numbers, config.size)
     return features | {"inputs": as_type_of(images, windows)}
 
 
@@ -103,8 +106,8 @@ def window_random_resized_crop(config, height, width, seeds):
 
 def _area_and_aspect(config, seeds) -> tuple:
     """Share of the area, drawn evenly, and proportions, their logarithm drawn evenly."""
-    low, high = config.aspect
-    aspect = tf.exp(uniform(seeds, 1, math.log(low), math.log(high)))
+    low, high = map(math.log, config.aspect)
+    aspect = tf.exp(uniform(seeds, 1, low, high))
     return uniform(seeds, 0, *config.area), aspect
 
 
@@ -139,9 +142,11 @@ def color_jitter(features, seeds, config):
     if config.hue:
         if images.shape[3] != 3:
             raise ConfigError(f"color_jitter: hue: expected 3 channels, got {images.shape[3]}")
-        hue, others = tf.split(tf.image.rgb_to_hsv(pixels / white), [1, 2], axis=-1)
-        turn = per_image(uniform(seeds, 3, -config.hue, config.hue))
-        hsv = tf.concat([tf.math.floormod(hue + turn, 1.0), others], axis=-1)
+        hsv = tf.image.rgb_to_hsv(pixels / white)
+        hue, others = tf.split(hsv, [1, 2], axis=-1)
+        turn = uniform(seeds, 3, -config.hue, config.hue)
+        hue = tf.math.floormod(hue + per_image(turn), 1.0)
+        hsv = tf.concat([hue, others], axis=-1)
         pixels = tf.image.hsv_to_rgb(hsv) * white
     return features | {"inputs": as_type_of(images, pixels)}
 
@@ -154,9 +159,10 @@ def random_erasing(features, seeds, config):
     height, width = images.shape[1:3]
     area, aspect = _area_and_aspect(config, seeds)
     area = area * height * width
-    h = tf.minimum(tf.cast(tf.round(tf.sqrt(area * aspect)), tf.int32), height)
-    w = tf.minimum(tf.cast(tf.round(tf.sqrt(area / aspect)), tf.int32), width)
-    y, x = integers(seeds, 2, height - h + 1), integers(seeds, 3, width - w + 1)
+    h = tf.minimum(rounded(tf.sqrt(area * aspect)), height)
+    w = tf.minimum(rounded(tf.sqrt(area / aspect)), width)
+    y = integers(seeds, 2, height - h + 1)
+    x = integers(seeds, 3, width - w + 1)
     is_changed = per_image(uniform(seeds, 4) < config.probability)
     return _filled(features, rectangle(images, y, x, h, w) & is_changed, config.value)
 
@@ -164,7 +170,8 @@ def random_erasing(features, seeds, config):
 def cutout(features, seeds, config):
     images = expected.images(features, config)
     side = tf.fill(tf.shape(seeds), config.size)
-    y, x = (integers(seeds, draw, images.shape[1 + draw]) - config.size // 2 for draw in (0, 1))
+    y = integers(seeds, 0, images.shape[1]) - config.size // 2
+    x = integers(seeds, 1, images.shape[2]) - config.size // 2
     return _filled(features, rectangle(images, y, x, side, side), config.value)
 
 
@@ -182,8 +189,10 @@ def gaussian_noise(features, seeds, config):
 def salt_noise(features, seeds, config):
     inputs = features["inputs"]
     draws = _noise(tf.random.stateless_uniform, inputs, seeds)
-    low, high = tf.cast(config.low, inputs.dtype), tf.cast(config.high, inputs.dtype)
-    salted = tf.where(draws < config.share / 2, low, tf.where(draws < config.share, high, inputs))
+    low = tf.cast(config.low, inputs.dtype)
+    high = tf.cast(config.high, inputs.dtype)
+    salted = tf.where(draws < config.share, high, inputs)
+    salted = tf.where(draws < config.share / 2, low, salted)
     return features | {"inputs": salted}
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from cli.program import ConfigError
 from engine.stateless import integers, philox
 from ops import features as expected
-from ops.pixels import rectangle
+from ops.pixels import rectangle, rounded
 
 
 def mixup(features, seeds, config, *, num_classes: int):
@@ -28,11 +28,13 @@ def cutmix(features, seeds, config, *, num_classes: int):
     targets = _soft_targets(features, num_classes, "cutmix")
     height, width = images.shape[1:3]
     side = tf.sqrt(1 - _share_of_pairs(seeds, config.alpha))  # as a share of the image's
-    h, w = tf.cast(tf.round(side * height), tf.int32), tf.cast(tf.round(side * width), tf.int32)
-    y, x = integers(seeds, 2, height) - h // 2, integers(seeds, 3, width) - w // 2
+    h, w = rounded(side * height), rounded(side * width)
+    y = integers(seeds, 2, height) - h // 2
+    x = integers(seeds, 3, width) - w // 2
     pasted = rectangle(images, y, x, h, w)
     # What is left of the image itself, after the edges cut the rectangle.
-    own = 1 - tf.reduce_mean(tf.cast(pasted, tf.float32), [1, 2, 3])[:, tf.newaxis]
+    lost = tf.reduce_mean(tf.cast(pasted, tf.float32), [1, 2, 3])
+    own = 1 - lost[:, tf.newaxis]
     mixed = own * targets + (1 - own) * _neighbors(targets)
     return features | {"inputs": tf.where(pasted, _neighbors(images), images), "targets": mixed}
 
@@ -60,6 +62,7 @@ def _share_of_pairs(seeds, alpha: float):
     def gammas(seed):
         return tf.random.stateless_gamma([2], seed, alpha)
 
-    drawn = tf.map_fn(gammas, philox(seeds[::2]), fn_output_signature=tf.TensorSpec([2]))
-    share = tf.math.divide_no_nan(drawn[:, 0], drawn[:, 0] + drawn[:, 1])
-    return tf.repeat(share, 2)
+    spec = tf.TensorSpec([2])
+    drawn = tf.map_fn(gammas, philox(seeds[::2]), fn_output_signature=spec)
+    first, second = tf.unstack(drawn, axis=1)
+    return tf.repeat(tf.math.divide_no_nan(first, first + second), 2)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cli.program import ConfigError
 from ops import features as expected
-from ops.pixels import as_type_of, free_space, luma, resized, size_of
+from ops.pixels import as_type_of, cropped, free_space, luma, padded, resized, rounded, size_of
 
 # ---- decoding
 
@@ -40,7 +40,8 @@ def decode_image(features, seeds, config, following: list, find):
     )
     images = tf.ensure_shape(images, [encoded.shape[0], *spec.shape])
     used = ("orientation", "image_size")
-    return {key: value for key, value in features.items() if key not in used} | {"inputs": images}
+    kept = {key: value for key, value in features.items() if key not in used}
+    return kept | {"inputs": images}
 
 
 def _any_images(encoded, orientation, following: list, spec):
@@ -53,12 +54,12 @@ def _any_images(encoded, orientation, following: list, spec):
 def _plain_jpegs(encoded, image_size, following: list, find, spec):
     """Upright JPEGs: a loop with as few operations as can be, for small images each counts."""
     _, crop, seeds = following[0]
-    window_of, window = find("window_" + crop.name), None
-    if window_of is not None and image_size is not None:
+    place_of, place = find("window_" + crop.name), None
+    if place_of is not None and image_size is not None:
         height, width = tf.unstack(image_size, axis=1)
-        window = window_of(crop, height, width, seeds)
-    if window is not None:
-        return _windows_of_jpegs(encoded, width, *window, spec)
+        place = place_of(crop, height, width, seeds)
+    if place is not None:
+        return _windows_of_jpegs(encoded, width, *place, spec)
 
     def decoded(data):
         return tf.io.decode_jpeg(data, channels=spec.shape[2])
@@ -68,21 +69,22 @@ def _plain_jpegs(encoded, image_size, following: list, find, spec):
 
 def _windows_of_jpegs(encoded, full_width, y, x, height, width, spec):
     """Decodes a column more on each side: the decoder interpolates colors between columns."""
-    left, right = tf.maximum(x - 1, 0), tf.minimum(x + width + 1, full_width)
+    left = tf.maximum(x - 1, 0)
+    right = tf.minimum(x + width + 1, full_width)
     zero, channels = tf.zeros_like(x), spec.shape[2]
     around = tf.stack([y, left, zero + height, right - left], axis=1)
     begin = tf.stack([zero, x - left, zero], axis=1)
     size = tf.stack([zero + height, zero + width, zero + channels], axis=1)
     of_one_size = isinstance(height, int)
 
-    def window(data, around, begin, size):
+    def of_jpeg(data, around, begin, size):
         image = tf.io.decode_and_crop_jpeg(data, around, channels=channels)
         if of_one_size:
             return tf.ensure_shape(tf.slice(image, begin, spec.shape), spec.shape)
         image = tf.slice(image, begin, size)[tf.newaxis]
         return tf.ensure_shape(resized(image, spec.shape[:2])[0], spec.shape)
 
-    return _one_by_one(window, [encoded, around, begin, size], [], spec)
+    return _one_by_one(of_jpeg, [encoded, around, begin, size], [], spec)
 
 
 def _one_by_one(decoded, columns: list, following: list, spec):
@@ -119,7 +121,7 @@ def _decoded(data, orientation, channels: int):
         image = tf.io.decode_image(data, expand_animations=False)
         image.set_shape([None, None, None])
         is_gray = tf.shape(image)[2] == 1
-        rgb = tf.cond(is_gray, lambda: tf.repeat(image, 3, axis=2), lambda: image[:, :, :3])
+        rgb = tf.cond(is_gray, lambda: tf.repeat(image, 3, axis=2), lambda: image[..., :3])
         rgb.set_shape([None, None, 3])
         return rgb if channels == 3 else as_type_of(image, luma(rgb))
 
@@ -155,16 +157,18 @@ def resize(features, seeds, config):
     if size is None:
         sides = tf.shape(images)[1:3]
         ratio = config.shortest / tf.reduce_min(sides)
-        size = tf.cast(tf.round(tf.cast(sides, tf.float64) * ratio), tf.int32)
+        size = rounded(tf.cast(sides, tf.float64) * ratio)
     return features | {"inputs": resized(images, size, config.method)}
 
 
 def center_crop(features, seeds, config):
     images = expected.images(features, config)
-    y, x, height, width = window_center_crop(config, *size_of(images), seeds)
-    window = images[:, y : y + height, x : x + width]
-    shape = [images.shape[0], height, width, images.shape[3]]
-    return features | {"inputs": tf.ensure_shape(window, shape)}
+    place = window_center_crop(config, *size_of(images), seeds)
+    return features | {"inputs": _of_size(config, cropped(images, *place))}
+
+
+def _of_size(config, images):
+    return tf.ensure_shape(images, [images.shape[0], *config.size, images.shape[3]])
 
 
 def window_center_crop(config, height, width, seeds):
@@ -179,10 +183,10 @@ def pad_image(features, seeds, config):
     if isinstance(height, int) and (below < 0 or right < 0):
         got = f"{height}x{width}, got {config.size[0]}x{config.size[1]}"
         raise ConfigError(f"pad_image: size: expected at least the image, {got}")
-    around = [[0, 0], [below // 2, below - below // 2], [right // 2, right - right // 2], [0, 0]]
-    padded = tf.pad(images, around, constant_values=tf.cast(config.value, images.dtype))
-    shape = [images.shape[0], *config.size, images.shape[3]]
-    return features | {"inputs": tf.ensure_shape(padded, shape)}
+    rows = below // 2, below - below // 2
+    columns = right // 2, right - right // 2
+    images = padded(images, rows, columns, config.value)
+    return features | {"inputs": _of_size(config, images)}
 
 
 # ---- color

@@ -54,11 +54,9 @@ def undo_imagenet(config):
 
 
 def standardize(features, seeds, config):
-    def standardized(values):
-        mean, std = _of_channels(values, config, "mean", "std")
-        return (values - mean) / std
-
-    return _changed(features, config, standardized)
+    for name, values, mean, std in _per_channel(features, config, "mean", "std"):
+        features = features | {name: (values - mean) / std}
+    return features
 
 
 def undo_standardize(config):
@@ -81,11 +79,9 @@ def measure_standardize(config, batches):
 
 
 def min_max(features, seeds, config):
-    def in_range(values):
-        low, high = _of_channels(values, config, "low", "high")
-        return (values - low) / (high - low)
-
-    return _changed(features, config, in_range)
+    for name, values, low, high in _per_channel(features, config, "low", "high"):
+        features = features | {name: (values - low) / (high - low)}
+    return features
 
 
 def undo_min_max(config):
@@ -101,21 +97,19 @@ def measure_min_max(config, batches):
     return config.model_copy(update={"low": low.tolist(), "high": high.tolist()})
 
 
-def _changed(features, config, change):
-    names = config.changes
-    return features | {name: change(expected.numbers(features, config, name)) for name in names}
-
-
-def _of_channels(values, config, *keys: str) -> list[tf.Tensor]:
-    """The numbers of these fields of `config`: one a channel, or one for all."""
-    channels = values.shape[-1] if values.shape.rank > 1 else 1
-    for key in keys:
-        count = len(getattr(config, key))
-        if count not in (1, channels):
-            wanted = f"expected 1 or {channels} values, one per channel, got {count}"
-            raise ConfigError(f"{config.name}: {key}: {wanted}")
-    numbers = [tf.constant(getattr(config, key)) for key in keys]
-    return numbers if values.shape.rank > 1 else [number[0] for number in numbers]
+def _per_channel(features, config, *keys: str) -> Iterator[tuple]:
+    """(name, float32 values, numbers of each field) of the features that are meant."""
+    for name in config.changes:
+        values = expected.numbers(features, config, name)
+        is_scalar = values.shape.rank < 2
+        channels = 1 if is_scalar else values.shape[-1]
+        for key in keys:
+            count = len(getattr(config, key))
+            if count not in (1, channels):
+                wanted = f"expected 1 or {channels} values, one per channel, got {count}"
+                raise ConfigError(f"{config.name}: {key}: {wanted}")
+        numbers = [tf.constant(getattr(config, key)) for key in keys]
+        yield name, values, *(number[0] if is_scalar else number for number in numbers)
 
 
 def _channels(config, batches) -> Iterator[np.ndarray]:

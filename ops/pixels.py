@@ -25,6 +25,20 @@ def size_of(images) -> tuple:
     return tuple(tf.unstack(tf.shape(images)[1:3]))
 
 
+def cropped(images, y, x, height, width):
+    return images[:, y : y + height, x : x + width]
+
+
+def padded(images, rows, columns, value=0.0, mode="CONSTANT"):
+    """With so many rows and columns (before, after) added."""
+    around = [[0, 0], rows, columns, [0, 0]]
+    return tf.pad(images, around, mode, tf.cast(value, images.dtype))
+
+
+def rounded(values):
+    return tf.cast(tf.round(values), tf.int32)
+
+
 def resized(images, size, method: str = "bilinear"):
     return as_type_of(images, tf.image.resize(images, size, method=method, antialias=True))
 
@@ -52,7 +66,9 @@ def free_space(config, height, width, padding: int = 0) -> tuple:
 def luma(images):
     """[..., 3] -> float32 [..., 1] (ITU-R BT.601); one channel stays."""
     images = tf.cast(images, tf.float32)
-    return images if images.shape[-1] == 1 else tf.tensordot(images, [[0.299], [0.587], [0.114]], 1)
+    if images.shape[-1] == 1:
+        return images
+    return tf.tensordot(images, [[0.299], [0.587], [0.114]], 1)
 
 
 def mean_luma(images):
@@ -67,7 +83,8 @@ def blend(away, images, factor):
 
 def rotated(images, angle):
     """Turned about the center by `angle` [n] in radians; float32."""
-    return affine(images, tf.cos(angle), -tf.sin(angle), tf.sin(angle), tf.cos(angle))
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    return affine(images, cos, -sin, sin, cos)
 
 
 def affine(images, a, b, d, e, shift_x=0.0, shift_y=0.0):
@@ -75,14 +92,15 @@ def affine(images, a, b, d, e, shift_x=0.0, shift_y=0.0):
 
     The coefficients are float32 [n]; bilinear, 0 outside; float32.
     """
-    y, x = (images.shape[1] - 1) / 2, (images.shape[2] - 1) / 2
+    _, height, width, _ = images.shape
+    y, x = (height - 1) / 2, (width - 1) / 2
     zero = tf.zeros_like(a)
     to_x = x - a * x - b * y + shift_x
     to_y = y - d * x - e * y + shift_y
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
         transforms=tf.stack([a, b, to_x, d, e, to_y, zero, zero], axis=1),
-        output_shape=images.shape[1:3],
+        output_shape=[height, width],
         fill_value=0.0,
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
@@ -98,4 +116,4 @@ def rectangle(images, y, x, height, width):
 
     in_rows = inside(images.shape[1], y, height)
     in_columns = inside(images.shape[2], x, width)
-    return (in_rows[:, :, tf.newaxis] & in_columns[:, tf.newaxis, :])[..., tf.newaxis]
+    return in_rows[:, :, tf.newaxis, tf.newaxis] & in_columns[:, tf.newaxis, :, tf.newaxis]

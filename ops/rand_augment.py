@@ -10,7 +10,7 @@ import tensorflow as tf
 from cli.program import ConfigError
 from engine.stateless import fold, integers, uniform
 from ops import features as expected
-from ops.pixels import affine, blend, luma, mean_luma, rotated
+from ops.pixels import affine, blend, luma, mean_luma, padded, rotated
 
 
 def rand_augment(features, seeds, config):
@@ -56,14 +56,16 @@ def _augmented(image, seed, strength: float):
         lambda: affine(image, one, zero, zero, one, shift_y=0.45 * amount * height),
     ]
     changed = tf.switch_case(integers(seed, 0, len(branches))[0], branches)
-    return tf.ensure_shape(tf.clip_by_value(tf.round(changed), 0.0, 255.0), image.shape)
+    changed = tf.clip_by_value(tf.round(changed), 0.0, 255.0)
+    return tf.ensure_shape(changed, image.shape)
 
 
 def _auto_contrast(image):
     """Each channel stretched to [0, 255]."""
     low = tf.reduce_min(image, [1, 2], keepdims=True)
     high = tf.reduce_max(image, [1, 2], keepdims=True)
-    return tf.where(high > low, (image - low) * 255.0 / tf.maximum(high - low, 1.0), image)
+    stretched = (image - low) * 255.0 / tf.maximum(high - low, 1.0)
+    return tf.where(high > low, stretched, image)
 
 
 def _equalized(image):
@@ -78,12 +80,12 @@ def _equalized_channel(channel):
     counts = tf.cumsum(counts)
     total = counts[-1]
     darkest = tf.reduce_min(tf.where(counts > 0, counts, total))  # of the values that occur
-    table = tf.round((counts - darkest) * 255.0 / tf.maximum(total - darkest, 1.0))
-    return tf.where(total > darkest, tf.gather(table, values), channel)
+    table = (counts - darkest) * 255.0 / tf.maximum(total - darkest, 1.0)
+    return tf.where(total > darkest, tf.gather(tf.round(table), values), channel)
 
 
 def _smoothed(image):
-    kernel = tf.constant([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]])[:, :, tf.newaxis, tf.newaxis] / 13
+    kernel = tf.constant([1.0, 1, 1, 1, 5, 1, 1, 1, 1], shape=[3, 3, 1, 1]) / 13
     kernel = tf.tile(kernel, [1, 1, image.shape[3], 1])
-    padded = tf.pad(image, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
-    return tf.nn.depthwise_conv2d(padded, kernel, [1, 1, 1, 1], "VALID")
+    image = padded(image, (1, 1), (1, 1), mode="SYMMETRIC")
+    return tf.nn.depthwise_conv2d(image, kernel, [1, 1, 1, 1], "VALID")

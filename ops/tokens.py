@@ -31,7 +31,8 @@ def tokenize(features, seeds, config):
     table = _table(config.vocabulary, _first_id(config))
     ids = tokens.with_flat_values(table.lookup(tokens.flat_values))
     if config.ends:
-        ids = tf.concat([ids, tf.fill([tokens.nrows(), 1], tf.constant(END, tf.int64))], axis=1)
+        ends = tf.fill([tokens.nrows(), 1], tf.constant(END, tf.int64))
+        ids = tf.concat([ids, ends], axis=1)
     features = features | {config.of: tf.cast(ids.to_tensor(PADDING), tf.int32)}  # (n, longest)
     if config.of == "targets":
         features["sample_weight"] = tf.cast(features["targets"] != PADDING, tf.float32)
@@ -96,7 +97,8 @@ def _lengths(features, name: str):
         return tf.cast(tf.reduce_sum(features["sample_weight"], axis=1), tf.int32)
     if values.dtype == tf.int32 and values.shape.rank == 2:  # what `tokenize` gives
         return tf.reduce_sum(tf.cast(values != PADDING, tf.int32), axis=1)
-    return tf.fill(tf.shape(values)[:1], tf.shape(values)[1])
+    batch_size, length = tf.unstack(tf.shape(values)[:2])
+    return tf.fill([batch_size], length)
 
 
 def truncate(features, seeds, config):
@@ -133,7 +135,7 @@ def pad(features, seeds, config):
         missing = config.length - tf.shape(values)[1]
         problem = f"pad: a sequence is longer than {config.length}: put `truncate` before"
         with tf.control_dependencies([tf.debugging.Assert(missing >= 0, [problem])]):
-            values = tf.pad(values, [[0, 0], [0, missing]] + [[0, 0]] * len(others))
+            values = tf.pad(values, [[0, 0], [0, missing], *([0, 0] for _ in others)])
             return tf.ensure_shape(values, [batch_size, config.length, *others])
 
     return _changed(features, config, padded)
@@ -169,12 +171,14 @@ def skip_gram(features, seeds, config):
     near = tf.stack([padded[:, start : start + length] for start in starts], axis=2)
     # A draw depends on the token's place, not on how long the batch is.
     draws = tf.range(length * len(starts) * config.negatives, dtype=tf.int64)
-    quantiles = tf.reshape(uniform(seeds[:, tf.newaxis], draws[tf.newaxis]), [-1])
+    quantiles = uniform(seeds[:, tf.newaxis], draws[tf.newaxis])
     chances = np.cumsum(np.array(config.frequencies) ** 0.75)
-    random = tf.searchsorted(tf.constant(chances / chances[-1], tf.float32), quantiles, "right")
-    random = tf.minimum(random, len(chances) - 1)  # float32 may round the last up to 1
+    chances = tf.constant(chances / chances[-1], tf.float32)
+    random = tf.searchsorted(chances, tf.reshape(quantiles, [-1]), "right")
+    random = tf.minimum(random, len(config.frequencies) - 1)  # float32 may round the last up to 1
     random = tf.reshape(random, [-1, length, len(starts), config.negatives])
-    targets = tf.concat([near[..., tf.newaxis], tf.cast(random, ids.dtype)], axis=-1)
+    random = tf.cast(random, ids.dtype)
+    targets = tf.concat([near[..., tf.newaxis], random], axis=-1)
     is_true = (ids != PADDING)[:, :, tf.newaxis] & (near != PADDING)
     return features | {"targets": targets, "sample_weight": tf.cast(is_true, tf.float32)}
 
