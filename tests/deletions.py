@@ -249,7 +249,7 @@ def main(copy: Path, requests: list[dict]) -> None:
     import keras  # noqa: F401
     import tensorflow as tf  # noqa: F401
 
-    for number, request in enumerate(requests):
+    for request in requests:
         with tempfile.TemporaryDirectory(dir=copy.parent) as directory:
             root, output = Path(directory) / "project", Path(directory) / "output"
             shutil.copytree(copy, root, copy_function=os.link, symlinks=True)
