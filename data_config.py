@@ -8,12 +8,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from cli.typed_yaml import Bool, Float, Int, Regex, Section, one_of, or_name
+from cli.typed_yaml import Bool, Float, Int, Positive, Regex, Section, Share, one_of, or_name
 
 PADDING, UNKNOWN, START, END = range(4)  # token ids; the last two where sequences have ends
 
-Positive = Annotated[Int, Field(ge=1)]
-Share = Annotated[Float, Field(ge=0, le=1)]
 Size = tuple[Positive, Positive]
 Range = tuple[Annotated[Float, Field(gt=0)], Annotated[Float, Field(gt=0)]]
 Of = Literal["inputs", "targets", "both"]
@@ -44,19 +42,12 @@ class Resize(ImageOp):
     """To an exact size, or a shortest side with the proportions kept; bytes stay bytes, rounded."""
 
     name: Literal["resize"]
+    exactly_one: ClassVar = ("size", "shortest")
     size: Size | None = Field(None, description="Height and width, or:")
     shortest: Positive | None = Field(None, description="Pixels of the shorter side.")
     method: Literal["bilinear", "nearest", "bicubic", "area"] = Field(
         "bilinear", description="Interpolation, with anti-aliasing."
     )
-
-    @model_validator(mode="after")
-    def _one_of_two(self):
-        if (self.size is None) == (self.shortest is None):
-            raise ValueError(
-                f"expected exactly one of `size` and `shortest`, got {'neither' if self.size is None else 'both'}"
-            )
-        return self
 
 
 class CenterCrop(ImageOp):
@@ -557,6 +548,7 @@ class Csv(Divided):
     """A table with a header line. Inputs: the number columns; text columns for `encode_categories`."""
 
     name: Literal["csv"]
+    at_most_one: ClassVar = ("group", "time")
     file: str = Field(description="Path, in `dir` if there is one.")
     target: str = Field(description="The column to be predicted.")
     targets: Literal["classes", "numbers"] = Field("classes", description="What it holds.")
@@ -571,12 +563,6 @@ class Csv(Divided):
         description="Rows are divided in the order of this column, the latest held out; it is no input.",
     )
     delimiter: str = Field(",", min_length=1, max_length=1, description="Between columns.")
-
-    @model_validator(mode="after")
-    def _group_or_time(self):
-        if self.group is not None and self.time is not None:
-            raise ValueError("expected at most one of `group` and `time`, got both")
-        return self
 
 
 class Series(Divided):

@@ -13,7 +13,9 @@ from cli.program import CheckpointError, ConfigError
 from engine import checkpoint
 
 COMMAND = program.Command(
-    "eval", "python eval.py --ckpt RUN [--split train|valid|test] [key=value ...]"
+    "eval",
+    "python eval.py --ckpt RUN [--split train|valid|test] [key=value ...]",
+    train_config.TrainConfig,
 )
 COMMAND.string(
     "ckpt", None, "A run directory (its newest checkpoint), or the directory of one step."
@@ -32,8 +34,6 @@ def find_run(ckpt: str | None) -> tuple[Path, Path | None]:
 
 
 def prepare(command: program.Command):
-    if command.flags.help:
-        return command.help_text(train_config.fields_help())
     run_dir, step_dir = find_run(command.ckpt)
     return run_dir, step_dir, train_config.load_config(run_dir / "config.yaml", command.overrides)
 

@@ -15,7 +15,9 @@ from cli import program
 from cli.program import ConfigError, DataError
 
 COMMAND = program.Command(
-    "input_ops", "python input_ops.py --config FILE --preview sheet.png [key=value ...]"
+    "input_ops",
+    "python input_ops.py --config FILE --preview sheet.png [key=value ...]",
+    train_config.TrainConfig,
 )
 COMMAND.string("config", None, "The run's YAML file; see configs/.")
 COMMAND.string("preview", None, "The picture to be written: .png or .jpg.")
@@ -29,8 +31,6 @@ COMMAND.choice(
 
 
 def prepare(command: program.Command):
-    if command.flags.help:
-        return command.help_text(train_config.fields_help())
     for flag in ("config", "preview"):
         if getattr(command, flag) is None:
             raise ConfigError(f"command line: --{flag}: missing; expected a file")
@@ -269,7 +269,7 @@ def _shown(spec) -> str:
 
 def open_mix(data: Data, split: str, training: bool) -> Mix:
     """The data sets of a split with the operations for training or for evaluation."""
-    parts, described = [], data.parts(split)
+    parts, described = [], data.datasets(split)
     if data.cache and not any(part.first_ops for part in described):
         raise ConfigError(
             "data.cache: expected operations in first_ops, whose results are kept, got none"

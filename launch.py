@@ -20,32 +20,31 @@ from engine.cluster import tf_config
 
 COMMAND = program.Command(
     "launch",
-    "python launch.py --workers N [--ps N --chief] -- --config FILE [flags of trainer.py] [key=value ...]",
+    "python launch.py --workers N [--ps N --chief] -- --config FILE [what trainer.py takes]",
+    passes_on="trainer.py",
 )
-COMMAND.integer("workers", 2, "How many workers.", lower_bound=1)
-COMMAND.integer("ps", 0, "How many parameter servers: asynchronous training.", lower_bound=0)
-COMMAND.boolean(
-    "chief",
-    False,
-    "A process of its own that drives workers and parameter servers; needed with --ps.",
-)
+COMMAND.integer("workers", 2, "Number of workers.", lower_bound=1)
+COMMAND.integer("ps", 0, "Number of parameter servers: asynchronous training.", lower_bound=0)
+COMMAND.boolean("chief", False, "A process that drives workers and parameter servers, for --ps.")
 
 _RESTARTS = 10  # of workers beside parameter servers, which train without them meanwhile
 _GRACE = 20.0  # seconds in which the others may end by themselves once one has, and again once they were asked to
 
 
-def prepare(command: program.Command):
-    if command.flags.help:
-        return command.help_text()
+def prepare(command: program.Command, words: list[str]) -> dict[str, int]:
+    """How many processes of each job; `words` are for the trainer."""
     if bool(command.ps) != command.chief:
+        expected = "expected both (parameter servers) or neither (workers alone)"
+        raise ConfigError(f"command line: --ps and --chief: {expected}")
+    if not words:
         raise ConfigError(
-            "command line: --ps and --chief: expected both (parameter servers) or neither (workers alone)"
+            "command line: expected -- and then what trainer.py takes: -- --config FILE"
         )
-    return (
-        {"chief": 1, "ps": command.ps, "worker": command.workers}
-        if command.ps
-        else {"worker": command.workers}
-    )
+    flags = [word.lstrip("-").partition("=")[0] for word in words if word.startswith("--")]
+    if misplaced := {"workers", "ps", "chief"}.intersection(flags):
+        raise ConfigError(f"command line: --{min(misplaced)}: expected before --")
+    servers = {"chief": 1, "ps": command.ps} if command.ps else {}
+    return {**servers, "worker": command.workers}
 
 
 def free_addresses(number: int) -> list[str]:
@@ -185,5 +184,5 @@ def wait(tasks: list[Task], signals: program.StopSignals) -> dict:
 if __name__ == "__main__":
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     words, sys.argv = sys.argv[cut + 1 :], sys.argv[:cut]  # the trainer's own come after --
-    COUNTS = program.start(COMMAND, prepare, tensorflow=False)
+    COUNTS = program.start(COMMAND, lambda command: prepare(command, words), tensorflow=False)
     program.run(COMMAND, lambda: main(COUNTS, words))

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from cli import program, typed_yaml
 from cli.program import ConfigError, DataError, ResourceError, Stopped, StopSignals, warn
-from train_config import Data, Part
+from data_config import Dataset
+from train_config import Data, MixedDataset
 
 COMMAND = program.Command(
-    "preprocess_data", "python preprocess_data.py --source NAME --out DIR [key=value ...]"
+    "preprocess_data", "python preprocess_data.py --source NAME --out DIR [key=value ...]", Dataset
 )
 COMMAND.string(
     "source",
@@ -40,13 +41,6 @@ COMMAND.string(
 
 
 def prepare(command: program.Command):
-    if command.flags.help:
-        lines = [
-            line.replace("  sources.", "  ", 1)
-            for line in typed_yaml.field_lines(Data)
-            if line.startswith("  sources.")
-        ]
-        return command.help_text("\n".join(["options of the data sets, as key=value:", *lines]))
     if command.check is not None:
         return None
     for flag in ("source", "out"):
@@ -195,16 +189,16 @@ def measured(data: Data) -> Data:
     that shares its list, spread evenly over the set; vocabularies and categories on all of them.
     """
     for key in ("first_ops", "eval_ops", "ops"):
-        parts = data.parts("train")
+        parts = data.datasets("train")
         users = [part for part in parts if getattr(part.dataset, key) is None]
         if users:
             data = data.model_copy(update={key: _measured_list(data, key, users)})
         for old in [part for part in parts if part not in users]:
-            part = next(part for part in data.parts("train") if part.name == old.name)
+            part = next(part for part in data.datasets("train") if part.name == old.name)
             new = part.dataset.model_copy(update={key: _measured_list(data, key, [part])})
             data = _with_dataset(data, part.dataset, new)
     for split in ("train", "valid", "test"):
-        for part in data.parts(split):
+        for part in data.datasets(split):
             for config in [*part.first_ops, *part.train_ops, *part.eval_ops, *part.ops]:
                 if needs_measuring(config) and config.name != "truncate":
                     expected = "expected it among the ops or first_ops of a training set, or its numbers written out"
@@ -214,7 +208,7 @@ def measured(data: Data) -> Data:
     return data
 
 
-def _measured_list(data: Data, key: str, users: list[Part]) -> list:
+def _measured_list(data: Data, key: str, users: list[MixedDataset]) -> list:
     configs = list(getattr(users[0], key))
     for number, config in enumerate(configs):
         if needs_measuring(config):
@@ -224,7 +218,7 @@ def _measured_list(data: Data, key: str, users: list[Part]) -> list:
     return configs
 
 
-def _reaching(data: Data, key: str, users: list[Part], before: list, config):
+def _reaching(data: Data, key: str, users: list[MixedDataset], before: list, config):
     """Training features of all `users` as they reach an operation of their shared list."""
     for part in users:
         lists = {

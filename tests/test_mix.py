@@ -344,7 +344,7 @@ def test_a_mix_in_the_configuration_is_opened_with_the_operations_of_each_set():
             "data.valid=small",
         ],
     ).data
-    parts = config.parts("train")
+    parts = config.datasets("train")
     assert [(part.name, part.rate, [op.name for op in part.first_ops]) for part in parts] == [
         ("mnist_sample", 3, []),
         ("small", 1, ["resize"]),
