@@ -42,7 +42,8 @@ class Resize(ImageOp):
     """To an exact size, or a shortest side with the proportions kept; bytes stay bytes, rounded."""
 
     name: Literal["resize"]
-    exactly_one: ClassVar = ("size", "shortest")
+    exclusive: ClassVar = ("size", "shortest")
+    needs_one: ClassVar = True
     size: Size | None = Field(None, description="Height and width, or:")
     shortest: Positive | None = Field(None, description="Pixels of the shorter side.")
     method: Literal["bilinear", "nearest", "bicubic", "area"] = Field(
@@ -548,7 +549,7 @@ class Csv(Divided):
     """A table with a header line. Inputs: the number columns; text columns for `encode_categories`."""
 
     name: Literal["csv"]
-    at_most_one: ClassVar = ("group", "time")
+    exclusive: ClassVar = ("group", "time")
     file: str = Field(description="Path, in `dir` if there is one.")
     target: str = Field(description="The column to be predicted.")
     targets: Literal["classes", "numbers"] = Field("classes", description="What it holds.")

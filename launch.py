@@ -1,4 +1,4 @@
-"""Several processes of one run on this machine, each with its TF_CONFIG; as they would be on several machines.
+"""Several processes of one run on this machine, each with its TF_CONFIG, as on several machines.
 
 python launch.py --workers 2 -- --config configs/lenet.yaml [key=value ...]
 python launch.py --workers 2 --ps 1 --chief -- --config configs/lenet.yaml [key=value ...]
@@ -21,7 +21,6 @@ from engine.cluster import tf_config
 COMMAND = program.Command(
     "launch",
     "python launch.py --workers N [--ps N --chief] -- --config FILE [what trainer.py takes]",
-    passes_on="trainer.py",
 )
 COMMAND.integer("workers", 2, "Number of workers.", lower_bound=1)
 COMMAND.integer("ps", 0, "Number of parameter servers: asynchronous training.", lower_bound=0)
@@ -31,20 +30,14 @@ _RESTARTS = 10  # of workers beside parameter servers, which train without them 
 _GRACE = 20.0  # seconds in which the others may end by themselves once one has, and again once they were asked to
 
 
-def prepare(command: program.Command, words: list[str]) -> dict[str, int]:
-    """How many processes of each job; `words` are for the trainer."""
+def prepare(command: program.Command) -> dict[str, int]:
+    """How many processes of each job."""
     if bool(command.ps) != command.chief:
         expected = "expected both (parameter servers) or neither (workers alone)"
         raise ConfigError(f"command line: --ps and --chief: {expected}")
-    if not words:
-        raise ConfigError(
-            "command line: expected -- and then what trainer.py takes: -- --config FILE"
-        )
-    flags = [word.lstrip("-").partition("=")[0] for word in words if word.startswith("--")]
-    if misplaced := {"workers", "ps", "chief"}.intersection(flags):
-        raise ConfigError(f"command line: --{min(misplaced)}: expected before --")
-    servers = {"chief": 1, "ps": command.ps} if command.ps else {}
-    return {**servers, "worker": command.workers}
+    if not command.ps:
+        return {"worker": command.workers}
+    return {"chief": 1, "ps": command.ps, "worker": command.workers}
 
 
 def free_addresses(number: int) -> list[str]:
@@ -184,5 +177,5 @@ def wait(tasks: list[Task], signals: program.StopSignals) -> dict:
 if __name__ == "__main__":
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     words, sys.argv = sys.argv[cut + 1 :], sys.argv[:cut]  # the trainer's own come after --
-    COUNTS = program.start(COMMAND, lambda command: prepare(command, words), tensorflow=False)
+    COUNTS = program.start(COMMAND, prepare, tensorflow=False)
     program.run(COMMAND, lambda: main(COUNTS, words))

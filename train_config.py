@@ -406,7 +406,8 @@ class Rollback(NonFinite):
 
 
 class Train(Section):
-    exactly_one: ClassVar = ("steps", "epochs")
+    exclusive: ClassVar = ("steps", "epochs")
+    needs_one: ClassVar = True
 
     batch_size: Int = Field(
         128, ge=1, le=1 << 31, description="Global batch: examples per step on all devices."
@@ -648,7 +649,7 @@ def indivisible(train: Train, towers: int) -> str | None:
 
 @dataclass(frozen=True)
 class Clock:
-    """Turns durations into steps. Step s has seen s * batch_size examples of `examples` an epoch."""
+    """Turns durations into steps. Step s has seen s * batch_size examples, `examples` an epoch."""
 
     batch_size: int
     examples: int

@@ -13,6 +13,7 @@ from absl import flags
 from cli.program import Command, ConfigError
 from cli.typed_yaml import (
     Section,
+    at,
     members,
     mistake,
     name_of,
@@ -72,40 +73,31 @@ def _path_in(data, location: tuple, missing: bool) -> tuple:
 
 
 def _what(model: type[Section], data, detail: dict, path: tuple) -> str:
-    kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
+    kind, value, key = detail["type"], detail["input"], path[-1] if path else ""
     if kind == "extra_forbidden":
         return _unknown_key(model, data, path)
     if kind == "missing":
-        bare = f"{{name: {value['name']}, {path[-1]}: ...}}" if _is_bare(data, path) else "a value"
-        return f"missing; expected {bare}"
+        bare_name = at(data, path[:-1])
+        is_bare = isinstance(bare_name, str)
+        return f"missing; expected {f'{{name: {bare_name}, {key}: ...}}' if is_bare else 'a value'}"
     if kind == "not_one_of":
-        return _not_one_of(value, context["names"], ".".join(map(str, path)))
-    if kind == "literal_error":
-        names = re.findall(r"'([^']*)'", context["expected"])
-        if names:  # numbers are shown below
-            return unknown_name(value, names)
+        return _not_one_of(value, detail["ctx"]["names"], ".".join(map(str, path)))
+    if kind == "literal_error" and "'" in detail["ctx"]["expected"]:  # names, not numbers
+        return unknown_name(value, re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
     if kind == "value_error":
-        return str(context["error"])
+        return str(detail["ctx"]["error"])
+    expected = re.split(", unable|, got", detail["msg"].replace("Input should be ", ""))[0]
     if kind in ("model_type", "model_attributes_type"):
-        return f"expected a section, got {show(value)}"
-    expected = detail["msg"].replace("Input should be", "expected")
-    expected = re.split(", unable|, got", expected)[0]
-    cure = f"; write [{value}]" if kind == "list_type" and isinstance(value, str) else ""
-    return f"{expected[0].lower() + expected[1:]}, got {show(value)}{cure}"
-
-
-def _is_bare(data, path: tuple) -> bool:
-    """Whether a bare name stands where a field is missing."""
-    for key in path[:-1]:
-        data = data[key]
-    return isinstance(data, str)
+        expected = "a section"
+    cure = f"; write [{show(value)}]" if kind == "list_type" and isinstance(value, str) else ""
+    return f"expected {expected[0].lower() + expected[1:]}, got {show(value)}{cure}"
 
 
 def _not_one_of(value, names: list[str], key: str) -> str:
     if isinstance(value, dict):
-        if "name" not in value:
-            return f"expected a section with a `name`, got {show(value)}"
-        return unknown_name(value["name"], names)
+        if "name" in value:
+            return unknown_name(value["name"], names)
+        return f"expected a section with a `name`, got {show(value)}"
     cure = nearest(str(value), names)
     if value in names:
         cure = f"; write {key}.name={value} or, for its defaults, '{key}={{name: {value}}}'"
@@ -115,22 +107,22 @@ def _not_one_of(value, names: list[str], key: str) -> str:
 def _unknown_key(model: type[Section], data, path: tuple) -> str:
     section, key = section_at(model, data, path[:-1]), str(path[-1])
     known = list(section.model_fields) if section else []
-    homes = homes_of(dotted_keys(model), key)
-    homes = [repr(home) for home in homes if home != ".".join(map(str, path))][:3]
+    homes = [repr(home) for home in homes_of(model, key) if home != ".".join(map(str, path))]
     if homes and not difflib.get_close_matches(key, known, 1, 0.75):
-        return f"unknown key here; did you mean {' or '.join(homes)}?"
+        return f"unknown key here; did you mean {' or '.join(homes[:3])}?"
     return f"unknown key{nearest(key, known)}"
 
 
-def homes_of(keys: list[str], word: str) -> list[str]:
-    """The dotted keys that end in `word`, or in a name of these initials: lr."""
+def homes_of(model: type[Section], word: str) -> list[str]:
+    """The dotted keys that end in `word`, in a name of these initials (lr), or in one like it."""
+    keys = dotted_keys(model)
+    names = [key.split(".")[-1] for key in keys]
+    alike = [name for name in names if "".join(re.findall("(?:^|_)(.)", name)) == word]
+    alike = alike or difflib.get_close_matches(word, names, 1, 0.75)
     homes = [key for key in keys if f".{key}".endswith(f".{word}")]
-    return homes or [key for key in keys if _initials(key.split(".")[-1]) == word]
-
-
-def _initials(name: str) -> str:
-    words = name.split("_")
-    return "".join(word[:1] for word in words) if len(words) > 1 else ""
+    homes = homes or [key for key in keys if key.split(".")[-1] in alike]
+    homes.sort(key=lambda key: key.count("."))
+    return [f"{key}.name" if f"{key}.name" in keys else key for key in homes]
 
 
 def dotted_keys(model: type[Section], prefix: str = "") -> list[str]:
@@ -149,57 +141,40 @@ def dotted_keys(model: type[Section], prefix: str = "") -> list[str]:
 
 def wrong_flag(command: Command, error: flags.Error, argv: list[str]) -> ConfigError:
     """The cure of a flag that is unknown, which may be a field's name, or whose value is wrong."""
-    reason = str(error).splitlines()[0]
-    if not isinstance(error, flags.UnrecognizedFlagError):
-        return mistake(f"command line: {reason} (see --help)")
-    at = argv.index(error.flagvalue)
-    if close := difflib.get_close_matches(error.flagname, list(command.flags), 1, 0.75):
-        return mistake(f"command line: {reason.split('. Did')[0]}, did you mean --{close[0]}?")
-    if command.passes_on:
-        return _before_dashes(command, argv, at)
-    flag, _, value = error.flagvalue.partition("=")
-    value = value or " ".join(argv[at + 1 : at + 2])
-    homes = _homes_of_flag(command.config_class, error.flagname)
-    words = " or ".join(shlex.quote(f"{home}={value}") for home in homes[:3])
-    return mistake(f"command line: {flag}: no such flag{f'; write {words}' if words else ''}")
+    reason = f"{str(error).splitlines()[0]} (see --help)"
+    if isinstance(error, flags.UnrecognizedFlagError):
+        place = argv.index(error.flagvalue)
+        if command.config_class is None:
+            return _after_dashes(argv, place)
+        flag, _, value = error.flagvalue.partition("=")
+        value = value or " ".join(argv[place + 1 : place + 2])
+        keys = homes_of(command.config_class, error.flagname.replace("-", "_"))
+        if cures := [shlex.quote(f"{key}={value}") for key in keys[:3]]:
+            reason = f"{flag}: no such flag; write {' or '.join(cures)}"
+    return mistake(f"command line: {reason}")
 
 
-def _homes_of_flag(model: type[Section] | None, flag: str) -> list[str]:
-    """The fields that may be meant: of that name, of those initials, or of a name like it."""
-    keys = dotted_keys(model) if model else []
-    name = flag.replace("-", "_")
-    last_words = {key.split(".")[-1] for key in keys}
-    close = difflib.get_close_matches(name, last_words, 1, 0.75)
-    homes = homes_of(keys, name) or homes_of(keys, *close)
-    return [f"{home}.name" if f"{home}.name" in keys else home for home in homes]
-
-
-def wrong_word(command: Command, words: list[str], at: int) -> ConfigError:
+def wrong_word(command: Command, words: list[str], place: int) -> ConfigError:
     """The cure of a word that is no `key=value`."""
-    if command.passes_on:
-        return _before_dashes(command, [f"{command.name}.py", *words], at + 1)
-    cure = _cure(command, words, at)
-    ending = f"; write {cure}" if cure else f", got {words[at]!r} (see --help)"
-    return mistake(f"command line: {words[at]}: expected key=value{ending}")
+    if command.config_class is None:
+        return _after_dashes([f"{command.name}.py", *words], place + 1)
+    word, before = words[place], words[place - 1] if place else ""
+    main_flag = next(name for name in command.flags if command.flags[name].flag_type() == "string")
+    choices = [name_of(section) for section in members(command.config_class)]
+    assignment = " ".join(words[place - before.endswith("=") :])
+    blanks = re.match(r"([\w.]+)(?: ?[=:] ?| )([^ ]+)", assignment)
+    ending = f", got {word!r} (see --help)"
+    if command.flags[main_flag].value is None and (
+        word in choices or re.search(r"/|\.ya?ml", word)
+    ):
+        ending = f"; write --{main_flag} {word}"
+    elif blanks and blanks[1] in dotted_keys(command.config_class):
+        ending = f"; write {blanks[1]}={blanks[2]}"
+    elif re.search(r"=.*[\[{][^\]}]*$", before) or re.fullmatch("steps?|epochs?", word):
+        ending = f"; write '{before} {word}', in quotes"
+    return mistake(f"command line: {word}: expected key=value{ending}")
 
 
-def _cure(command: Command, words: list[str], at: int) -> str | None:
-    word, before = words[at], words[at - 1] if at else ""
-    key, _, value = word.partition("=")
-    if key in command.flags:
-        return f"--{key} {value}"
-    is_main = re.search(r"/|\.ya?ml$", word) or word in map(name_of, members(command.config_class))
-    if is_main and command.flags[command.main_flag].value is None:
-        return f"--{command.main_flag} {word}"
-    if re.search(r"=.*[\[{][^\]}]*$", before) or re.fullmatch("steps?|epochs?", word):
-        return f"'{before} {word}', in quotes"
-    words_from_key = words[at - 1 :] if before.endswith("=") else words[at:]
-    match = re.match(r"([\w.]+)(?: ?[=:] ?| )([^ ]+)", " ".join(words_from_key))
-    known = match and match[1] in dotted_keys(command.config_class)
-    return f"{match[1]}={match[2]}" if known else None
-
-
-def _before_dashes(command: Command, words: list[str], at: int) -> ConfigError:
-    line = f"{shlex.join(words[:at])} -- {shlex.join(words[at:])}"
-    cure = f"words for {command.passes_on} come after --: {textwrap.shorten(line, 120)}"
-    return mistake(f"command line: {words[at]}: {cure}")
+def _after_dashes(words: list[str], place: int) -> ConfigError:
+    line = textwrap.shorten(f"{shlex.join(words[:place])} -- {shlex.join(words[place:])}", 120)
+    return mistake(f"command line: {words[place]}: what is for the trainer follows --: {line}")

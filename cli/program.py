@@ -18,6 +18,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from functools import partial
 
 from absl import flags
 
@@ -65,30 +66,19 @@ class Command:
     module. `command.flags.run_dir` is the value of `--run_dir`; `command.run_dir` is the same.
     """
 
-    def __init__(self, name: str, usage: str, config_class=None, passes_on: str = ""):
-        """`config_class` has the fields that words set; `passes_on`: whose words follow `--`."""
-        self.name, self.usage = name, usage
-        self.config_class, self.passes_on = config_class, passes_on
+    def __init__(self, name: str, usage: str, config_class=None):
+        """`config_class`: whose fields the words set; None: the words follow `--`, for another."""
+        self.name, self.usage, self.config_class = name, usage, config_class
+        self.overrides: list[str] = []
         self.flags = flags.FlagValues()
         self.flags.set_gnu_getopt(True)  # flags may follow key=value words
-        self.overrides: list[str] = []
-        self.main_flag = ""
+        self.string = partial(flags.DEFINE_string, flag_values=self.flags)
+        self.boolean = partial(flags.DEFINE_boolean, flag_values=self.flags)
+        self.integer = partial(flags.DEFINE_integer, flag_values=self.flags)
+        self.choice = partial(flags.DEFINE_enum, flag_values=self.flags)
         about = "Print this text; --help KEY: a section of the configuration, or a field of it."
         self.boolean("help", False, about, short_name="h")
         self.boolean("traceback", False, "Show the traceback of an expected failure as well.")
-
-    def string(self, name: str, default: str | None, text: str) -> None:
-        self.main_flag = self.main_flag or name  # the first
-        flags.DEFINE_string(name, default, text, flag_values=self.flags)
-
-    def boolean(self, name: str, default: bool, text: str, **options) -> None:
-        flags.DEFINE_boolean(name, default, text, flag_values=self.flags, **options)
-
-    def integer(self, name: str, default: int, text: str, **bounds) -> None:
-        flags.DEFINE_integer(name, default, text, flag_values=self.flags, **bounds)
-
-    def choice(self, name: str, default: str | None, values: list[str], text: str) -> None:
-        flags.DEFINE_enum(name, default, values, text, flag_values=self.flags)
 
     def __getattr__(self, flag: str):
         return getattr(self.flags, flag)
@@ -102,16 +92,13 @@ class Command:
 
             self.flags.mark_as_parsed()  # `--traceback` may be asked for its default
             raise wrong_flag(self, error, argv) from error
-        fields = self.config_class.model_fields if self.config_class else ()
-        self.overrides = words if self.flags.help else []  # or what is asked for
-        for at, word in enumerate([] if self.flags.help else words):
-            key, equals, value = word.partition("=")
-            is_flag = key in self.flags and key not in fields
-            if self.passes_on or not key or not equals or is_flag:
+        for place, word in enumerate(words):
+            is_assignment = self.config_class and word.find("=") > 0
+            if not is_assignment and not self.flags.help:
                 from cli.mistakes import wrong_word
 
-                raise wrong_word(self, words, at)
-            self.overrides.append(f"{key.strip()}={value}")
+                raise wrong_word(self, words, place)
+        self.overrides = [re.sub(" *= *", "=", word, count=1) for word in words]
 
 
 def start(command: Command, prepare, tensorflow: bool = True):

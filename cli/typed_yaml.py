@@ -40,23 +40,20 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, defer_build=True
     )
-    # Fields that exclude each other: an override of one displaces the others of the file.
-    exactly_one: ClassVar[tuple[str, ...]] = ()
-    at_most_one: ClassVar[tuple[str, ...]] = ()
+    exclusive: ClassVar[tuple[str, ...]] = ()  # fields of which an override displaces the others
+    needs_one: ClassVar[bool] = False  # of the exclusive ones
 
     def model_post_init(self, _context):
-        names = self.exactly_one or self.at_most_one
-        num_given = sum(getattr(self, name) is not None for name in names)
-        if num_given > 1 or (self.exactly_one and not num_given):
-            raise ValueError(self.expected_one(num_given))
+        given = [name for name in self.exclusive if getattr(self, name) is not None]
+        if len(given) > 1 or (self.needs_one and not given):
+            raise ValueError(self.expected_one("both" if given else "neither"))
 
     @classmethod
-    def expected_one(cls, num_given: int) -> str:
-        bound = "exactly" if cls.exactly_one else "at most"
-        names = " and ".join(f"`{name}`" for name in cls.exactly_one or cls.at_most_one)
-        absent = " (the other absent or null)" if cls.exactly_one else ""
-        got = "both" if num_given else "neither"
-        return f"expected {bound} one of {names}{absent}, got {got}"
+    def expected_one(cls, got: str) -> str:
+        names = " and ".join(f"`{name}`" for name in cls.exclusive)
+        if not cls.needs_one:
+            return f"expected at most one of {names}, got {got}"
+        return f"expected exactly one of {names} (the other absent or null), got {got}"
 
 
 class OneOf:
@@ -127,16 +124,21 @@ def default_name(field) -> str | None:
 
 def section_at(model: type[Section], data, path: tuple) -> type[Section] | None:
     """The class of the section at `path` in `data`; None where the names on the way are wrong."""
-    classes = [model]
-    for key in path:
+    classes, default = [model], None
+    for depth, key in enumerate(path, 1):
         fields = [cls.model_fields[key] for cls in classes if key in cls.model_fields]
-        if fields:
-            classes = [member for field in fields for member in members(field.annotation)]
-        data = data[key]
-        default = default_name(fields[0]) if fields else None
-        name = data.get("name", default) if isinstance(data, dict) else data
+        for field in fields[:1]:
+            classes, default = members(field.annotation), default_name(field)
+        section = at(data, path[:depth])
+        name = section.get("name", default) if isinstance(section, dict) else section
         classes = [cls for cls in classes if name_of(cls) == name] or classes
     return classes[0] if len(classes) == 1 else None
+
+
+def at(data, path: tuple):
+    for key in path:
+        data = data[key]
+    return data
 
 
 # ---- types of fields
@@ -186,8 +188,10 @@ def mistake(message: str) -> ConfigError:
 def show(value) -> str:
     """A value as in YAML, at most 60 characters of it."""
     text = repr(value)
-    if value is None or isinstance(value, bool):
-        text = {None: "null", True: "true", False: "false"}[value]
+    if value is None:
+        text = "null"
+    elif isinstance(value, bool):
+        text = text.lower()
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -262,14 +266,12 @@ class _Loader(yaml.SafeLoader):
     num_nodes = 0  # keys and values
 
     def compose_node(self, parent, index):
-        event = self.peek_event()
+        event, problem = self.peek_event(), None
         self.num_nodes += 1
-        tag = getattr(event, "tag", None)
-        problem = None
         if self.num_nodes > 2 * MAX_NODES:  # a megabyte of them would take PyYAML ten seconds
             problem = f"more than {MAX_NODES:,} values"
-        elif tag is not None:
-            problem = f"tag {tag!r} is not allowed; expected plain YAML"
+        elif getattr(event, "tag", None) is not None:
+            problem = f"tag {event.tag!r} is not allowed; expected plain YAML"
         if problem:
             raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
@@ -307,17 +309,18 @@ class _Builder:
         return node.value
 
     def build_mapping(self, node, path: tuple) -> dict:
-        result, first_lines = {}, {}
+        result = {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                self.fail(key_node, "expected a plain key")
-            if key_node.value == "<<" and key_node.style is None:
+            is_merge = key_node.value == "<<" and key_node.style is None
+            if is_merge or not isinstance(key_node, yaml.ScalarNode):
                 self.fail(key_node, "expected a plain key")
             key = self.text(key_node)
             if key in result:
-                self.fail(key_node, f"duplicate key {key!r}, first on line {first_lines[key]}")
+                self.fail(
+                    key_node, f"duplicate key {key!r}, first on line {self.lines[*path, key]}"
+                )
             result[key] = self.build(value_node, (*path, key))
-            first_lines[key] = self.lines[*path, key] = key_node.start_mark.line + 1
+            self.lines[*path, key] = key_node.start_mark.line + 1
         return result
 
 
@@ -353,19 +356,17 @@ def apply_overrides(data: dict, overrides: list[str]) -> set[tuple]:
 
 def _write(data, dotted_key: str, value) -> tuple:
     """Writes one value, making the sections on its way; returns its path."""
-    target, path = data, ()
+    section, path = data, ()
     *parents, last = dotted_key.split(".")
     for key in parents:
-        key = _key_in(target, key, path, dotted_key)
-        section = target.get(key) if isinstance(target, dict) else target[key]
-        if section is None:
-            section = {}
-        elif isinstance(section, str):  # a bare name stands for {name: name}
-            section = {"name": section}
-        target[key] = section
-        target, path = section, (*path, key)
-    last = _key_in(target, last, path, dotted_key)
-    target[last] = value
+        key = _key_in(section, key, path, dotted_key)
+        inner = section.get(key) if isinstance(section, dict) else section[key]
+        if isinstance(inner, str):  # a bare name stands for {name: name}
+            inner = {"name": inner}
+        section[key] = {} if inner is None else inner
+        section, path = section[key], (*path, key)
+    last = _key_in(section, last, path, dotted_key)
+    section[last] = value
     return (*path, last)
 
 
@@ -382,21 +383,18 @@ def _key_in(target, key: str, path: tuple, dotted_key: str) -> str | int:
 def displace(model: type[Section], data: dict, lines: dict, overridden: set[tuple], file) -> None:
     """Takes out of `data` what an override excludes, such as `epochs` for `train.steps=100`."""
     for path in sorted(overridden, key=str):
-        parent, target = path[:-1], data
-        for key in parent:
-            target = target[key]
-        section = section_at(model, data, parent)
-        names = (section.exactly_one or section.at_most_one) if section else ()
-        if path[-1] not in names or target[path[-1]] is None:
+        *parents, key = map(str, path)
+        section, values = section_at(model, data, path[:-1]), at(data, path[:-1])
+        if not section or key not in section.exclusive or values[key] is None:
             continue
-        for name in names:
-            if name == path[-1] or target.get(name) is None:
+        for name in section.exclusive:
+            if name == key or values.get(name) is None:
                 continue
-            key, other_key = (".".join(map(str, (*parent, word))) for word in (path[-1], name))
-            if (*parent, name) in overridden:
-                raise mistake(f"command line: {key}: {section.expected_one(2)}")
-            warn(f"{other_key}={to_text(target.pop(name))} of {file} gives way to {key}")
-            lines.pop((*parent, name), None)
+            new, old = ".".join([*parents, key]), ".".join([*parents, name])
+            if (*path[:-1], name) in overridden:
+                raise mistake(f"command line: {new}: {section.expected_one('both')}")
+            warn(f"{old}={to_text(values.pop(name))} of {file} gives way to {new}")
+            lines.pop((*path[:-1], name), None)
 
 
 # ---- checking
