@@ -128,7 +128,7 @@ def main(counts: dict[str, int], words: list[str]) -> dict:
 
 
 def wait(tasks: list[Task], signals: program.StopSignals) -> dict:
-    """Until all have ended; the chief's result. One that fails ends all, and its exit code becomes this program's."""
+    """Until all have ended; the chief's result. One failure ends all: its exit code is ours."""
     chief, restarts = tasks[0], _RESTARTS if tasks[0].job == "chief" else 0
     while chief.process.poll() is None and not signals.number:
         lost = [task for task in tasks if task.process.poll() not in (None, 0)]

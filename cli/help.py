@@ -22,7 +22,7 @@ def help_text(command: Command) -> str:
     if command.config_class:
         classes = members(command.config_class)
         names = list(filter(None, map(name_of, classes)))
-        rows = [_row(" ", ", ".join(names), 2)] if names else _rows(classes, shown=_description)
+        rows = [_row(" ", ", ".join(names), 2)] if names else _rows(classes)
         example = names[0] if names else "train, --help train.epochs"
         lines += ["", "configuration, in the YAML file or as key=value:", *rows, ""]
         lines += [f"--help KEY shows more, such as --help {example}"]
@@ -49,27 +49,24 @@ def _about(model: type[Section], topic: str) -> str:
         field = fields.get(word)
         classes = members(field.annotation) if field else [named[word]]
     text = _details(field) if field else classes[0].__doc__ or ""
-    return "\n".join([_row(f"{topic}:", text, width=2), *_rows(classes, shown=_details)])
+    return "\n".join([_row(f"{topic}:", text, width=2), *_rows(classes)])
 
 
-def _rows(classes: list[type[Section]], shown) -> list[str]:
+def _rows(classes: list[type[Section]]) -> list[str]:
     """A row for each choice of several classes, and for each field that all of them have."""
     rows = []
     if len(classes) > 1:
         rows = [(name_of(cls), (cls.__doc__ or "").split("\n")[0]) for cls in classes]
     for name, field in classes[0].model_fields.items() if classes else ():
         if name != "name" and all(name in cls.model_fields for cls in classes):
-            rows.append((name, shown(field)))
+            rows.append((name, _details(field)))
     return [_row(f"  {name}", text) for name, text in rows]
 
 
-def _description(field) -> str:
-    return field.description or ""
-
-
 def _details(field) -> str:
-    text = _description(field)
+    """Description, (choices) and [default]."""
+    text = field.description or ""
     if typing.get_origin(field.annotation) is typing.Literal:
         text += f" ({', '.join(map(str, typing.get_args(field.annotation)))})"
     default = "required" if field.is_required() else to_text(field.default)
-    return f"{text} [{default_name(field) or default}]"
+    return f"{text} [{default_name(field) or default}]".removesuffix(" [{}]")

@@ -1,4 +1,4 @@
-"""What every program of this project has in common: its command line, its exit codes, its last line.
+"""What every program has in common: its command line, its exit codes, its last line.
 
 A program is two halves. The first reads the command line and the configuration, without TensorFlow
 (whose import takes seconds), so that `--help` and every mistake answer at once. The second does the
@@ -24,7 +24,7 @@ from absl import flags
 
 
 class Failure(Exception):
-    """An expected failure: one line for the user and an exit code; a traceback only if asked for."""
+    """An expected failure: one line for the user and an exit code."""
 
     exit_code = 1
 

@@ -1,4 +1,4 @@
-"""Strict YAML and `key=value` overrides, checked against pydantic models; every mistake is one line.
+"""Strict YAML and `key=value` overrides, checked by pydantic; every mistake is one line.
 
 YAML here is the JSON-like core of version 1.2: `1e-3` is a number, `010` is ten, `off` and `1:30`
 are text. Duplicate keys, tags and merge keys are refused, and nothing in a file can construct an
@@ -9,6 +9,7 @@ import difflib
 import re
 import textwrap
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -50,10 +51,9 @@ class Section(BaseModel):
 
     @classmethod
     def expected_one(cls, got: str) -> str:
+        bound = "exactly" if cls.needs_one else "at most"
         names = " and ".join(f"`{name}`" for name in cls.exclusive)
-        if not cls.needs_one:
-            return f"expected at most one of {names}, got {got}"
-        return f"expected exactly one of {names} (the other absent or null), got {got}"
+        return f"expected {bound} one of {names} (the other absent or null), got {got}"
 
 
 class OneOf:
@@ -122,7 +122,7 @@ def default_name(field) -> str | None:
     return next((rule.default for rule in field.metadata if isinstance(rule, OneOf)), None)
 
 
-def section_at(model: type[Section], data, path: tuple) -> type[Section] | None:
+def section_at(model: type[Section], data, path: Sequence) -> type[Section] | None:
     """The class of the section at `path` in `data`; None where the names on the way are wrong."""
     classes, default = [model], None
     for depth, key in enumerate(path, 1):
@@ -135,7 +135,7 @@ def section_at(model: type[Section], data, path: tuple) -> type[Section] | None:
     return classes[0] if len(classes) == 1 else None
 
 
-def at(data, path: tuple):
+def at(data, path: Sequence):
     for key in path:
         data = data[key]
     return data
@@ -382,19 +382,21 @@ def _key_in(target, key: str, path: tuple, dotted_key: str) -> str | int:
 
 def displace(model: type[Section], data: dict, lines: dict, overridden: set[tuple], file) -> None:
     """Takes out of `data` what an override excludes, such as `epochs` for `train.steps=100`."""
-    for path in sorted(overridden, key=str):
-        *parents, key = map(str, path)
-        section, values = section_at(model, data, path[:-1]), at(data, path[:-1])
-        if not section or key not in section.exclusive or values[key] is None:
+    for *place, key in sorted(overridden, key=str):
+        section, values = section_at(model, data, place), at(data, place)
+        exclusive = section.exclusive if section else ()
+        if key not in exclusive or values[key] is None:
             continue
-        for name in section.exclusive:
-            if name == key or values.get(name) is None:
+        prefix = "".join(f"{name}." for name in place)
+        for other in exclusive:
+            path = (*place, other)
+            if other == key or values.get(other) is None:
                 continue
-            new, old = ".".join([*parents, key]), ".".join([*parents, name])
-            if (*path[:-1], name) in overridden:
-                raise mistake(f"command line: {new}: {section.expected_one('both')}")
-            warn(f"{old}={to_text(values.pop(name))} of {file} gives way to {new}")
-            lines.pop((*path[:-1], name), None)
+            if path in overridden:
+                raise mistake(f"command line: {prefix}{key}: {section.expected_one('both')}")
+            old = f"{prefix}{other}={to_text(values.pop(other))}"
+            warn(f"{old} of {file} gives way to {prefix}{key}")
+            lines.pop(path, None)
 
 
 # ---- checking
