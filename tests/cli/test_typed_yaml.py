@@ -468,12 +468,10 @@ def test_an_override_displaces_what_it_excludes(capsys, text, overrides, shown):
 
 
 def test_exclusive_fields_of_one_place_are_refused():
-    assert "expected exactly one of `age` and `born`" in refused(
-        "pet: {name: cat, age: 3, born: 2}"
-    )
+    both = refused("pet: {name: cat, age: 3, born: 2}")
+    assert "pet: expected exactly one of `age` and `born` (the other absent or null)" in both
     assert "got neither" in refused("pet: {name: cat}")
-    assert "expected at most one of `owner` and `chip`, got both" in refused(
-        "pet: {owner: me, chip: a1}"
-    )
+    both = refused("pet: {owner: me, chip: a1}")
+    assert "pet: expected at most one of `owner` and `chip`" in both and "got both" in both
     both = refused("pet: {name: cat, age: 1}", "pet.age=3", "pet.born=2")
     assert both.startswith("command line: pet.") and both.endswith("got both")
