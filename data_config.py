@@ -8,7 +8,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cli.typed_yaml import Bool, ClassNames, Float, Int, Regex, Section, one_of, or_name
+from cli.typed_yaml import (
+    Bool,
+    ClassNames,
+    Float,
+    Int,
+    Positive,
+    Regex,
+    Section,
+    Share,
+    one_of,
+    or_name,
+)
 
 PADDING, UNKNOWN, START, END = range(4)  # token ids; the last two where sequences have ends
 
@@ -19,8 +30,6 @@ def _rising(value):
     return value
 
 
-Positive = Annotated[Int, Field(ge=1)]
-Share = Annotated[Float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[Float, Field(gt=0)]
 PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 Size = tuple[Positive, Positive]
@@ -72,18 +81,13 @@ class Resize(ImageOp):
     """To an exact size, or a shortest side with the proportions kept; bytes stay bytes, rounded."""
 
     name: Literal["resize"]
+    exclusive: ClassVar = ("size", "shortest")
+    needs_one: ClassVar = True
     size: Size | None = Field(None, description="Height and width, or:")
     shortest: Positive | None = Field(None, description="Pixels of the shorter side.")
     method: Literal["bilinear", "nearest", "bicubic", "area"] = Field(
         "bilinear", description="Interpolation, with anti-aliasing."
     )
-
-    @model_validator(mode="after")
-    def _one_of_two(self):
-        if (self.size is None) == (self.shortest is None):
-            got = "neither" if self.size is None else "both"
-            raise ValueError(f"expected exactly one of `size` and `shortest`, got {got}")
-        return self
 
 
 class CenterCrop(ImageOp):
@@ -591,6 +595,7 @@ class Csv(DividedFile):
     """A table with a header line. Inputs: the number columns; text columns for `encode_categories`."""
 
     name: Literal["csv"]
+    exclusive: ClassVar = ("group", "time")
     target: str = Field(description="Column to be predicted.")
     targets: Literal["classes", "numbers"] = Field(
         "classes", description="Kind of values in that column."
@@ -606,12 +611,6 @@ class Csv(DividedFile):
     delimiter: str = Field(
         ",", min_length=1, max_length=1, description="Character between columns."
     )
-
-    @model_validator(mode="after")
-    def _group_or_time(self):
-        if self.group is not None and self.time is not None:
-            raise ValueError("expected at most one of `group` and `time`, got both")
-        return self
 
 
 class Series(Divided):

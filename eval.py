@@ -13,15 +13,15 @@ from engine import checkpoint
 from train_config import TrainConfig
 
 COMMAND = program.Command(
-    "eval", "python eval.py --ckpt RUN [--split train|valid|test] [key=value ...]"
+    "eval",
+    "python eval.py --ckpt RUN [--split train|valid|test] [key=value ...]",
+    TrainConfig,
 )
 COMMAND.string("ckpt", None, "A run (its newest checkpoint), or the directory of one step.")
 COMMAND.choice("split", "valid", ["train", "valid", "test"], "Which split of the data to score.")
 
 
 def prepare(command: program.Command):
-    if command.flags.help:
-        return command.help_text(train_config.fields_help())
     if command.ckpt is None:
         raise ConfigError("command line: --ckpt: missing; expected a run directory")
     run_dir, _ = checkpoint.find_run(command.ckpt)

@@ -22,7 +22,9 @@ from cli.program import ConfigError, DataError
 from train_config import Data, Order, Spec, TrainConfig
 
 COMMAND = program.Command(
-    "input_ops", "python input_ops.py --config FILE --preview sheet.png [key=value ...]"
+    "input_ops",
+    "python input_ops.py --config FILE --preview sheet.png [key=value ...]",
+    TrainConfig,
 )
 COMMAND.string("config", None, "The run's YAML file; see configs/.")
 COMMAND.string("preview", None, "The picture to be written: .png or .jpg.")
@@ -31,8 +33,6 @@ COMMAND.choice("split", "train", ["train", "valid", "test"], "Which split to sho
 
 
 def prepare(command: program.Command):
-    if command.flags.help:
-        return command.help_text(train_config.fields_help())
     for flag in ("config", "preview"):
         if getattr(command, flag) is None:
             raise ConfigError(f"command line: --{flag}: missing; expected a file")
@@ -321,7 +321,7 @@ def _shown(spec: tf.TensorSpec | None) -> str:
 
 def open_mix(data: Data, split: str, training: bool) -> Mix:
     """The data sets of a split with the operations for training or for evaluation."""
-    sections = data.mixed(split)
+    sections = data.datasets(split)
     if data.cache and not any(section.first_ops for section in sections):
         raise ConfigError(
             "data.cache: expected operations in first_ops, whose results are kept, got none"

@@ -21,10 +21,11 @@ from pathlib import Path
 
 from cli import program, typed_yaml
 from cli.program import ConfigError, warn
-from train_config import Data, Part, Undo
+from data_config import Dataset
+from train_config import Data, MixedDataset, Undo
 
 COMMAND = program.Command(
-    "preprocess_data", "python preprocess_data.py --source NAME --out DIR [key=value ...]"
+    "preprocess_data", "python preprocess_data.py --source NAME --out DIR [key=value ...]", Dataset
 )
 COMMAND.string(
     "source",
@@ -48,10 +49,6 @@ COMMAND.string(
 
 
 def prepare(command: program.Command):
-    if command.flags.help:
-        fields = [line for line in typed_yaml.field_lines(Data) if line.startswith("  sources.")]
-        lines = [line.replace("  sources.", "  ", 1) for line in fields]
-        return command.help_text("\n".join(["options of the data sets, as key=value:", *lines]))
     if command.check is not None:
         return None
     for flag, expected in (("source", "data set"), ("out", "directory to be written")):
@@ -177,20 +174,20 @@ def measured(data: Data) -> Data:
     training examples of each data set that shares its list, spread evenly over the set, or on all.
     """
     for key in ("first_ops", "eval_ops", "ops"):
-        parts = data.mixed("train")
+        parts = data.datasets("train")
         sharing = [part for part in parts if getattr(part.dataset, key) is None]
         if sharing:
             data = data.model_copy(update={key: _measured_list(key, sharing)})
         for number, part in enumerate(parts):
             if part not in sharing:
-                data = _with_own_list(data, key, data.mixed("train")[number])
+                data = _with_own_list(data, key, data.datasets("train")[number])
     for split in data_loader.SPLITS:
-        for part in data.mixed(split):
+        for part in data.datasets(split):
             _check_measured(split, part)
     return data
 
 
-def _check_measured(split: str, part: Part) -> None:
+def _check_measured(split: str, part: MixedDataset) -> None:
     for config in [*part.first_ops, *part.train_ops, *part.eval_ops, *part.ops]:
         if config.measured and getattr(config, config.measured) is None:
             problem = f"data.{split}: {part.name}: {config.name}: nothing to measure it on"
@@ -198,7 +195,7 @@ def _check_measured(split: str, part: Part) -> None:
             raise ConfigError(f"{problem}; expected it {places}")
 
 
-def _measured_list(key: str, parts: list[Part]) -> list:
+def _measured_list(key: str, parts: list[MixedDataset]) -> list:
     """The list of operations that these data sets share, measured."""
     configs = list(getattr(parts[0], key))
     for number, config in enumerate(configs):
@@ -209,7 +206,7 @@ def _measured_list(key: str, parts: list[Part]) -> list:
     return configs
 
 
-def _reaching(key: str, parts: list[Part], before: list, all_examples: bool):
+def _reaching(key: str, parts: list[MixedDataset], before: list, all_examples: bool):
     """Training features as they reach an operation of the list `key`."""
     for part in parts:
         lists = {"first_ops": [], "eval_ops": part.first_ops}
@@ -221,7 +218,7 @@ def _reaching(key: str, parts: list[Part], before: list, all_examples: bool):
         yield from _batches(source, ops, indices)
 
 
-def _with_own_list(data: Data, key: str, part: Part) -> Data:
+def _with_own_list(data: Data, key: str, part: MixedDataset) -> Data:
     """A data set's own list measured, wherever the set stands: in validation it is the same."""
     old = part.dataset
     new = old.model_copy(update={key: _measured_list(key, [part])})

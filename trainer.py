@@ -25,7 +25,9 @@ from engine import checkpoint
 from engine.cluster import check_cluster, read_cluster
 
 COMMAND = program.Command(
-    "trainer", "python trainer.py --config FILE [--run_dir DIR] [key=value ...]"
+    "trainer",
+    "python trainer.py --config FILE [--run_dir DIR] [key=value ...]",
+    train_config.TrainConfig,
 )
 COMMAND.string("config", None, "The run's YAML file; see configs/.")
 COMMAND.string("run_dir", None, "Where the run lives; runs/<config name> if absent.")
@@ -37,8 +39,6 @@ COMMAND.choice("debug", None, ["fdr", "overfit"], "One batch of everything; lear
 
 
 def prepare(command: program.Command):
-    if command.flags.help:
-        return command.help_text(train_config.fields_help())
     if command.verify is not None:
         return json.dumps(checkpoint.verify_all(checkpoint.run_of(command.verify)))
     if command.replay is not None:

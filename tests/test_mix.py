@@ -357,7 +357,7 @@ def test_a_mix_in_the_configuration_is_opened_with_the_operations_of_each_set():
         "data.ops=[tiny_noise]",
     ]
     config = load_config(TINY, overrides).data
-    parts = config.mixed("train")
+    parts = config.datasets("train")
     assert [(part.name, part.rate, [op.name for op in part.first_ops]) for part in parts] == [
         ("tiny_numbers", 3, []),
         ("small", 1, ["tiny_scale"]),

@@ -116,7 +116,7 @@ def test_large_sets_are_measured_on_a_part_spread_evenly(room, monkeypatch, leng
     source = data_loader.from_arrays("given", {"inputs": np.arange(length)})
     monkeypatch.setattr(data_loader, "load", lambda *_: source)
     data = Data.model_validate({"train": "tiny_numbers"}).model_copy(update={"ops": [Mine()]})
-    parts = data.mixed("train")
+    parts = data.datasets("train")
     assert preprocess_data._measured_list("ops", parts) == [count]
     monkeypatch.setattr(Mine, "all_examples", True)
     assert preprocess_data._measured_list("ops", parts) == [length]

@@ -22,11 +22,12 @@ from cli.program import CheckpointError, ConfigError, DataError, Stopped
 from data_loader import from_arrays, of_classes
 from engine import checkpoint
 from engine.optimizer import build_multipliers, build_optimizer, build_schedule
+from engine.resume import differences
 from engine.variables import named_variables, read_variables, write_variables
 from engine.weights import freeze, load_weights
 from model import build_model, build_task
 from model_config import ClassificationTask
-from train_config import Clock, InitFrom, Spec, differences, load_config
+from train_config import Clock, InitFrom, Spec, load_config
 from trainer import Trainer
 
 LENET = [
