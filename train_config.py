@@ -771,16 +771,6 @@ def run_name(path: str | Path) -> str:
 
 # ---- what may change between two starts of a run
 
-
-def run_name(path: str | Path) -> str:
-    """`configs/lenet.yaml` -> `lenet`."""
-    if Path(path).suffix not in (".yaml", ".yml"):
-        raise ConfigError(f"{path}: expected a .yaml file{typed_yaml.files_like(Path(path))}")
-    return Path(path).stem
-
-
-# ---- what may change between two starts of a run
-
 _HOW = (("train", "accumulate"), ("train", "jit"))  # how it is computed; `distribute` too
 
 

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -651,13 +651,10 @@ class Saver:
 
     def __init__(self, run: Run, run_dir: Path, progress: Progress, log: Log, watch: Stopwatch):
         self.run, self.progress, self.log, self.watch = run, progress, log, watch
-        variables = run.trainer.variables()
-        self.checkpoints = Checkpoints(
-            run_dir / "checkpoints",
-            run.config.checkpoint.keep,
-            partial(write_variables, variables=variables),
-            size_of(variables.values()),
-        )
+        self.variables = run.trainer.variables()
+        size = size_of(self.variables.values())
+        directory, keep = run_dir / "checkpoints", run.config.checkpoint.keep
+        self.checkpoints = Checkpoints(directory, keep, write_variables, size)
 
     def __call__(self, step: int) -> None:
         if not self.run.devices.is_chief:
@@ -667,7 +664,7 @@ class Saver:
             progress = asdict(self.progress)
             state = {"step": step, "data": self.run.mix.fingerprint, "progress": progress}
             best_steps = [at for _, at in self.progress.best]
-            self.checkpoints.save(step, state, best_steps)
+            self.checkpoints.save(step, self.variables, state, best_steps)
 
 
 def roll_back(run: Run, run_dir: Path, progress: Progress) -> int:
