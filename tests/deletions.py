@@ -3,13 +3,12 @@
     python tests/deletions.py COPY < requests.json        prints one JSON result for each request
 
 A request is {"delete": [[kind, name, class], ...], "write": {file: text}}: all of it in one copy. A
-result is {"problems": [line, ...], "tests": [id, ...]}: what no longer imports, answers, loads or is
-collected, and the tests that are left. TensorFlow is imported once; each request is answered by a
-child process, in a copy of COPY made of hard links.
+result is {"problems": [line, ...], "tests": [id, ...]}: what no longer imports, answers, loads or
+is collected, and the tests that are left. TensorFlow is imported once; each request is answered by
+a child process, in a copy of COPY made of hard links.
 """
 
 import ast
-import contextlib
 import importlib
 import json
 import os
@@ -51,7 +50,7 @@ def copy_project(root: Path, copy: Path) -> None:
 
 
 def take_away(root: Path, deletions: list) -> None:
-    """Deletes what has one of these names: files, test files, functions, classes, configurations."""
+    """Deletes what has these names: files, test files, functions, classes, configurations."""
     for kind, name, class_name in deletions:
         room, config_file, section = KINDS[kind]
         cut(root / config_file, [class_name])
@@ -149,7 +148,7 @@ def take_away_tests(root: Path, deletions: list) -> None:
 
 
 def check(root: Path) -> dict:
-    """Imports, `--help`, configurations and collection of the project in `root`; changes the process."""
+    """Imports, asks for help, loads and collects the project in `root`; changes the process."""
     os.chdir(root)
     sys.path[:] = [str(root), *(path for path in sys.path if not holds_project(path))]
     problems = []
@@ -250,7 +249,7 @@ def main(copy: Path, requests: list[dict]) -> None:
     import keras  # noqa: F401
     import tensorflow as tf  # noqa: F401
 
-    for number, request in enumerate(requests):
+    for request in requests:
         with tempfile.TemporaryDirectory(dir=copy.parent) as directory:
             root, output = Path(directory) / "project", Path(directory) / "output"
             shutil.copytree(copy, root, copy_function=os.link, symlinks=True)

@@ -1,7 +1,6 @@
 """The data set in files of the tests of the machinery, which stands in tests/tiny/sources."""
 
 from loading import load, read, refused
-
 from sources.tiny_files import write_files
 
 
