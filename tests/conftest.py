@@ -1,4 +1,4 @@
-"""One TensorFlow import for all tests of a process, quiet; helpers that more than one test file uses."""
+"""One quiet TensorFlow import for all tests of a process; what more than one test file uses."""
 
 import gc
 import subprocess

@@ -1,8 +1,8 @@
 """The catalog of faults, one row each: a program, what is wrong, the exit code, the one line.
 
 Programs run as files, in this process. What needs a process of its own (signals, kills, workers)
-is in test_process.py, test_distribution.py and engine/test_checkpoint.py; every kind of damage to every
-format, and downloads, in sources/.
+is in test_process.py, test_distribution.py and engine/test_checkpoint.py; every kind of damage to
+every format, and downloads, in sources/.
 """
 
 import contextlib
