@@ -17,6 +17,7 @@ import runpy
 import shutil
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 import yaml
@@ -225,16 +226,13 @@ def answer(root: Path, request: dict, output: Path) -> dict:
     child = os.fork()
     if child == 0:
         os.close(reader)
-        with output.open("w") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        for name, text in request.get("write", {}).items():
-            (root / name).write_text(text)
-        take_away(root, request.get("delete", []))
-        result = json.dumps(check(root))
-        with os.fdopen(writer, "w") as pipe:
-            pipe.write(result)
-        os._exit(0)
+        try:
+            in_child(root, request, output, writer)
+        except BaseException:
+            traceback.print_exc()  # into `output`
+        finally:  # what the parent opened is the parent's to close
+            sys.stderr.flush()
+            os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as pipe:
         result = pipe.read()
@@ -242,6 +240,18 @@ def answer(root: Path, request: dict, output: Path) -> dict:
     if not result:
         return {"problems": [f"no answer: {output.read_text()[-4000:]}"], "tests": []}
     return json.loads(result)
+
+
+def in_child(root: Path, request: dict, output: Path, writer: int) -> None:
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    for name, text in request.get("write", {}).items():
+        (root / name).write_text(text)
+    take_away(root, request.get("delete", []))
+    result = json.dumps(check(root))
+    with os.fdopen(writer, "w") as pipe:
+        pipe.write(result)
 
 
 def main(copy: Path, requests: list[dict]) -> None:
