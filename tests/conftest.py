@@ -1,4 +1,4 @@
-"""One TensorFlow import for all tests of a process, quiet; helpers that more than one test file uses."""
+"""One quiet TensorFlow import for all tests of a process; what more than one test file uses."""
 
 import gc
 import subprocess
@@ -16,7 +16,7 @@ gc.set_threshold(100_000, 50, 1_000)
 
 import tensorflow as tf
 
-# Four devices on the CPU, so that a test may have up to four towers; without asking for them nothing changes.
+# Four devices on the CPU, so that a test may have up to four towers; others see no difference.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )

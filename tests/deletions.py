@@ -3,9 +3,9 @@
     python tests/deletions.py COPY < requests.json        prints one JSON result for each request
 
 A request is {"delete": [[kind, name, class], ...], "write": {file: text}}: all of it in one copy. A
-result is {"problems": [line, ...], "tests": [id, ...]}: what no longer imports, answers, loads or is
-collected, and the tests that are left. TensorFlow is imported once; each request is answered by a
-child process, in a copy of COPY made of hard links.
+result is {"problems": [line, ...], "tests": [id, ...]}: what no longer imports, answers, loads or
+is collected, and the tests that are left. TensorFlow is imported once; each request is answered by
+a child process, in a copy of COPY made of hard links.
 """
 
 import ast
@@ -17,6 +17,7 @@ import runpy
 import shutil
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 import yaml
@@ -50,7 +51,7 @@ def copy_project(root: Path, copy: Path) -> None:
 
 
 def take_away(root: Path, deletions: list) -> None:
-    """Deletes what has one of these names: files, test files, functions, classes, configurations."""
+    """Deletes what has these names: files, test files, functions, classes, configurations."""
     for kind, name, class_name in deletions:
         room, config_file, section = KINDS[kind]
         cut(root / config_file, [class_name])
@@ -148,7 +149,7 @@ def take_away_tests(root: Path, deletions: list) -> None:
 
 
 def check(root: Path) -> dict:
-    """Imports, `--help`, configurations and collection of the project in `root`; changes the process."""
+    """Imports, asks for help, loads and collects the project in `root`; changes the process."""
     os.chdir(root)
     sys.path[:] = [str(root), *(path for path in sys.path if not holds_project(path))]
     problems = []
@@ -225,16 +226,13 @@ def answer(root: Path, request: dict, output: Path) -> dict:
     child = os.fork()
     if child == 0:
         os.close(reader)
-        with output.open("w") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        for name, text in request.get("write", {}).items():
-            (root / name).write_text(text)
-        take_away(root, request.get("delete", []))
-        result = json.dumps(check(root))
-        with os.fdopen(writer, "w") as pipe:
-            pipe.write(result)
-        os._exit(0)
+        try:
+            in_child(root, request, output, writer)
+        except BaseException:
+            traceback.print_exc()  # into `output`
+        finally:  # what the parent opened is the parent's to close
+            sys.stderr.flush()
+            os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as pipe:
         result = pipe.read()
@@ -242,6 +240,18 @@ def answer(root: Path, request: dict, output: Path) -> dict:
     if not result:
         return {"problems": [f"no answer: {output.read_text()[-4000:]}"], "tests": []}
     return json.loads(result)
+
+
+def in_child(root: Path, request: dict, output: Path, writer: int) -> None:
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    for name, text in request.get("write", {}).items():
+        (root / name).write_text(text)
+    take_away(root, request.get("delete", []))
+    result = json.dumps(check(root))
+    with os.fdopen(writer, "w") as pipe:
+        pipe.write(result)
 
 
 def main(copy: Path, requests: list[dict]) -> None:

@@ -50,7 +50,7 @@ def start(run_dir: Path, more: tuple[str, ...]) -> subprocess.Popen:
 
 
 def ending(run_dir: Path) -> tuple:
-    """What must not differ: hashes of the last checkpoint, steps kept, all readings but the pace."""
+    """What must not differ: hashes of the last checkpoint, steps kept, readings but the pace."""
     last = checkpoint.newest(run_dir / "checkpoints")
     readings = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     for reading in readings:

@@ -28,7 +28,8 @@ SOFTMAX = [  # one layer, whose numbers are easily too large
     "checkpoint={every: 3}",
     "validation={every: null}",
 ]
-# Weights of 1e21: their squares, and so the L2 penalty, are more than float32 holds; logits and gradients are not.
+# Weights of 1e21: their squares, and so the L2 penalty, are more than float32 holds; logits and
+# gradients are not.
 TOO_LARGE = "optimizer={name: sgd, learning_rate: 1e22}"
 
 
@@ -172,7 +173,8 @@ def test_a_kept_step_is_repeated_and_its_cure_tried(blown_up, program):
     again = program("trainer.py", "--replay", kept)
     assert (again.returncode, again.stdout) == (5, "")
     assert again.stderr == (
-        f"trainer: error: {kept}: step 2: loss or gradient is NaN or infinite again, first in a sum over the batch\n"
+        f"trainer: error: {kept}: step 2: loss or gradient is NaN or infinite again, "
+        "first in a sum over the batch\n"
     )
     cured = program("trainer.py", "--replay", kept, "model.l2=0")
     assert cured.returncode == 0, cured.stderr

@@ -4,7 +4,6 @@ Deleting one is its file, its test file, its class and the configurations that n
 operation, its functions. tests/deletions.py does that in copies of the project.
 """
 
-import itertools
 import json
 import re
 import shutil
@@ -33,14 +32,12 @@ PRODUCT = [  # (kind, name, class) of all that the configuration chooses from
     for cls in named_classes(base)
     if cls.__module__ in ("model_config", "data_config")
 ]
-# The first of each kind is what tests most likely lean on: LeNet, the digits that come with us, ...
-ONE_OF_EACH = [next(choices) for _, choices in itertools.groupby(PRODUCT, lambda row: row[0])]
-LEANING = """
-import data_config
-import models.lenet
-
-LENET = data_config.MnistSample(name="mnist_sample")
-"""
+LEANED_ON = ("lenet", "mnist_sample", "scale", "classification")  # more than on others
+ONE_OF_EACH = [
+    min(rows, key=lambda row: row[1] not in LEANED_ON)
+    for rows in ([row for row in PRODUCT if row[0] == kind] for kind in BASES)
+]
+NETWORK = ONE_OF_EACH[0][1]
 
 
 def results_of(requests: list[dict], directory) -> list[dict]:
@@ -60,6 +57,16 @@ def results_of(requests: list[dict], directory) -> list[dict]:
     return results
 
 
+def assert_no_problems(results: dict[str, dict]) -> None:
+    lines = [
+        f"without {name}: {problem}"
+        for name, result in results.items()
+        for problem in result["problems"]
+    ]
+    if lines:
+        pytest.fail("\n".join(lines), pytrace=False)
+
+
 def minimal_fork() -> list:
     """All but LeNet, folders of images, the digits that come with us, and what these need."""
     photos = re.search(r"```yaml\n# photos\.yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
@@ -72,26 +79,28 @@ def minimal_fork() -> list:
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
     """Results for nothing, one of each kind, all but the minimal fork, and a test that leans."""
-    leaning = {"delete": ONE_OF_EACH[:2], "write": {"tests/test_leaning.py": LEANING}}
+    leaning = {"tests/test_leaning.py": f"import models.{NETWORK}"}
     each = [{"delete": [row]} for row in ONE_OF_EACH]
-    requests = [{}, *each, {"delete": minimal_fork()}, leaning]
+    control = {"delete": ONE_OF_EACH[:1], "write": leaning}
+    requests = [{}, *each, {"delete": minimal_fork()}, control]
     return results_of(requests, tmp_path_factory.mktemp("deletions"))
 
 
 @pytest.mark.timeout(8 * HANG)
 def test_one_of_each_kind_and_all_but_a_minimal_fork_are_taken_away(quick):
     whole, *forks, _ = quick
-    assert [result["problems"] for result in (whole, *forks)] == [[]] * (len(forks) + 1)
+    names = ["nothing", *(f"{kind} {name}" for kind, name, _ in ONE_OF_EACH), "all but a few"]
+    assert_no_problems(dict(zip(names, (whole, *forks), strict=True)))
     number = len(whole["tests"])
     assert all(0 < len(result["tests"]) < number for result in forks)
 
 
 @pytest.mark.timeout(8 * HANG)
 def test_what_leans_on_a_deleted_name_is_noticed(quick):
-    """A test that imports a network or names a data set as it is imported."""
-    (problem,) = quick[-1]["problems"]
+    """A test file that imports a network."""
+    (problem,) = [problem for problem in quick[-1]["problems"] if "test_leaning" in problem]
     assert problem.startswith("pytest --collect-only tests/test_leaning.py:")
-    assert "models.lenet" in problem
+    assert f"models.{NETWORK}" in problem
 
 
 @pytest.mark.timeout(8 * HANG)
@@ -109,12 +118,8 @@ def test_a_name_finds_its_tests(quick):
 @pytest.mark.timeout(len(PRODUCT) * HANG)
 def test_each_is_taken_away(tmp_path):
     results = results_of([{"delete": [row]} for row in PRODUCT], tmp_path)
-    problems = {
-        f"{kind} {name}": result["problems"]
-        for (kind, name, _), result in zip(PRODUCT, results, strict=True)
-        if result["problems"]
-    }
-    assert problems == {}
+    names = [f"{kind} {name}" for kind, name, _ in PRODUCT]
+    assert_no_problems(dict(zip(names, results, strict=True)))
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from PIL import Image
-from places import CONFIGS, ROOT
+from places import CONFIGS, HANG, ROOT
 
 from engine.cluster import read_cluster
 from sources.idx import read_idx
@@ -206,7 +206,7 @@ def extended(tmp_path_factory):
 
 def run_in(copy, *words):
     return subprocess.run(
-        [sys.executable, *words], cwd=copy, capture_output=True, text=True, timeout=1200
+        [sys.executable, *words], cwd=copy, capture_output=True, text=True, timeout=HANG
     )
 
 

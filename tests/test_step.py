@@ -43,7 +43,7 @@ def test_sixteen_bits_come_close_and_keep_their_weights_in_32(network, precision
 
 
 def off_the_way(network, exact, found):
-    """How far `found` is from `exact`, as a share of the way that training went: |found - exact| / |exact - start|."""
+    """|found - exact| / |exact - start|: the distance, as a share of the way that training went."""
     start = {
         name: variable.numpy() for name, variable in build_step(network, ONE).variables().items()
     }
@@ -62,7 +62,7 @@ def test_sixteen_bits_on_towers(precision):
 
 
 def test_everything_at_once():
-    """Two towers, two accumulated parts on each, averages, XLA, clipping and float16 with its scale."""
+    """Two towers, two accumulated parts on each, averages, XLA, clipping, scaled float16."""
     options = {"ema": 0.9, "non_finite": {"name": "skip"}}
     found = outcome("lenet", towers(2), precision="float16", jit="on", accumulate=2, **options)
     plain = outcome("lenet", ONE, **options)
@@ -95,7 +95,10 @@ def test_batch_statistics_of_several_cpus_are_not_compiled():
 
 
 def steps_with_a_bad_one(step, bad: int, number: int = 4):
-    """Runs steps of which one has NaN in a single image, of the last tower; returns (whether to go on, variables before and after it)."""
+    """Runs steps of which one has NaN in a single image, of the last tower.
+
+    Returns (whether to go on, [variables before each step, and after the last]).
+    """
     batches, seen = iter(spread.batches_of("lenet", ONE)), []
     for at in range(number):
         batch = next(batches)

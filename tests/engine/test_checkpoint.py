@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import pytest
-from places import ROOT
+from places import HANG, ROOT
 
 from cli.program import BusyError, CheckpointError, ResourceError
 from engine import checkpoint
@@ -480,7 +480,7 @@ class Child:
 
     def __exit__(self, *_):
         self.process.kill()
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=HANG)
 
 
 HOLD = """
@@ -592,7 +592,7 @@ POINTS.insert(2, "after half of weights.bin")
 def crashed(directory, point):
     commit(directory, 10, 20)
     command = [sys.executable, "-c", PREAMBLE + CRASH, directory, point]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG)
 
 
 def test_the_named_points_are_all_there_are(tmp_path):

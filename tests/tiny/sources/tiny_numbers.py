@@ -1,4 +1,4 @@
-"""The data set of the tests of the machinery: {"inputs": [6] or another shape, "targets": class}."""
+"""The data set of the tests of the machinery: rows of numbers, or small images, of some classes."""
 
 import numpy as np
 
