@@ -181,5 +181,7 @@ def test_its_network_loss_and_metric_of_your_own(tmp_path):
     assert trained.returncode == 0, trained.stderr
     valid = json.loads(trained.stdout.splitlines()[-1])["valid"]
     assert valid["accuracy"] > 0.7 and 0.2 < valid["confidence"] < 1
-    tested = run("-m", "pytest", "-q", "-n", "0", "tests/test_models.py", "-k", "mynet")
+    tested = run(
+        "-m", "pytest", "-q", "-n", "0", "tests/models/test_every_network.py", "-k", "mynet"
+    )
     assert tested.returncode == 0 and "3 passed" in tested.stdout, tested.stdout

@@ -43,7 +43,7 @@ def short_run(run_dir, *overrides, **options):
 
 
 NOT_BUNDLED = {"lenet_mnist": FAKE[:2]}
-SLOW = {  # further ones of their kind, and deep ones, whose networks tests/test_models.py builds
+SLOW = {  # further ones of their kind, and deep ones, whose networks tests/models builds
     "g2p_luong", "g2p_plain", "g2p_bahdanau", "syllables_rnn", "syllables_lstm", "syllables_gru", "syllables_stacked_bigru",
     "vgg_small", "squeezenet", "resnet20", "inception_small", "mobilenet_small", "xception_small",
 }  # fmt: skip
