@@ -65,7 +65,13 @@ def initialize(model: keras.Model, config, spec: Spec) -> None:
 
 
 class Task:
-    """How outputs are scored and turned into predictions. Names no network and no data set."""
+    """How outputs are scored and turned into predictions. Names no network and no data set.
+
+    A task has three more methods:
+    loss(targets, outputs): the unreduced loss, of the shape of `sample_weight`.
+    metrics(training): fresh Keras metrics by name, updated with (targets, outputs, sample_weight).
+    predict(model, inputs): {name: [B, ...]} for people and files.
+    """
 
     inputs: tuple[str, ...] = ()  # names of the network's inputs; (): one tensor
     outputs: tuple[list[int | None], ...] = ()  # shapes it may give for an example; (): any
@@ -77,18 +83,6 @@ class Task:
     def call(self, model: keras.Model, batch: dict, training: bool):
         """The network's outputs, and whatever else of the batch the loss and the metrics need."""
         return model(batch["inputs"], training=training)
-
-    def loss(self, targets, outputs) -> tf.Tensor:
-        """The unreduced loss, of the shape of `sample_weight`."""
-        raise NotImplementedError
-
-    def metrics(self, training: bool) -> dict[str, keras.metrics.Metric]:
-        """Fresh metrics by name, each updated with (targets, outputs, sample_weight)."""
-        raise NotImplementedError
-
-    def predict(self, model: keras.Model, inputs) -> dict[str, tf.Tensor]:
-        """{name: [B, ...]} for people and files."""
-        raise NotImplementedError
 
     def check_fits(self, model: keras.Model) -> None:
         """Raises ConfigError for other inputs or outputs; axes of size 1 do not count."""

@@ -79,7 +79,7 @@ class Translator(keras.Model):
         return followed_back(best, steps, written, parents)
 
 
-def _growing_array() -> tf.TensorArray:
+def _growing_array():
     return tf.TensorArray(
         tf.int32, 0, dynamic_size=True, clear_after_read=False, element_shape=[None]
     )
@@ -107,7 +107,7 @@ def first_beams(state, num_sources, beam) -> Beams:
     return Beams(token, state, scores, tf.zeros([size]), token != START)
 
 
-def best_continuations(beams, logits, state, beam) -> tuple[Beams, tf.Tensor]:
+def best_continuations(beams, logits, state, beam):
     """The best `beam` sequences of each source after one more token, and the row that each extends.
 
     Best are the highest log probabilities over length^0.6: Wu et al., Google's neural machine
@@ -204,7 +204,6 @@ class Decoder(layers.Layer):
         self.embedding = layers.Embedding(num_tokens, config.embedding, name="embedding")
         self.dropout = layers.Dropout(config.dropout, name="dropout")
         self.recurrent = _recurrent_layers(config.cell, units, config.decoder.layers)
-        self.states_per_layer = 2 if config.cell == "lstm" else 1
         self.additive = self.kind in ("luong_concat", "bahdanau")
         if self.kind == "luong_general":
             self.query = layers.Dense(config.encoder_outputs, use_bias=False, name="query")
@@ -221,7 +220,8 @@ class Decoder(layers.Layer):
 
     def call(self, previous, memory, source, state, training=False):
         x = self.dropout(self.embedding(previous), training=training)  # (B, T) -> (B, T, E)
-        mask, keys = source != PADDING, self.key(memory) if self.additive else memory
+        mask = source != PADDING
+        keys = self.key(memory) if self.additive else memory
         if self.kind == "bahdanau":
             x, context, weights, state = self.attend_and_recur(
                 x, state, memory, keys, mask, training
@@ -235,7 +235,7 @@ class Decoder(layers.Layer):
 
     def recur(self, x, state, training):
         """x [B, T, E] through all layers; the state is a flat list, layer by layer."""
-        count, new_state = self.states_per_layer, []
+        count, new_state = len(state) // len(self.recurrent), []
         for number, layer in enumerate(self.recurrent):
             x = self.dropout(x, training=training) if number else x
             initial = state[number * count : (number + 1) * count]
@@ -244,7 +244,7 @@ class Decoder(layers.Layer):
         return x, new_state
 
     def attend(self, x, memory, keys, mask):
-        """Queries [B, T, units] -> contexts [B, T, M] from the memory, and the weights [B, T, S]."""
+        """Queries [B, T, units] -> contexts [B, T, M] from the memory, weights [B, T, S]."""
         if self.kind == "none":
             return None, tf.zeros([tf.shape(x)[0], tf.shape(x)[1], tf.shape(mask)[1]], x.dtype)
         query = x if self.kind == "luong_dot" else self.query(x)
