@@ -9,17 +9,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from train_step import TrainStep
 
 from cli.program import ConfigError
 from cli.typed_yaml import name_of, named_classes
 from engine.checkpoint import restore
 from engine.optimizer import build_optimizer, build_schedule
-from engine.weights import read_variables, write_variables
+from engine.variables import read_variables, write_variables
 from eval import Evaluator
 from model import build_model, build_task
 from model_config import Network, TaskConfig
 from train_config import Adam, Clock, Spec, Train
+from trainer import Trainer
 
 IMAGENET, CIFAR, DIGITS = ([224, 224, 3], 1000), ([32, 32, 3], 10), ([28, 28, 1], 10)
 TOKENS = "<pad>\n<unknown>\n<start>\n<end>\n" + "\n".join("abcdefgh")
@@ -143,13 +143,13 @@ def build_step(model, task, settings, steps: int = 1, batch_size: int = 32, prec
     schedule = build_schedule(settings, Clock(batch_size, batch_size), steps)
     optimizer = build_optimizer(settings, schedule, model)
     train = Train(steps=steps, precision=precision)
-    return TrainStep(model, task, optimizer, schedule, train, clip_norm=1.0)
+    return Trainer(model, task, optimizer, schedule, train, clip_norm=1.0)
 
 
 def evaluator(model, task):
     """evaluate(batches) -> {metric: value} of the next batch."""
     evaluate = Evaluator(model, task)
-    return lambda batches: evaluate(iter(batches), 1)
+    return lambda batches: evaluate.score_batches(iter(batches), 1)
 
 
 def check_trains(config, precision, spec, task, batch):

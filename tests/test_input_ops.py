@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import data_loader
 import input_ops
 from data_loader import from_arrays
-from input_ops import Mix, Part
+from input_ops import Mix, MixSource
 
 seeds = st.integers(0, (1 << 62) - 1) | st.integers(0, 3)
 
@@ -26,7 +26,7 @@ def mix_of(*parts):
     """(length, slots, length of a block) of each data set."""
     return Mix(
         [
-            Part(str(i), numbers(str(i), length, 0, block), [], count)
+            MixSource(str(i), numbers(str(i), length, 0, block), [], count)
             for i, (length, count, block) in enumerate(parts)
         ]
     )
@@ -74,8 +74,8 @@ def test_ids_of_steps_do_not_depend_on_where_they_are_cut(
 @examples(40)
 @given(st.sampled_from(MIXES), seeds, st.sampled_from([0, 3]), st.integers(0, 1000))
 def test_every_example_of_a_mix_comes_once_in_each_epoch_of_its_set(mix, seed, blocks, epoch):
-    cycle = sum(part.slots for part in mix.parts)
-    for number, part in enumerate(mix.parts):
+    cycle = sum(part.slots for part in mix.sources)
+    for number, part in enumerate(mix.sources):
         length = len(part.source)
         cycles = range(
             epoch * length // part.slots, -(-(epoch + 1) * length // part.slots)

@@ -12,7 +12,7 @@ from places import HANG, ROOT
 
 from cli.program import CheckpointError
 from engine import checkpoint
-from eval import with_newest, with_step
+from engine.run_reader import with_newest, with_step
 
 TRAINER = [sys.executable, str(ROOT / "trainer.py"), "--config", str(ROOT / "configs/softmax.yaml")]
 SHORT = ["train.epochs=null", "early_stopping=null", "checkpoint.best=null", "train.steps=60"]

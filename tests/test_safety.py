@@ -136,7 +136,7 @@ def product_files() -> list[str]:
 
 def test_no_product_file_can_execute_what_it_reads():
     names = product_files()
-    assert {"trainer.py", "engine/weights.py", "sources/tables.py"} <= set(names)
+    assert {"trainer.py", "engine/weights.py", "data_loader.py"} <= set(names)
     assert {name: found for name in names if (found := dangers((ROOT / name).read_text()))} == {}
 
 
@@ -376,6 +376,64 @@ def test_weights_are_not_read_from_another_file(tmp_path):
         for key in ("layers", "_layer_checkpoint_dependencies", "vars"):
             file[key] = h5py.ExternalLink(str(tmp_path / "other.h5"), f"/{key}")
     assert "expected data in this file, got ExternalLink" in refused(by_weights, path)
+
+
+TEXTS_REFUSED = {
+    "CSV field": (
+        "csv",
+        f"a,y\n{'1' * LONG},x\n",
+        {"target": "y"},
+        ":2: damaged CSV: field larger than field limit",
+    ),
+    "CSV number": (
+        "csv",
+        f"a,y\n{'9' * 100_000},x\n",
+        {"target": "y"},
+        ":2: a: expected a finite number, got '9999",
+    ),
+    "CSV exponent": (
+        "csv",
+        "a,y\n1e999999999,x\n",
+        {"target": "y"},
+        ":2: a: expected a finite number, got '1e999999999'",
+    ),
+    "CSV column": (
+        "csv",
+        f"{'a' * LONG},y\n1,x\n",
+        {"target": "y"},
+        ":1: damaged CSV: field larger than field limit",
+    ),
+    "series number": (
+        "series",
+        f"t,v\n1,{'9' * 100_000}\n",
+        {"window": 1},
+        ":2: v: expected a finite number, got '9999",
+    ),
+    "JSON number": (
+        "text",
+        f'{{"label": {"9" * LONG}, "text": "x"}}\n',
+        {},
+        ':1: expected one JSON object, got \'{"label": 999',
+    ),
+    "JSON depth": (
+        "text",
+        f'{{"label": 1, "text": {"[" * LONG}\n',
+        {},
+        ":1: expected one JSON object, got ",
+    ),
+    "JSON code": (
+        "text",
+        json.dumps({"py/object": "os.system", "text": "x"}) + "\n",
+        {},
+        ":1: expected a JSON object with the key 'label'",
+    ),
+    "line without end": (
+        "tagging",
+        "a" * LONG,
+        {},
+        ":1: expected a token in column 0, a tag in -1, got 1 columns",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", TEXTS_REFUSED)

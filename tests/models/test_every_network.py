@@ -25,7 +25,7 @@ from places import ROOT
 from cli.program import ConfigError
 from cli.typed_yaml import name_of, named_classes
 from engine.optimizer import build_optimizer, build_schedule
-from engine.weights import named_variables
+from engine.variables import named_variables
 from model import build_model
 from model_config import Network
 from train_config import Adam, Clock

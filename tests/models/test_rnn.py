@@ -16,7 +16,7 @@ from networks import (
 )
 
 from cli.program import ConfigError, DataError
-from engine.weights import named_variables
+from engine.variables import named_variables
 from model import build_model, initialize
 from train_config import Adam
 
