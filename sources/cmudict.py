@@ -12,7 +12,6 @@ A record, by `task`: {"inputs": string [], "targets": ...} with
 import functools
 import gzip
 import zlib
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np

@@ -90,7 +90,7 @@ def _float32(array: np.ndarray) -> np.ndarray:
 
 
 def _read_npz(path) -> dict[str, np.ndarray]:
-    """Every array of the archive; one with Python objects in it, which could run code, is refused."""
+    """Every array; one with Python objects in it, which could run code, is refused."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             if not hasattr(archive, "files"):
