@@ -1,62 +1,93 @@
 """The options of every operation and of every data set: one typed class each, chosen by `name`.
 
-An operation or data set without options may be written as its bare name. To add one: a function of the same name in
-`image_ops.py`, `sequence_ops.py` or `data_loader/`, and a class here.
+An operation or data set without options may be written as its bare name. To add one: a function of
+the same name in a file of ops/, or a file of that name in sources/, and a class here.
 """
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from cli.typed_yaml import Bool, ClassNames, Float, Int, Regex, Section, one_of, or_name
+from cli.typed_yaml import (
+    Bool,
+    ClassNames,
+    Float,
+    Int,
+    Positive,
+    Regex,
+    Section,
+    Share,
+    one_of,
+    or_name,
+)
 
 PADDING, UNKNOWN, START, END = range(4)  # token ids; the last two where sequences have ends
 
-Positive = Annotated[Int, Field(ge=1)]
-Share = Annotated[Float, Field(ge=0, le=1)]
+
+def _rising(value):
+    if value[0] > value[1]:
+        raise ValueError(f"expected [smallest, largest], got {list(value)}")
+    return value
+
+
+PositiveFloat = Annotated[Float, Field(gt=0)]
+PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 Size = tuple[Positive, Positive]
-Range = tuple[Annotated[Float, Field(gt=0)], Annotated[Float, Field(gt=0)]]
-Of = Literal["inputs", "targets", "both"]
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
+Feature = Annotated[Literal["inputs", "targets"], Field(description="Feature that it changes.")]
+Features = Annotated[
+    Literal["inputs", "targets", "both"], Field(description="Features that it changes.")
+]
 
 
-class Op(Section):
-    random: ClassVar[bool] = (
-        False  # draws from seeds: may not stand where every reading must give the same
-    )
+class Operation(Section):
+    """Options of an operation. The class variables say what those who run it must know of it."""
+
+    random: ClassVar[bool] = False  # draws from seeds, so first_ops may not hold it
     of_images: ClassVar[bool] = False  # takes images of any size, one at a time if they differ
+    any_size: ClassVar[bool] = False  # gives such images, and runs what follows up to a `size`
+    takes_num_classes: ClassVar[bool] = False  # as a keyword argument
+    makes_tokens: ClassVar[bool] = False  # gives ids of a vocabulary; `tokens_<name>` lists it
+    measured: ClassVar[str | None] = None  # field that is null until `measure_<name>` fills it
+    all_examples: ClassVar[bool] = False  # measured on all training examples, not on 20,000
+
+    @property
+    def changes(self) -> list[str]:
+        """The features that it changes."""
+        of = getattr(self, "of", "inputs")
+        return ["inputs", "targets"] if of == "both" else [of]
+
+
+class Op(Operation):
+    """Options of an operation that treats each example by itself."""
 
 
 class ImageOp(Op):
-    of_images: ClassVar[bool] = True
+    of_images = True
 
 
-# ------------------------------------------------------------------------------------------- operations: images
+# ---- operations: images
 
 
 class DecodeImage(ImageOp):
-    """JPEG, PNG, BMP or GIF (first frame) -> uint8 [height, width, channels], upright as EXIF says."""
+    """JPEG, PNG, BMP or GIF (first frame) -> uint8 [height, width, channels], upright by EXIF."""
 
     name: Literal["decode_image"]
-    channels: Literal[1, 3] = Field(3, description="1: grayscale, 3: RGB.")
+    any_size = True
+    channels: Literal[1, 3] = Field(3, description="Channels: 1 for grayscale, 3 for RGB.")
 
 
 class Resize(ImageOp):
     """To an exact size, or a shortest side with the proportions kept; bytes stay bytes, rounded."""
 
     name: Literal["resize"]
+    exclusive: ClassVar = ("size", "shortest")
+    needs_one: ClassVar = True
     size: Size | None = Field(None, description="Height and width, or:")
     shortest: Positive | None = Field(None, description="Pixels of the shorter side.")
     method: Literal["bilinear", "nearest", "bicubic", "area"] = Field(
         "bilinear", description="Interpolation, with anti-aliasing."
     )
-
-    @model_validator(mode="after")
-    def _one_of_two(self):
-        if (self.size is None) == (self.shortest is None):
-            raise ValueError(
-                f"expected exactly one of `size` and `shortest`, got {'neither' if self.size is None else 'both'}"
-            )
-        return self
 
 
 class CenterCrop(ImageOp):
@@ -66,69 +97,12 @@ class CenterCrop(ImageOp):
     size: Size = Field(description="Height and width of the window.")
 
 
-class RandomCrop(ImageOp):
-    """Pads each image with zeros, then cuts a random window."""
-
-    name: Literal["random_crop"]
-    random: ClassVar[bool] = True
-    size: Size = Field(description="Height and width of the window.")
-    padding: Int = Field(0, ge=0, description="Zeros added on each side first, in pixels.")
-
-
-class RandomResizedCrop(ImageOp):
-    """A random window of random area and proportions, resized. Szegedy et al., Going deeper with convolutions, 2015, section 6."""
-
-    name: Literal["random_resized_crop"]
-    random: ClassVar[bool] = True
-    size: Size = Field(description="Height and width of the result.")
-    area: Range = Field((0.08, 1.0), description="Smallest and largest share of the image's area.")
-    aspect: Range = Field(
-        (0.75, 1.3333333333333333), description="Smallest and largest width / height."
-    )
-
-    @model_validator(mode="after")
-    def _in_order(self):
-        for key in ("area", "aspect"):
-            low, high = getattr(self, key)
-            if low > high or (key == "area" and high > 1):
-                raise ValueError(
-                    f"{key}: expected [smallest, largest]{' up to 1' * (key == 'area')}, got [{low}, {high}]"
-                )
-        return self
-
-
 class PadImage(ImageOp):
     """Pads each image to a size, evenly, with a constant."""
 
     name: Literal["pad_image"]
     size: Size = Field(description="Height and width of the result.")
-    value: Float = Field(0.0, description="What the border holds.")
-
-
-class RandomShift(Op):
-    """Moves each image by up to `pixels` in both directions; what comes into view is 0."""
-
-    name: Literal["random_shift"]
-    random: ClassVar[bool] = True
-    pixels: Positive = Field(description="Largest shift, in pixels.")
-
-
-class RandomFlip(Op):
-    """Mirrors each image with probability 1/2."""
-
-    name: Literal["random_flip"]
-    random: ClassVar[bool] = True
-    direction: Literal["horizontal", "vertical"] = Field(
-        "horizontal", description="left-right or upside down."
-    )
-
-
-class RandomRotate(Op):
-    """Turns each image about its center by a random angle; bilinear; what comes into view is 0."""
-
-    name: Literal["random_rotate"]
-    random: ClassVar[bool] = True
-    degrees: Float = Field(gt=0, le=180, description="Largest angle in either direction.")
+    value: Float = Field(0.0, description="Value of the border.")
 
 
 class Grayscale(Op):
@@ -137,11 +111,66 @@ class Grayscale(Op):
     name: Literal["grayscale"]
 
 
+# ---- operations: random changes of images
+
+
+class RandomCrop(ImageOp):
+    """Pads each image with zeros, then cuts a random window."""
+
+    name: Literal["random_crop"]
+    random = True
+    size: Size = Field(description="Height and width of the window.")
+    padding: Int = Field(0, ge=0, description="Zeros added on each side first, in pixels.")
+
+
+class RandomResizedCrop(ImageOp):
+    """A random window of random area and proportions, resized.
+
+    Szegedy et al., Going deeper with convolutions, 2015, section 6.
+    """
+
+    name: Literal["random_resized_crop"]
+    random = True
+    size: Size = Field(description="Height and width of the result.")
+    area: Annotated[tuple[PositiveShare, PositiveShare], AfterValidator(_rising)] = Field(
+        (0.08, 1.0), description="Smallest and largest share of the image's area."
+    )
+    aspect: Range = Field(
+        (0.75, 1.3333333333333333), description="Smallest and largest width / height."
+    )
+
+
+class RandomShift(Op):
+    """Moves each image by up to `pixels` in both directions; what comes into view is 0."""
+
+    name: Literal["random_shift"]
+    random = True
+    pixels: Positive = Field(description="Largest shift, in pixels.")
+
+
+class RandomFlip(Op):
+    """Mirrors each image with probability 1/2."""
+
+    name: Literal["random_flip"]
+    random = True
+    direction: Literal["horizontal", "vertical"] = Field(
+        "horizontal", description="Direction: left to right, or upside down."
+    )
+
+
+class RandomRotate(Op):
+    """Turns each image about its center by a random angle; bilinear; what comes into view is 0."""
+
+    name: Literal["random_rotate"]
+    random = True
+    degrees: Float = Field(gt=0, le=180, description="Largest angle in either direction.")
+
+
 class ColorJitter(Op):
-    """Random brightness, contrast and saturation, each a factor in [1 - x, 1 + x], then a random turn of hue."""
+    """Random brightness, contrast and saturation, each a factor in [1 - x, 1 + x], then hue."""
 
     name: Literal["color_jitter"]
-    random: ClassVar[bool] = True
+    random = True
     brightness: Share = Field(0.4, description="Largest change of the factor.")
     contrast: Share = Field(0.4, description="Largest change of the factor.")
     saturation: Share = Field(0.4, description="Largest change of the factor.")
@@ -151,42 +180,43 @@ class ColorJitter(Op):
 
 
 class RandomErasing(Op):
-    """Fills a random rectangle with a constant. Zhong et al., Random erasing data augmentation, 2017, section 3."""
+    """Fills a random rectangle with a constant.
+
+    Zhong et al., Random erasing data augmentation, 2017, section 3.
+    """
 
     name: Literal["random_erasing"]
-    random: ClassVar[bool] = True
-    probability: Share = Field(0.5, description="Of an image to be changed.")
-    area: tuple[Share, Share] = Field(
+    random = True
+    probability: Share = Field(0.5, description="Probability that an image is changed.")
+    area: Annotated[tuple[Share, Share], AfterValidator(_rising)] = Field(
         (0.02, 0.33), description="Smallest and largest share of the image's area."
     )
     aspect: Range = Field((0.3, 3.3), description="Smallest and largest height / width.")
-    value: Float = Field(0.0, description="What the rectangle holds.")
-
-    @model_validator(mode="after")
-    def _in_order(self):
-        for key in ("area", "aspect"):
-            low, high = getattr(self, key)
-            if low > high:
-                raise ValueError(f"{key}: expected [smallest, largest], got [{low}, {high}]")
-        return self
+    value: Float = Field(0.0, description="Value of the rectangle.")
 
 
 class Cutout(Op):
-    """Fills a square, centerd anywhere, with a constant. DeVries, Taylor, Improved regularization with cutout, 2017, section 3."""
+    """Fills a square, centered anywhere, with a constant.
+
+    DeVries, Taylor, Improved regularization with cutout, 2017, section 3.
+    """
 
     name: Literal["cutout"]
-    random: ClassVar[bool] = True
+    random = True
     size: Positive = Field(
         description="Side of the square, in pixels; what falls outside the image is lost."
     )
-    value: Float = Field(0.0, description="What the square holds.")
+    value: Float = Field(0.0, description="Value of the square.")
 
 
 class RandAugment(Op):
-    """`count` random operations of one strength on bytes. Cubuk et al., RandAugment, 2019, section 3."""
+    """`count` random operations of one strength on bytes.
+
+    Cubuk et al., RandAugment, 2019, section 3.
+    """
 
     name: Literal["rand_augment"]
-    random: ClassVar[bool] = True
+    random = True
     count: Positive = Field(2, description="Operations for each image.")
     magnitude: Float = Field(9.0, ge=0, le=10, description="Strength; 10 is the strongest.")
 
@@ -195,7 +225,7 @@ class GaussianNoise(Op):
     """Adds normal noise to float inputs."""
 
     name: Literal["gaussian_noise"]
-    random: ClassVar[bool] = True
+    random = True
     std: Float = Field(gt=0, description="Standard deviation, in the inputs' units.")
 
 
@@ -203,13 +233,13 @@ class SaltNoise(Op):
     """Salt and pepper: sets a share of the values to the lowest or the highest."""
 
     name: Literal["salt_noise"]
-    random: ClassVar[bool] = True
-    share: Share = Field(description="Of the values that are changed.")
-    low: Float = Field(0.0, description="Pepper.")
-    high: Float = Field(1.0, description="Salt.")
+    random = True
+    share: Share = Field(description="Share of the values that are changed.")
+    low: Float = Field(0.0, description="Value of pepper.")
+    high: Float = Field(1.0, description="Value of salt.")
 
 
-# ------------------------------------------------------------------------------------------ operations: numbers
+# ---- operations: numbers
 
 
 class Scale(Op):
@@ -226,20 +256,19 @@ class ScaleToOne(Op):
 
 
 class Imagenet(Op):
-    """Bytes [.., 3] to float32: (x / 255 - mean) / std with ImageNet's mean and standard deviation of each channel."""
+    """Bytes [..., 3] to float32: (x / 255 - mean) / std with ImageNet's of each channel."""
 
     name: Literal["imagenet"]
 
 
 def _given_together(section, first: str, second: str):
     """Both or neither; neither is measured, on one feature."""
-    one, other = getattr(section, first), getattr(section, second)
-    if (one is None) != (other is None):
+    is_open = getattr(section, first) is None
+    if is_open != (getattr(section, second) is None):
         raise ValueError(f"expected both `{first}` and `{second}`, or neither (measured)")
-    if one is None and section.of == "both":
-        raise ValueError(
-            f"of: expected inputs or targets where `{first}` and `{second}` are measured, got 'both'"
-        )
+    if is_open and section.of == "both":
+        wanted = f"expected inputs or targets where `{first}` and `{second}` are measured"
+        raise ValueError(f"of: {wanted}, got 'both'")
     return section
 
 
@@ -247,14 +276,12 @@ class Standardize(Op):
     """To float32, (x - mean) / std, per channel of the last axis or for all."""
 
     name: Literal["standardize"]
-    of: Of = Field("inputs", description="Which feature.")
+    measured = "mean"
+    of: Features = "inputs"
     mean: list[Float] | None = Field(
-        None,
-        description="Mean of each channel, or one for all; null: measured on the training examples.",
+        None, description="Mean of each channel, or one for all; null: measured in training."
     )
-    std: list[Annotated[Float, Field(gt=0)]] | None = Field(
-        None, description="Standard deviation, as the mean."
-    )
+    std: list[PositiveFloat] | None = Field(None, description="Standard deviation, as the mean.")
 
     @model_validator(mode="after")
     def _both(self):
@@ -265,7 +292,8 @@ class MinMax(Op):
     """To float32, (x - low) / (high - low), per channel of the last axis or for all."""
 
     name: Literal["min_max"]
-    of: Of = Field("inputs", description="Which feature.")
+    measured = "low"
+    of: Features = "inputs"
     low: list[Float] | None = Field(
         None, description="Lowest value of each channel, or one for all; null: measured."
     )
@@ -273,14 +301,10 @@ class MinMax(Op):
 
     @model_validator(mode="after")
     def _both(self):
-        if (
-            self.low is not None
-            and self.high is not None
-            and any(a >= b for a, b in zip(self.low, self.high, strict=False))
-        ):
-            raise ValueError(
-                f"expected every `low` below its `high`, got {self.low} and {self.high}"
-            )
+        pairs = zip(self.low or [], self.high or [], strict=False)
+        if any(low >= high for low, high in pairs):
+            got = f"got {self.low} and {self.high}"
+            raise ValueError(f"expected every `low` below its `high`, {got}")
         return _given_together(self, "low", "high")
 
 
@@ -288,21 +312,26 @@ class Log(Op):
     """log(x + plus)."""
 
     name: Literal["log"]
-    plus: Float = Field(1.0, ge=0, description="Added first; x + plus must be above 0.")
+    plus: Float = Field(1.0, ge=0, description="Number added first; x + plus must be above 0.")
+
+
+# ---- operations: tables, series and targets
 
 
 class Window(Op):
-    """Splits each series [steps, columns] into inputs, all but the last `horizon` steps, and targets, one column of those."""
+    """Splits series into inputs and targets, which are one column of the last `horizon` steps."""
 
     name: Literal["window"]
     horizon: Positive = Field(1, description="Steps to be forecast.")
-    column: Int = Field(0, ge=0, description="Which column is forecast.")
+    column: Int = Field(0, ge=0, description="Number of the column that is forecast, from 0.")
 
 
 class EncodeCategories(Op):
-    """Appends a one-hot vector for each text column to the inputs; what training did not show is all zeros."""
+    """Appends a one-hot vector of each text column to the inputs; of an unknown text, zeros."""
 
     name: Literal["encode_categories"]
+    measured = "categories"
+    all_examples = True
     categories: list[list[str]] | None = Field(
         None, description="Categories of each column; null: those of the training examples."
     )
@@ -312,31 +341,35 @@ class OneHot(Op):
     """Class indices in the targets become one-hot vectors of float32."""
 
     name: Literal["one_hot"]
+    takes_num_classes = True
 
 
 class InputsAsTargets(Op):
-    """Copies the inputs to the targets: what comes after, such as noise, must be undone by the network."""
+    """Copies the inputs to the targets: what comes after, such as noise, the network must undo."""
 
     name: Literal["inputs_as_targets"]
 
 
-# ---------------------------------------------------------------------------------------- operations: sequences
+# ---- operations: texts and sequences
 
 
 class Lowercase(Op):
     """Text to lower case (Unicode)."""
 
     name: Literal["lowercase"]
-    of: Of = Field("inputs", description="Which feature.")
+    of: Features = "inputs"
 
 
 class Tokenize(Op):
-    """Text to token ids [length], padded with 0 to the longest of the batch; 1 stands for what the vocabulary lacks."""
+    """Text to token ids [length]; 1 is an unknown token, 0 padding to the longest of the batch."""
 
     name: Literal["tokenize"]
-    of: Literal["inputs", "targets"] = Field("inputs", description="Which feature.")
+    makes_tokens = True
+    measured = "vocabulary"
+    all_examples = True
+    of: Feature = "inputs"
     level: Literal["words", "characters"] = Field(
-        "words", description="Words between blanks, or characters."
+        "words", description="Tokens: words between blanks, or characters."
     )
     max_tokens: Int = Field(
         20_000,
@@ -346,15 +379,14 @@ class Tokenize(Op):
     ends: Bool = Field(False, description="Put <end> after each: for what a decoder is to write.")
     vocabulary: str | None = Field(
         None,
-        description="The tokens, separated by newlines; null: measured on the training examples.",
+        description="Tokens, separated by newlines; null: measured on the training examples.",
     )
 
     @model_validator(mode="after")
     def _room_for_a_token(self):
         if self.ends and self.max_tokens < 5:
-            raise ValueError(
-                f"max_tokens: expected at least 5 with `ends`: padding, unknown, start, end and a token; got {self.max_tokens}"
-            )
+            needed = "at least 5 with `ends`: padding, unknown, start, end and a token"
+            raise ValueError(f"max_tokens: expected {needed}; got {self.max_tokens}")
         return self
 
 
@@ -362,7 +394,8 @@ class Truncate(Op):
     """Cuts sequences longer than `length`."""
 
     name: Literal["truncate"]
-    of: Of = Field("inputs", description="Which feature.")
+    all_examples = True
+    of: Features = "inputs"
     length: Positive = Field(description="Items that are kept.")
     keep: Literal["first", "last"] = Field("first", description="Which end is kept.")
 
@@ -371,7 +404,7 @@ class Pad(Op):
     """Pads all sequences with 0 to one length; a longer one is an error: put `truncate` before."""
 
     name: Literal["pad"]
-    of: Of = Field("inputs", description="Which feature.")
+    of: Features = "inputs"
     length: Positive = Field(description="Length of every sequence.")
 
 
@@ -379,38 +412,39 @@ class Reverse(Op):
     """Turns each sequence around, its padding staying at the end."""
 
     name: Literal["reverse"]
-    of: Of = Field("inputs", description="Which feature.")
+    of: Features = "inputs"
 
 
 class TokenDropout(Op):
     """Replaces random tokens of the inputs by the unknown token, 1."""
 
     name: Literal["token_dropout"]
-    random: ClassVar[bool] = True
+    random = True
     rate: Float = Field(gt=0, lt=1, description="Share of the tokens.")
 
 
 class SkipGram(Op):
-    """Tokens near each token, and random ones, as candidates in the targets: [T, 2 * window, 1 + negatives], the true one first."""
+    """Tokens near each token, and random ones, as candidates in the targets, the true one first."""
 
     name: Literal["skip_gram"]
-    random: ClassVar[bool] = True
-    window: Positive = Field(2, description="How far to look on each side, in tokens.")
+    random = True
+    measured = "frequencies"
+    window: Positive = Field(2, description="Tokens to look at on each side.")
     negatives: Positive = Field(
         5, description="Random tokens for each true one, by frequency^0.75."
     )
     frequencies: list[Annotated[Float, Field(ge=0)]] | None = Field(
-        None, description="Of each token id; null: of the training examples."
+        None, description="Frequency of each token id; null: of the training examples."
     )
 
 
 OpConfig = or_name(one_of(Op))
 
 
-# ----------------------------------------------------------------------------------- operations on whole batches
+# ---- operations between the examples of a batch
 
 
-class BatchOp(Section):
+class BatchOp(Operation):
     """Options of an operation between the examples of a batch."""
 
 
@@ -418,15 +452,20 @@ class Mixup(BatchOp):
     """Blends each example with its neighbor, targets too. Zhang et al., mixup, 2018, section 2."""
 
     name: Literal["mixup"]
-    random: ClassVar[bool] = True
+    random = True
+    takes_num_classes = True
     alpha: Float = Field(0.2, gt=0, description="The share is drawn from Beta(alpha, alpha).")
 
 
 class Cutmix(BatchOp):
-    """Pastes a rectangle of each image's neighbor, targets by area. Yun et al., CutMix, 2019, section 3.1."""
+    """Pastes a rectangle of each image's neighbor, targets by area.
+
+    Yun et al., CutMix, 2019, section 3.1.
+    """
 
     name: Literal["cutmix"]
-    random: ClassVar[bool] = True
+    random = True
+    takes_num_classes = True
     alpha: Float = Field(
         1.0, gt=0, description="The share of area is drawn from Beta(alpha, alpha)."
     )
@@ -556,6 +595,7 @@ class Csv(DividedFile):
     """A table with a header line: columns of numbers, and of text for `encode_categories`."""
 
     name: Literal["csv"]
+    exclusive: ClassVar = ("group", "time")
     target: str = Field(description="Column to be predicted.")
     targets: Literal["classes", "numbers"] = Field(
         "classes", description="Kind of values in that column."
@@ -571,12 +611,6 @@ class Csv(DividedFile):
     delimiter: str = Field(
         ",", min_length=1, max_length=1, description="Character between columns."
     )
-
-    @model_validator(mode="after")
-    def _group_or_time(self):
-        if self.group is not None and self.time is not None:
-            raise ValueError("expected at most one of `group` and `time`, got both")
-        return self
 
 
 class Series(Divided):

@@ -1,223 +1,186 @@
-"""Evaluation: the only one. The trainer calls it while training; as a program it scores a run or one of its checkpoints.
+"""Evaluation: the only one. The trainer calls it while training; as a program it scores a run.
 
 python eval.py --ckpt RUN [--split valid] [key=value ...]
 """
 
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 
 import train_config
 from cli import program
-from cli.program import CheckpointError, ConfigError
+from cli.program import ConfigError
 from engine import checkpoint
+from train_config import TrainConfig
 
 COMMAND = program.Command(
-    "eval", "python eval.py --ckpt RUN [--split train|valid|test] [key=value ...]"
+    "eval",
+    "python eval.py --ckpt RUN [--split train|valid|test] [key=value ...]",
+    TrainConfig,
 )
-COMMAND.string(
-    "ckpt", None, "A run directory (its newest checkpoint), or the directory of one step."
-)
+COMMAND.string("ckpt", None, "A run (its newest checkpoint), or the directory of one step.")
 COMMAND.choice("split", "valid", ["train", "valid", "test"], "Which split of the data to score.")
 
 
-def find_run(ckpt: str | None) -> tuple[Path, Path | None]:
-    """A run's directory or one step's -> (run directory, step's directory if one was named)."""
-    if ckpt is None:
-        raise ConfigError("command line: --ckpt: missing; expected a run directory")
-    path = Path(ckpt)
-    if (path / "MANIFEST.json").is_file() and (path.parent.parent / "config.yaml").is_file():
-        return path.parent.parent, path
-    return checkpoint.run_of(path), None
-
-
 def prepare(command: program.Command):
-    if command.flags.help:
-        return command.help_text(train_config.fields_help())
-    run_dir, step_dir = find_run(command.ckpt)
-    return run_dir, step_dir, train_config.load_config(run_dir / "config.yaml", command.overrides)
+    if command.ckpt is None:
+        raise ConfigError("command line: --ckpt: missing; expected a run directory")
+    run_dir, _ = checkpoint.find_run(command.ckpt)
+    return train_config.load_config(run_dir / "config.yaml", command.overrides)
 
 
 if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers at once
-    PREPARED = program.start(COMMAND, prepare)
+    CONFIG = program.start(COMMAND, prepare)
 
 import keras
 import tensorflow as tf
 
 import input_ops
 from engine.devices import Devices, open_towers
-from engine.weights import named_variables, read_variables, with_averages
+from engine.run_reader import restore_network, with_checkpoint
+from engine.variables import named_variables
 from model import Task, build_model, build_task, cast_floats
-from tasks.metrics import Sums
 
 _SECONDS_PER_CALL = 0.5
 
 
+class MetricTotals:
+    """Metrics by name, kept apart from what they add up, so that sums can be taken anywhere.
+
+    Every metric here is a sum over items until it is read: what some items contribute is what a
+    metric's update makes of zeros, and contributions add up over shares of a batch, towers,
+    processes and steps. Keras' own would be summed when they are read, and a checkpoint of several
+    towers would not restore them bit for bit.
+    """
+
+    def __init__(self, task: Task, training: bool):
+        """Make it in the scope of the strategy."""
+        self.metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics(training)}
+        self.totals = {}
+        for name, metric in self.metrics.items():
+            for variable in metric.variables:
+                total = keras.Variable(tf.zeros(variable.shape), trainable=False)
+                self.totals[f"{name}/{variable.name}"] = total
+
+    def of(self, loss, targets, outputs, sample_weight) -> list[tf.Tensor]:
+        """What these items contribute: tensors like `totals`. `loss` is not yet weighted."""
+        contributions = []
+        for name, metric in self.metrics.items():
+            scored = (loss,) if name == "loss" else (targets, outputs)
+            zeros = [tf.zeros(variable.shape) for variable in metric.variables]
+            contributions += metric.stateless_update_state(zeros, *scored, sample_weight)
+        return contributions
+
+    def add(self, contributions: list[tf.Tensor]) -> None:
+        for total, contribution in zip(self.totals.values(), contributions, strict=True):
+            # At once: workers of parameter servers may meet here.
+            total.value.assign_add(tf.cast(contribution, total.dtype))
+
+    def results(self) -> dict[str, tf.Tensor]:
+        totals = iter(self.totals.values())
+        results = {}
+        for name, metric in self.metrics.items():
+            values = [tf.convert_to_tensor(next(totals)) for _ in metric.variables]
+            results[name] = metric.stateless_result(values)
+        return results
+
+    def reset(self) -> None:
+        for total in self.totals.values():
+            total.assign(tf.zeros(total.shape))
+
+    def numbers(self) -> dict:
+        """Results as numbers; lists for a confusion matrix."""
+        return {name: value.numpy().tolist() for name, value in self.results().items()}
+
+
 class Evaluator:
-    """Scores a model on batches; compiled once, whatever the number of batches and whichever set they come from."""
+    """Scores a model on batches; compiled once, whatever their number and their data set."""
 
     def __init__(
-        self, model: keras.Model, task: Task, apart: bool = False, devices: Devices | None = None
+        self, model: keras.Model, task: Task, several: bool = False, devices: Devices | None = None
     ):
-        """`apart`: several sets are to be scored, each for itself as well."""
+        """`several`: more than one data set is scored, each for itself as well."""
         task.check_fits(model)
-        self.model, self.task, self.devices = (
-            model,
-            task,
-            devices or Devices(tf.distribute.get_strategy()),
-        )
-        metrics = {"loss": keras.metrics.Mean(name="loss"), **task.metrics(training=False)}
+        self.model = model
+        self.task = task
+        self.devices = devices or Devices(tf.distribute.get_strategy())
         with self.devices.strategy.scope():
-            self.sums, self.sums_apart = Sums(metrics), Sums(metrics) if apart else None
+            self.totals = MetricTotals(task, training=False)
+            self.set_totals = MetricTotals(task, training=False) if several else None
         self._run = tf.function(self._score, reduce_retracing=True)
 
     def _score(self, iterator, num_batches):
         with self.devices.strategy.scope():
             for _ in tf.range(num_batches):
-                batch = self.devices.deal(next(iterator))
-                found = self.devices.one(
-                    self.devices.sum(self.devices.strategy.run(self._contributions, args=(batch,)))
-                )
-                self.sums.add(found)
-                if self.sums_apart:
-                    self.sums_apart.add(found)
+                batch = self.devices.split_to_towers(next(iterator))
+                sums = self.devices.strategy.run(self._contributions, args=(batch,))
+                sums = self.devices.first_local(self.devices.sum_over_towers(sums))
+                self.totals.add(sums)
+                if self.set_totals:
+                    self.set_totals.add(sums)
 
-    def _contributions(self, batch):
-        """One tower's part of a batch."""
-        targets, sample_weight = batch["targets"], batch["sample_weight"]
+    def _contributions(self, batch) -> list[tf.Tensor]:
+        """One tower's share of a batch."""
+        targets = batch["targets"]
         outputs = cast_floats(self.task.call(self.model, batch, training=False), tf.float32)
-        return self.sums.of(self.task.loss(targets, outputs), targets, outputs, sample_weight)
+        loss = self.task.loss(targets, outputs)
+        return self.totals.of(loss, targets, outputs, batch["sample_weight"])
 
-    def __call__(self, iterator, num_batches: int) -> dict[str, float]:
-        """Means over the items of the next `num_batches` batches, each item weighted by `sample_weight`."""
-        self.sums.reset()
+    def score_batches(self, iterator, num_batches: int) -> dict[str, float]:
+        """Means over the items of the next batches, each item weighted by `sample_weight`."""
+        self.totals.reset()
         self._run(iterator, tf.constant(num_batches))
-        return _numbers(self.sums)
+        return self.totals.numbers()
+
+    def score_sets(self, sets: Iterable[input_ops.EvalSet]) -> dict[str, float]:
+        """Means over every example of all sets; of several, `<set>/<metric>` of each as well.
+
+        Where the batches of a set are an iterator, it is that far on afterwards.
+        """
+        self.totals.reset()
+        of_sets = {}
+        for eval_set in sets:
+            if self.set_totals:
+                self.set_totals.reset()
+            self._run_in_calls(iter(eval_set.batches), eval_set.num_batches)
+            if self.set_totals:
+                numbers = self.set_totals.numbers()
+                of_sets |= {f"{eval_set.name}/{name}": value for name, value in numbers.items()}
+        return self.totals.numbers() | of_sets
 
     def _run_in_calls(self, iterator, num_batches: int) -> None:
         """In calls of about half a second: while one runs, Python answers no signal.
 
-        Several processes make one call, since those that exchange something must make the same ones, and time passes otherwise for each.
+        Several processes make one call, since those that exchange something must make the same
+        ones, and time passes otherwise for each.
         """
-        done, most = 0, 1 if self.devices.workers == 1 else num_batches  # the first call compiles
+        done = 0
+        at_once = 1 if self.devices.workers == 1 else num_batches  # the first call compiles
         while done < num_batches:
-            begin, number = time.perf_counter(), min(most, num_batches - done)
+            begin = time.perf_counter()
+            number = min(at_once, num_batches - done)
             self._run(iterator, tf.constant(number))
             done += number
-            most = max(1, int(number * _SECONDS_PER_CALL / (time.perf_counter() - begin)))
-
-    def whole(
-        self, sets: list[tuple[str, Iterable[dict], int]], mix: input_ops.Mix
-    ) -> dict[str, float]:
-        """Every example of every set of `mix` once: the means over all of them; of several, `<set>/<metric>` of each as well.
-
-        `sets`: (name, its batches, their number) of each; where the batches are an iterator, it is that far on afterwards.
-        """
-        self.sums.reset()
-        found = {}
-        with input_ops.naming_examples(mix, lambda: range(len(mix))):
-            for name, batches, num_batches in sets:
-                if self.sums_apart:
-                    self.sums_apart.reset()
-                self._run_in_calls(iter(batches), num_batches)
-                if self.sums_apart:
-                    found |= {
-                        f"{name}/{key}": value for key, value in _numbers(self.sums_apart).items()
-                    }
-        return _numbers(self.sums) | found
+            batches_per_second = number / (time.perf_counter() - begin)
+            at_once = max(1, int(batches_per_second * _SECONDS_PER_CALL))
 
 
-def _numbers(sums: Sums) -> dict:
-    """Numbers; lists of a confusion matrix."""
-    return {name: value.numpy().tolist() for name, value in sums.results().items()}
-
-
-def with_newest(run_dir: Path, use: Callable[[Path], object]) -> tuple[Path, object]:
-    """The newest checkpoint of a run that may be training, and removing old ones: its path, and what `use` makes of it."""
-    directory = run_dir / "checkpoints"
-    for _ in range(20):
-        path = checkpoint.newest(directory)
-        if path is None:
-            raise CheckpointError(f"{directory}: no checkpoint yet; expected at least one")
-        try:
-            return path, use(path)
-        except (OSError, ValueError, tf.errors.OpError):
-            if path.exists():
-                raise
-    raise CheckpointError(f"{directory}: every checkpoint was removed while it was being read")
-
-
-def with_step(path: Path, use: Callable[[Path], object]):
-    """What `use` makes of one checkpoint, verified, of a run that may be removing it."""
-    checkpoint.verify(path)
-    try:
-        return use(path)
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        if path.exists():
-            raise
-        raise CheckpointError(f"{path}: was removed while it was being read") from error
-
-
-def restore_one(path: Path, variables: dict, averaged: bool = False) -> int:
-    """Restores one step's directory, nothing missing and nothing left over; returns the step."""
-
-    def read(path: Path) -> dict:
-        return with_averages(read_variables(path)) if averaged else read_variables(path)
-
-    checkpoint.restore(path, variables, read, groups=("model",))
-    return checkpoint.read_state(path)["step"]
-
-
-def read_model(ckpt: str, averaged: bool = False) -> tuple[Path, dict]:
-    """(checkpoint, {path: value} of its network's variables) of a run, its newest, or of one of its steps."""
-
-    def read(path: Path) -> dict:
-        found = read_variables(path)
-        if averaged and not any(name.startswith("ema/") for name in found):
-            raise CheckpointError(
-                f"{path}: expected averaged weights, for init_from.ema, but that run had no train.ema"
-            )
-        found = with_averages(found) if averaged else found
-        return {
-            name.removeprefix("model/"): value
-            for name, value in found.items()
-            if name.startswith("model/")
-        }
-
-    run_dir, step_dir = find_run(ckpt)
-    if step_dir is None:
-        return with_newest(run_dir, read)
-    return step_dir, with_step(step_dir, read)
-
-
-def main(
-    run_dir: Path, step_dir: Path | None, config: train_config.TrainConfig, split: str
-) -> dict:
+def main(ckpt: str, config: TrainConfig, split: str) -> dict:
     devices = open_towers(config.distribute, config.train.batch_size)
     mix = input_ops.open_mix(config.data, split, training=False)
     input_ops.check_spec(config.spec, mix)
-    model = build_model(
-        config.model, config.spec, precision=config.train.precision, strategy=devices.strategy
-    )
+    precision = config.train.precision
+    model = build_model(config.model, config.spec, precision=precision, strategy=devices.strategy)
     variables = named_variables(model=model.variables)
     averaged = bool(config.train.ema and config.validation.ema)
-    if step_dir is None:
-        step_dir, step = with_newest(run_dir, lambda path: restore_one(path, variables, averaged))
-    else:
-        step = with_step(step_dir, lambda path: restore_one(path, variables, averaged))
+    path, step = with_checkpoint(ckpt, lambda path: restore_network(path, variables, averaged))
     sets = input_ops.eval_sets(mix, config.train.batch_size)
-    metrics = Evaluator(model, build_task(config.task, config.spec), len(sets) > 1, devices).whole(
-        sets, mix
-    )
-    return {
-        "checkpoint": str(step_dir),
-        "step": step,
-        "data": mix.name,
-        "split": split,
-        "examples": len(mix),
-        **metrics,
-    }
+    task = build_task(config.task, config.spec)
+    evaluator = Evaluator(model, task, len(sets) > 1, devices)
+    with mix.naming_examples():
+        metrics = evaluator.score_sets(sets)
+    result = {"checkpoint": str(path), "step": step, "data": mix.name, "split": split}
+    return result | {"examples": len(mix), **metrics}
 
 
 if __name__ == "__main__":
-    program.run(COMMAND, lambda: main(*PREPARED, COMMAND.split))
+    program.run(COMMAND, lambda: main(COMMAND.ckpt, CONFIG, COMMAND.split))

@@ -1,4 +1,4 @@
-"""Several processes of one run on this machine, each with its TF_CONFIG; as they would be on several machines.
+"""Several processes of one run on this machine, each with its TF_CONFIG, as on several machines.
 
 python launch.py --workers 2 -- --config configs/lenet.yaml [key=value ...]
 python launch.py --workers 2 --ps 1 --chief -- --config configs/lenet.yaml [key=value ...]
@@ -20,32 +20,24 @@ from engine.cluster import tf_config
 
 COMMAND = program.Command(
     "launch",
-    "python launch.py --workers N [--ps N --chief] -- --config FILE [flags of trainer.py] [key=value ...]",
+    "python launch.py --workers N [--ps N --chief] -- --config FILE [what trainer.py takes]",
 )
-COMMAND.integer("workers", 2, "How many workers.", lower_bound=1)
-COMMAND.integer("ps", 0, "How many parameter servers: asynchronous training.", lower_bound=0)
-COMMAND.boolean(
-    "chief",
-    False,
-    "A process of its own that drives workers and parameter servers; needed with --ps.",
-)
+COMMAND.integer("workers", 2, "Number of workers.", lower_bound=1)
+COMMAND.integer("ps", 0, "Number of parameter servers: asynchronous training.", lower_bound=0)
+COMMAND.boolean("chief", False, "A process that drives workers and parameter servers, for --ps.")
 
 _RESTARTS = 10  # of workers beside parameter servers, which train without them meanwhile
 _GRACE = 20.0  # seconds in which the others may end by themselves once one has, and again once they were asked to
 
 
-def prepare(command: program.Command):
-    if command.flags.help:
-        return command.help_text()
+def prepare(command: program.Command) -> dict[str, int]:
+    """How many processes of each job."""
     if bool(command.ps) != command.chief:
-        raise ConfigError(
-            "command line: --ps and --chief: expected both (parameter servers) or neither (workers alone)"
-        )
-    return (
-        {"chief": 1, "ps": command.ps, "worker": command.workers}
-        if command.ps
-        else {"worker": command.workers}
-    )
+        expected = "expected both (parameter servers) or neither (workers alone)"
+        raise ConfigError(f"command line: --ps and --chief: {expected}")
+    if not command.ps:
+        return {"worker": command.workers}
+    return {"chief": 1, "ps": command.ps, "worker": command.workers}
 
 
 def free_addresses(number: int) -> list[str]:
@@ -136,7 +128,7 @@ def main(counts: dict[str, int], words: list[str]) -> dict:
 
 
 def wait(tasks: list[Task], signals: program.StopSignals) -> dict:
-    """Until all have ended; the chief's result. One that fails ends all, and its exit code becomes this program's."""
+    """Until all have ended; the chief's result. One failure ends all: its exit code is ours."""
     chief, restarts = tasks[0], _RESTARTS if tasks[0].job == "chief" else 0
     while chief.process.poll() is None and not signals.number:
         lost = [task for task in tasks if task.process.poll() not in (None, 0)]

@@ -13,6 +13,7 @@ import model_config
 from cli import typed_yaml
 from cli.program import ConfigError
 from data_config import END, PADDING, START
+from engine.variables import layers_of
 from tasks import metrics
 from tasks.metrics import Ratio, labels_of, mean_of
 from train_config import Spec
@@ -52,7 +53,7 @@ def build_model(
 
 def synchronize(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
     """Lets every batch normalization take its statistics from all towers."""
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = strategy.num_replicas_in_sync > 1
 

@@ -7,11 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from cli.typed_yaml import Bool, Float, Int, Section, one_of, or_name
-
-Rate = Annotated[Float, Field(ge=0, lt=1)]
-Width = Annotated[Int, Field(ge=1)]
-Multiplier = Annotated[Float, Field(gt=0, le=8)]
+from cli.typed_yaml import Bool, Float, Int, Multiplier, Rate, Section, Width, one_of, or_name
 
 
 def _weights(value: str) -> str:
@@ -227,7 +223,7 @@ class Rnn(Network):
         description="Of numbers: a linear function of so many last steps is added to the one output.",
     )
     embedding: one_of(Embedding, default="learned") = Field(
-        Learned(name="learned"), description="What stands for a token."
+        {}, description="What stands for a token."
     )
 
 
@@ -248,8 +244,8 @@ class Seq2seq(Network):
     name: Literal["seq2seq"]
     cell: Literal["gru", "lstm"] = Field("gru", description="Of encoder and decoder.")
     embedding: Width = Field(64, description="Numbers that stand for a token, on both sides.")
-    encoder: Encoder = Field(Encoder(), description="Reads the source.")
-    decoder: Decoder = Field(Decoder(), description="Writes the targets.")
+    encoder: Encoder = Field({}, description="Reads the source.")
+    decoder: Decoder = Field({}, description="Writes the targets.")
     attention: Literal["none", "luong_dot", "luong_general", "luong_concat", "bahdanau"] = Field(
         "luong_dot", description="How the decoder looks back at the source."
     )
@@ -329,14 +325,14 @@ class ClassificationTask(TaskConfig):
 
     name: Literal["classification"]
     loss: or_name(one_of(LabelLoss)) = Field(
-        CrossEntropy(name="cross_entropy"), description="How far logits are from a label."
+        "cross_entropy", description="How far logits are from a label."
     )
     label_smoothing: Rate = Field(
         0.0,
         description="Share of each target spread over all classes, in training and validation loss.",
     )
     metrics: list[or_name(one_of(LabelMetric))] = Field(
-        [Accuracy(name="accuracy"), Top5Accuracy(name="top_5_accuracy")],
+        ["accuracy", "top_5_accuracy"],
         description="What is measured; top_5_accuracy is left out where there are at most 5 classes.",
     )
 

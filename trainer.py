@@ -1,59 +1,50 @@
-"""Training: the loop, what ends it, and the program.
+"""Training: the step, what a run is made of, the loop. A page each, in this order; then the program.
 
-python trainer.py --config configs/lenet.yaml [--run_dir DIR] [--print_config] [--debug fdr|overfit|profile] [key=value ...]
-python trainer.py --verify RUN                              every checkpoint of a run, byte by byte
+python trainer.py --config configs/lenet.yaml [--run_dir DIR] [--print_config] [key=value ...]
+python trainer.py --config FILE --debug fdr|overfit         one batch of everything; learn one batch
+python trainer.py --verify RUN                              every checkpoint, byte by byte
 python trainer.py --replay RUN/blowup/STEP [key=value ...]  a step that was not finite, once more
 """
 
 import contextlib
 import json
+import os
+import shlex
 import signal
-from contextlib import contextmanager
-from dataclasses import asdict
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import train_config
 from cli import program
-from cli.program import ConfigError, NumericsError, ResourceError, Stopped, StopSignals
+from cli.program import ConfigError, Stopped, StopSignals
 from engine import checkpoint
 from engine.cluster import check_cluster, read_cluster
 
 COMMAND = program.Command(
-    "trainer", "python trainer.py --config FILE [--run_dir DIR] [key=value ...]"
+    "trainer",
+    "python trainer.py --config FILE [--run_dir DIR] [key=value ...]",
+    train_config.TrainConfig,
 )
 COMMAND.string("config", None, "The run's YAML file; see configs/.")
 COMMAND.string("run_dir", None, "Where the run lives; runs/<config name> if absent.")
-COMMAND.boolean(
-    "print_config", False, "Print every field, its value and where the value came from."
-)
-COMMAND.boolean(
-    "allow_changed_data",
-    False,
-    "Go on although the training data are not those with which the run began.",
-)
+COMMAND.boolean("print_config", False, "Print every field, its value and where it came from.")
+COMMAND.boolean("allow_changed_data", False, "Go on although the training data have changed.")
 COMMAND.string("verify", None, "Check every checkpoint of this run directory.")
-COMMAND.string(
-    "replay",
-    None,
-    "Repeat the step that was not finite: RUN/blowup/step-...; ends with 5 if it is so again.",
-)
-COMMAND.choice(
-    "debug",
-    None,
-    ["fdr", "overfit", "profile"],
-    "One batch of everything; learn one batch; where the time goes.",
-)
+COMMAND.string("replay", None, "Repeat a step that was not finite: RUN/blowup/step-...")
+COMMAND.choice("debug", None, ["fdr", "overfit"], "One batch of everything; learn one batch.")
 
 
 def prepare(command: program.Command):
-    if command.flags.help:
-        return command.help_text(train_config.fields_help())
     if command.verify is not None:
         return json.dumps(checkpoint.verify_all(checkpoint.run_of(command.verify)))
     if command.replay is not None:
-        kept = Path(command.replay)
-        run_dir = checkpoint.run_of(kept.parent.parent)
-        return train_config.load_config(run_dir / "config.yaml", command.overrides), kept
+        step_dir = Path(command.replay)
+        run_dir = checkpoint.run_of(step_dir.parent.parent)
+        return train_config.load_config(run_dir / "config.yaml", command.overrides), step_dir
     if command.config is None:
         raise ConfigError(
             "command line: --config: missing; expected a file such as configs/lenet.yaml"
@@ -63,437 +54,697 @@ def prepare(command: program.Command):
         return train_config.describe_config(command.config, overrides)
     suffix = f"-{command.debug}" if command.debug else ""
     run_dir = Path(command.run_dir or f"runs/{train_config.run_name(command.config)}{suffix}")
-    config, cluster = train_config.load_config(command.config, overrides), read_cluster()
-    check_cluster(config, cluster)
-    if command.debug and cluster:
-        raise ConfigError("command line: --debug: expected one machine, got a cluster in TF_CONFIG")
+    config = train_config.load_config(command.config, overrides)
+    if "TF_CONFIG" in os.environ:
+        check_processes(config, command.debug)
     return config, run_dir
+
+
+def check_processes(config: train_config.TrainConfig, debug: str | None) -> None:
+    """Raises ConfigError where a run does not fit the processes of TF_CONFIG."""
+    cluster = read_cluster()
+    check_cluster(config, cluster)
+    if debug and cluster:
+        raise ConfigError("command line: --debug: expected one machine, got a cluster in TF_CONFIG")
 
 
 if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers at once
     CONFIG, RUN_DIR = program.start(COMMAND, prepare)
 
-import shlex
-import sys
-import tempfile
-import time
-
+import keras
 import tensorflow as tf
 
-import blackbox
 import input_ops
-from engine import devices as distribution
-from engine.devices import Devices, open_devices
-from engine.summary import MetricsLog, Screen, Stopwatch, TensorBoard
-from engine.weights import size_of, write_variables
-from run import Progress, Run, build_run, lower_rate, restore, resume, take_from_chief
-from train_config import TrainConfig
+from engine import blackbox, resume
+from engine.checkpoint import Checkpoints
+from engine.devices import (
+    Devices,
+    is_compiled,
+    naming_failures,
+    open_devices,
+    serve,
+    slice_of,
+)
+from engine.optimizer import build_multipliers, build_optimizer, build_schedule
+from engine.resume import Progress
+from engine.screen import Pace, Screen, Stopwatch
+from engine.step_state import (
+    Averages,
+    BatchStatistics,
+    DropoutSeeds,
+    FinitePolicy,
+    InputWait,
+    counter,
+)
+from engine.summary import Log
+from engine.variables import named_variables, size_of, without_keras_sum, write_variables
+from engine.weights import freeze, load_weights
+from eval import Evaluator, MetricTotals
+from model import Task, build_model, build_task, cast_floats, initialize
+from preprocess_data import measured
+from train_config import Clock, Rollback, Train, TrainConfig
 
-SECONDS_PER_CALL = 0.5  # of compiled steps between two looks at signals and the screen
+# ---- the step
+
+
+class Sums(NamedTuple):
+    """What one tower found in its items. Adds up over accumulated shares, towers and processes."""
+
+    gradients: list[tf.Tensor]  # of the summed loss, in the order of the trainable variables
+    weight: tf.Tensor  # sum of sample_weight
+    loss: tf.Tensor  # sum of loss * sample_weight, and the regularizers times weight
+    metrics: list[tf.Tensor]  # contributions to the totals of the metrics
+
+
+class Outcome(NamedTuple):
+    goes_on: tf.Tensor  # whether another step may follow
+    finite: tf.Tensor  # whether the step counted
+    gradients: list  # summed, on each tower
+    scale: tf.Tensor  # what makes them the means by which variables were moved
+
+
+class Look(NamedTuple):
+    """What can be seen of one step."""
+
+    goes_on: tf.Tensor
+    finite: tf.Tensor
+    batch: dict  # this worker's share
+    gradients: list[tf.Tensor]  # means, as they were applied
+
+
+class Trainer:
+    """The training step, compiled: the only place that makes gradients.
+
+    Reading the code? Go to `_step`, then `tower_sums`; the methods before them only loop over it.
+    Everything is a sum over items until one division by the weight of the whole batch, then one
+    clip, then one update: so it does not matter how a batch is spread, but for rounding. (Batch
+    statistics are of all towers, but of each accumulated share.)
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        task: Task,
+        optimizer: keras.optimizers.Optimizer,
+        schedule,
+        train: Train,
+        clip_norm: float | None = None,
+        multipliers=(),
+        devices: Devices | None = None,
+    ):
+        """`multipliers`: (variable, factor of its updates), since Adam's do not scale with them."""
+        self.model = model
+        self.task = task
+        self.optimizer = optimizer
+        without_keras_sum(optimizer)  # the gradients that it gets are summed already
+        self.schedule = schedule
+        self.train = train
+        self.clip_norm = clip_norm
+        self.multipliers = multipliers
+        self.devices = devices or Devices(tf.distribute.get_strategy())
+        self.float_type = tf.float64 if train.precision == "float64" else tf.float32  # of sums
+        self.dropout = DropoutSeeds(model, train.seed)
+        self.statistics = BatchStatistics(model)
+        with self.devices.strategy.scope():
+            self.metrics = MetricTotals(task, training=True)
+            self.rate_factor = tf.Variable(1.0, trainable=False)  # follows from past rollbacks
+            self.step_variable = counter("step")
+            self.policy = FinitePolicy(train)
+            averaged = [v for v in model.variables if train.ema and "float" in v.dtype]
+            self.averages = Averages(averaged, train.ema)
+        schedule.factor = self.rate_factor
+        self.input_wait = InputWait()
+        compiled = is_compiled(model, train.jit)
+        self._forward_backward = (
+            tf.function(self._gradients, jit_compile=True) if compiled else self._gradients
+        )
+        self.run = tf.function(self._steps, reduce_retracing=True)
+        self.run_one = tf.function(self._one_step, reduce_retracing=True)
+        self.inspect = tf.function(self._inspect, reduce_retracing=True)
+        self.read_metrics = tf.function(self._read_metrics)
+
+    @property
+    def step(self) -> int:
+        """How many steps were taken."""
+        return int(tf.convert_to_tensor(self.step_variable))
+
+    def variables(self) -> dict[str, keras.Variable]:
+        """Everything that a step changes, by name: what a checkpoint holds."""
+        named = named_variables(model=self.model.variables, optimizer=self.optimizer.variables)
+        groups = {
+            "trainer": {"step": self.step_variable, **self.policy.variables},
+            "metrics": self.metrics.totals,
+            "ema": self.averages.variables,
+        }
+        for group, variables in groups.items():
+            named |= {f"{group}/{name}": variable for name, variable in variables.items()}
+        return named
+
+    def _steps(self, iterator, num_steps):
+        """Up to `num_steps` steps, the next batch fetched while one computes; whether to go on."""
+        with self.devices.strategy.scope():
+            done = 0
+            goes_on = True
+            batch = self.devices.split_to_towers(self.input_wait.first_of(iterator))
+            while done < num_steps and goes_on:
+                done += 1
+                following = batch
+                if done < num_steps:
+                    following = self.devices.split_to_towers(next(iterator))
+                goes_on = self._step(batch).goes_on
+                self.input_wait.add(goes_on, self.devices.first_local([following["id"]]))
+                batch = following
+        return goes_on
+
+    def _one_step(self, batch):
+        return self._step(batch).goes_on
+
+    def run_on_workers(self, iterator, num_steps: int) -> bool:
+        """Steps on the workers of parameter servers, in no order; a lost worker's is done again.
+
+        The batches are made here: so they are those of every other strategy, whatever the data.
+        """
+        coordinator = self.devices.coordinator
+        steps = [coordinator.schedule(self.run_one, (next(iterator),)) for _ in range(num_steps)]
+        coordinator.join()
+        return all(bool(step.fetch()) for step in steps)
+
+    def _inspect(self, iterator) -> "Look":
+        """One step with what others do not pay for."""
+        with self.devices.strategy.scope():
+            batch = self.input_wait.first_of(iterator)
+            outcome = self._step(self.devices.split_to_towers(batch))
+            gradients = self.devices.first_local(outcome.gradients)
+            gradients = [gradient * outcome.scale for gradient in gradients]
+            return Look(outcome.goes_on, outcome.finite, batch, gradients)
+
+    def _step(self, batch) -> Outcome:
+        """One step on a batch that is split to the towers."""
+        statistics = self.statistics.values()
+        sums = self.devices.sum_over_towers(self._sums_of_towers(batch))
+        gradients, (weight, loss, metrics) = sums.gradients, self.devices.first_local(sums[1:])
+        # Sums become means and are clipped in one multiplication.
+        norm = tf.linalg.global_norm(self.devices.first_local(gradients))
+        scale = 1.0 / tf.maximum(weight, 1e-12)
+        if self.clip_norm is not None:
+            clipped = tf.minimum(scale, self.clip_norm / norm)
+            scale = tf.where(tf.math.is_finite(norm), clipped, scale)
+        finite = tf.math.is_finite(norm) & tf.math.is_finite(loss)
+        if finite:
+            self._update(gradients, scale)
+            self.metrics.add(metrics)
+        else:
+            self.statistics.restore(statistics)
+        return Outcome(self._count(finite), finite, gradients, scale)
+
+    def _sums_of_towers(self, batch) -> Sums:
+        """Each tower's sums over its share of the batch, taken in `train.accumulate` shares."""
+        run = self.devices.strategy.run
+        if self.train.accumulate == 1:
+            return run(self.tower_sums, args=(batch, 0))
+        sums = run(self._no_sums)
+        # Not inside strategy.run, where towers could not exchange batch statistics from a loop.
+        for share in tf.range(self.train.accumulate):
+            sums = run(self._add_share, args=(sums, batch, share))
+        return sums
+
+    def _add_share(self, sums: Sums, batch, share) -> Sums:
+        size = self.train.accumulate
+        items = {key: slice_of(value, share, size) for key, value in batch.items()}
+        return tf.nest.map_structure(tf.add, sums, self.tower_sums(items, share))
+
+    def _no_sums(self) -> Sums:
+        gradients = [tf.zeros(v.shape, self.float_type) for v in self.model.trainable_variables]
+        zero = tf.zeros((), self.float_type)
+        totals = self.metrics.totals.values()
+        return Sums(gradients, zero, zero, [tf.zeros(v.shape, self.float_type) for v in totals])
+
+    def tower_sums(self, batch, share) -> Sums:
+        """The sums of one accumulated share on one tower."""
+        tower = tf.distribute.get_replica_context().replica_id_in_sync_group
+        self.dropout.set(self.step_variable, tower * self.train.accumulate + share)
+        scale = self.policy.scale()
+        gradients, weight, total, loss, outputs = self._forward_backward(batch, scale)
+        loss, outputs = cast_floats((loss, outputs), tf.float32)
+        metrics = self.metrics.of(loss, batch["targets"], outputs, batch["sample_weight"])
+        return Sums(gradients, weight, total, [tf.cast(m, self.float_type) for m in metrics])
+
+    def _gradients(self, batch, loss_scale):
+        batch = cast_floats(batch, self.float_type)
+        loss_scale = tf.cast(loss_scale, self.float_type)
+        sample_weight = batch["sample_weight"]
+        weight = tf.reduce_sum(sample_weight)
+        with tf.GradientTape() as tape:
+            outputs = self.task.call(self.model, batch, training=True)
+            outputs = cast_floats(outputs, self.float_type)
+            loss = self.task.loss(batch["targets"], outputs)  # the shape of sample_weight
+            penalties = [tf.cast(penalty, self.float_type) for penalty in self.model.losses]
+            penalty = tf.add_n([tf.zeros([], self.float_type), *penalties])
+            # Regularizers count once per step: times the weight that the division takes out again.
+            total = tf.reduce_sum(loss * sample_weight) + weight * penalty
+            scaled = total * loss_scale  # so that small gradients are not 0 in float16
+        gradients = tape.gradient(scaled, self.model.trainable_variables)
+        self._check_all_reached(gradients)
+        gradients = [tf.cast(tf.convert_to_tensor(g), self.float_type) for g in gradients]
+        return [g / loss_scale for g in gradients], weight, total, loss, outputs
+
+    def _check_all_reached(self, gradients: list) -> None:
+        pairs = zip(self.model.trainable_variables, gradients, strict=True)
+        if missing := ", ".join(v.path for v, gradient in pairs if gradient is None):
+            expected = "expected every trainable variable in the loss"
+            raise ConfigError(f"{self.model.name}: no gradient reaches {missing}; {expected}")
+
+    def _update(self, gradients, scale) -> None:
+        before = [tf.identity(variable) for variable, _ in self.multipliers]
+        self.devices.strategy.run(self._apply, args=(gradients, scale))
+        for (variable, factor), old in zip(self.multipliers, before, strict=True):
+            variable.assign(old + factor * (variable - old))
+        self.averages.update(self.step_variable)
+
+    def _apply(self, gradients, scale) -> None:
+        means = [gradient * scale for gradient in gradients]
+        self.optimizer.apply(means, self.model.trainable_variables)
+
+    def _count(self, finite) -> tf.Tensor:
+        """Counts the step, taken or left out, unless it ends the run; returns whether to go on."""
+        goes_on = self.policy.goes_on(finite)
+        self.step_variable.value.assign_add(tf.cast(goes_on, tf.int64))
+        if self.policy.variables:  # the learning rate is of the step, taken or left out
+            iterations = self.optimizer.iterations
+            iterations.assign_add(tf.cast(goes_on & ~finite, iterations.dtype))
+        return goes_on
+
+    def _read_metrics(self) -> dict[str, tf.Tensor]:
+        """Means since the last reading, and the last step's learning rate; starts them again."""
+        with self.devices.strategy.scope():
+            readings = self.metrics.results()
+            readings["learning_rate"] = self.schedule(self.step_variable - 1)
+            for name, variable in self.policy.variables.items():
+                if name != "finite_steps":
+                    readings[name] = tf.cast(variable, tf.float32)
+            self.metrics.reset()
+            return readings
+
+    def forward(self, batch) -> tf.Tensor:
+        """The unreduced loss of a batch, uncompiled and changing nothing; each tower has all of it.
+
+        So the black box can look at what each layer gives.
+        """
+
+        def whole_batch(batch):
+            self.dropout.set(self.step_variable, 0)
+            outputs = self.task.call(self.model, batch, training=True)
+            return self.task.loss(batch["targets"], outputs)
+
+        statistics = self.statistics.values()
+        batch = cast_floats(batch, self.float_type)
+        with self.devices.strategy.scope():
+            losses = self.devices.strategy.run(whole_batch, args=(batch,))
+            (loss,) = self.devices.first_local([losses])
+        self.statistics.restore(statistics)
+        return loss
+
+    def skip_to(self, step: int) -> None:
+        """Counts up to `step` without computing."""
+        self.optimizer.iterations.assign(step)
+        self.step_variable.assign(step)
+
+
+def build_trainer(config: TrainConfig, num_examples: int, devices: Devices) -> Trainer:
+    """The step of a resolved configuration (with its spec), for so many training examples."""
+    train = config.train
+    model = build_model(config.model, config.spec, train.seed, train.precision, devices.strategy)
+    task = build_task(config.task, config.spec)
+    if config.freeze:
+        freeze(model, config.freeze)
+    clock = Clock(train.batch_size, num_examples)
+    schedule = build_schedule(config.optimizer, clock, clock.total_steps(train))
+    with devices.strategy.scope():
+        optimizer = build_optimizer(config.optimizer, schedule, model)
+    multipliers = build_multipliers(config.optimizer, model)
+    clip_norm = config.optimizer.clip_norm
+    return Trainer(model, task, optimizer, schedule, train, clip_norm, multipliers, devices)
+
+
+# ---- what a run is made of
+
+
+@dataclass
+class Run:
+    """Everything that a run is made of, before its first step."""
+
+    config: TrainConfig
+    devices: Devices
+    mix: input_ops.Mix
+    valid_mix: input_ops.Mix
+    clock: Clock
+    total_steps: int
+    trainer: Trainer
+    evaluator: Evaluator
+
+    def batches_from(self, step: int, share: tuple[int, int] | None = None) -> tf.data.Dataset:
+        """This worker's share of the training batches from a step on, endless."""
+        data, train = self.config.data, self.config.train
+        limit = train.first_batches
+        batches = input_ops.train_batches(
+            self.mix,
+            train.batch_size,
+            train.seed,
+            start=0 if limit else step,
+            order=data.order,
+            batch_ops=data.batch_ops,
+            share=share or self.devices.share,
+        )
+        return batches.take(limit).cache().repeat().skip(step % limit) if limit else batches
+
+    @cached_property
+    def valid_sets(self) -> list[input_ops.EvalSet]:
+        """This worker's share of the batches that hold every validation example once."""
+        train = self.config.train
+        if train.first_batches:  # what was trained on, and nothing else
+            batches = self.batches_from(0).take(train.first_batches)
+            return [input_ops.EvalSet(self.mix.name, batches, train.first_batches)]
+        sets = input_ops.eval_sets(self.valid_mix, train.batch_size, self.devices.share)
+        limit = self.config.validation.first_batches
+        return [valid_set.first(limit) for valid_set in sets] if limit else sets
+
+    def valid_batches_from(self, batch: int) -> tf.data.Dataset:
+        """Shuffled validation batches, endless."""
+        train, towers = self.config.train, self.devices.towers
+        if train.first_batches:
+            return self.batches_from(batch)
+        size = min(train.batch_size, max(len(self.valid_mix) // towers, 1) * towers)
+        share = self.devices.share
+        return input_ops.train_batches(self.valid_mix, size, train.seed + 1, batch, share=share)
+
+    def take_steps(self, batches, num_steps: int, look_into: bool) -> tuple[bool, Look | None]:
+        """One call of the trainer, to its end: whether to go on, and what can be seen of a step."""
+        if look_into:
+            look = self.trainer.inspect(batches)
+            return bool(look.goes_on), look
+        if self.devices.coordinator:
+            return self.trainer.run_on_workers(batches, num_steps), None
+        return bool(self.trainer.run(batches, tf.constant(num_steps))), None
+
+    def scored_weights(self):
+        """Inside `with` the network has the weights that are to be scored."""
+        if self.config.validation.ema:
+            return self.trainer.averages.swapped_in()
+        return contextlib.nullcontext()
+
+    def naming_examples(self, step: int, num_steps: int):
+        """Inside `with`, an error names an example that the pipeline may have been treating."""
+        return self.mix.naming_examples(self._upcoming(step, num_steps))
+
+    def _upcoming(self, step: int, num_steps: int):
+        data, train = self.config.data, self.config.train
+        ahead = 512  # the pipeline treats small batches in groups of up to 512 examples
+        stop = step + num_steps + ahead
+        columns = input_ops.ids_of_steps(
+            self.mix, train.batch_size, train.seed, step, stop, data.order
+        )
+        for _, _, ids in columns:
+            yield from ids.numpy()
+
+
+def build_run(config: TrainConfig, devices: Devices | None = None) -> Run:
+    devices = devices or open_devices(config.distribute)
+    data, train = measured(config.data), config.train
+    if problem := train_config.indivisible(train, devices.towers):
+        raise ConfigError(problem)
+    mix = input_ops.open_mix(data, "train", training=True)
+    # Now, since a run that is refused leaves nothing.
+    input_ops.check_batches(mix, train.batch_size, data.batch_ops, devices.workers)
+    spec = input_ops.spec_of(mix)
+    config = config.model_copy(update={"data": data, "spec": spec})
+    valid_mix = mix
+    if not train.first_batches:
+        valid_mix = input_ops.open_mix(data, "valid", training=False)
+        input_ops.check_spec(spec, valid_mix)
+    clock = Clock(train.batch_size, len(mix))
+    trainer = build_trainer(config, len(mix), devices)
+    several = len(valid_mix.sources) > 1 and not train.first_batches
+    evaluator = Evaluator(trainer.model, trainer.task, several, devices)
+    _check_metrics(config, evaluator)
+    total = clock.total_steps(train)
+    return Run(config, devices, mix, valid_mix, clock, total, trainer, evaluator)
+
+
+def _check_metrics(config: TrainConfig, evaluator: Evaluator) -> None:
+    """Raises ConfigError where the best checkpoint or early stopping goes by an unknown metric."""
+    results = evaluator.totals.results()
+    names = [name for name, value in results.items() if value.shape.rank == 0]  # no matrix
+    for section in (config.checkpoint.best, config.early_stopping):
+        if section and section.metric not in names:
+            expected = f"expected one of {', '.join(names)}"
+            raise ConfigError(f"metric: unknown name {section.metric!r}; {expected}")
+
+
+def begin_or_go_on(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
+    """Brings a run to its newest checkpoint, or to where it begins; all workers alike."""
+
+    def begin() -> None:  # weights from files only now: later a run has checkpoints of its own
+        initialize(run.trainer.model, run.config.model, run.config.spec)
+        if run.config.init_from:
+            load_weights(run.trainer.model, run.config.init_from)
+        run.trainer.averages.begin()
+
+    progress = resume.begin_or_go_on(
+        run_dir,
+        run.config,
+        run.mix,
+        run.trainer.variables(),
+        run.devices,
+        begin,
+        allow_changed_data,
+    )
+    _lower_rate(run, progress)
+    return progress
+
+
+def _lower_rate(run: Run, progress: Progress) -> None:
+    if progress.rollbacks:
+        factor = run.config.train.non_finite.factor
+        run.trainer.rate_factor.assign(factor**progress.rollbacks)
+
+
+# ---- the loop
 
 
 def train_and_evaluate(
-    config: TrainConfig,
-    run_dir: Path,
-    *,
-    debug: str | None = None,
-    on_eval=None,
-    allow_changed_data: bool = False,
+    config: TrainConfig, run_dir: Path, *, on_eval=None, allow_changed_data: bool = False
 ) -> dict:
-    """Trains to the end, going on from the newest checkpoint of `run_dir` if there is one; returns what is printed.
+    """Trains to the end, going on from the newest checkpoint of `run_dir` if there is one.
 
     `on_eval(step, metrics)` is called after each full validation; a true answer ends the run there.
-    Raises Stopped after a signal, with everything saved; the same call then goes on.
+    Returns what the program prints. Raises Stopped after a signal, with everything saved: the same
+    call then goes on.
     """
-    watch, begin = Stopwatch(), time.perf_counter()
+    watch = Stopwatch()
     devices = open_devices(config.distribute)  # before anything else of TensorFlow
-    with (
-        checkpoint.lock(run_dir) if devices.is_chief else contextlib.nullcontext(),
-        naming_failures(config, devices),
-    ):
+    lock = checkpoint.lock(run_dir) if devices.is_chief else contextlib.nullcontext()
+    with lock, naming_failures(config.train, devices):
         with watch("start-up"):
-            run = build_run(config, debug, devices)
-            progress = resume(run, run_dir, allow_changed_data)
-            step = int(tf.convert_to_tensor(run.train_step.step))
+            run = build_run(config, devices)
+            progress = begin_or_go_on(run, run_dir, allow_changed_data)
+            step, total = run.trainer.step, run.total_steps
         if progress.finished:
-            program.warn(f"{run_dir}: already at step {step} of {run.total_steps}: nothing to do")
+            program.warn(f"{run_dir}: already at step {step} of {total}: nothing to do")
         else:
-            with (
-                StopSignals() as signals,
-                Screen(run.total_steps, step, quiet=not devices.is_chief) as screen,
-            ):
-                step = loop(run, run_dir, progress, step, on_eval, signals, screen, watch)
-            seconds = time.perf_counter() - begin
-            watch.seconds["other"] = max(0.0, seconds - sum(watch.seconds.values()))
-            screen.shares(watch.seconds)
-        result = {
-            "run_dir": str(run_dir),
-            "step": step,
-            "steps": run.total_steps,
-            "examples": step * config.train.batch_size,
-        }
-        best = [{config.checkpoint.best.metric: value, "step": at} for value, at in progress.best]
-        return result | {"valid": progress.valid} | ({"best": best} if best else {})
+            quiet = not devices.is_chief
+            with StopSignals() as signals, Screen(total, step, quiet=quiet) as screen:
+                step = loop(run, run_dir, progress, on_eval, signals, screen, watch)
+            screen.shares(watch.shares())
+    result = {"run_dir": str(run_dir), "step": step, "steps": total}
+    result |= {"examples": step * config.train.batch_size, "valid": progress.valid}
+    if progress.best:
+        metric = config.checkpoint.best.metric
+        result["best"] = [{metric: value, "step": at} for value, at in progress.best]
+    return result
 
 
-@contextmanager
-def naming_failures(config: TrainConfig, devices: Devices):
-    """What TensorFlow raises where memory ends, or where another process of the run has gone: exit with 75, start all of them again."""
-    try:
-        yield
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        parts = config.train.batch_size // (devices.towers * config.train.accumulate)
-        reason = (str(error).splitlines() or ["no more for Python"])[0][:200]
-        cure = "try a smaller train.batch_size or a larger train.accumulate"
-        raise ResourceError(
-            f"out of memory, with {parts} examples at a time on each of {devices.towers} towers; {cure} ({reason})"
-        ) from error
-    except distribution.GONE as error:
-        if devices.workers == 1 and devices.coordinator is None:
-            raise
-        reason = str(error).splitlines()[0][:200]
-        message = "another process of this run has gone; start all of them again to go on from the last checkpoint"
-        raise Stopped(f"{message} ({reason}): {shlex.join(sys.argv)}") from error
-
-
-def loop(
-    run: Run,
-    run_dir: Path,
-    progress: Progress,
-    step: int,
-    on_eval,
-    signals,
-    screen: Screen,
-    watch: Stopwatch,
-) -> int:
-    """The training loop, from `step` to the end; returns the last step."""
-    config, clock, total, train_step, evaluate = (
-        run.config,
-        run.clock,
-        run.total_steps,
-        run.train_step,
-        run.evaluator,
-    )
-    devices, writes = run.devices, run.devices.is_chief  # the others compute, and keep nothing
-    validation, stepwise, summary, log_every = (
-        config.validation,
-        config.validation.stepwise,
-        config.summary,
-        config.train.log_every,
-    )
-    stepwise_every = stepwise and stepwise.every
-    images_every = summary.images.every if summary.tensorboard and summary.images else None
-    histograms_every = (
-        summary.histograms.every if summary.tensorboard and summary.histograms else None
-    )
-    variables, checkpoints = train_step.variables(), run_dir / "checkpoints"
-    size = size_of(variables.values())
-    metrics_log = MetricsLog(run_dir / "metrics.jsonl", step) if writes else None
-    tensorboard = TensorBoard(run_dir / "tensorboard", step, summary.tensorboard and writes)
-
-    def log(split: str, readings: dict[str, float]) -> None:
-        if not writes:
-            return
-        with watch("logging"):
-            metrics_log.write(step, split, readings)
-            scalars = {
-                name: value for name, value in readings.items() if isinstance(value, float)
-            }  # not a confusion matrix
-            tensorboard.scalars(step, split, scalars)
-            screen.readings(step, split, scalars)
-
-    def save() -> None:
-        with watch("saving"):
-            metrics_log.flush()
-            tensorboard.flush()
-            state = {"step": step, "data": run.mix.fingerprint, "progress": asdict(progress)}
-            checkpoint.commit(
-                checkpoints, step, lambda path: write_variables(path, variables), state, size
-            )
-            last = list(checkpoint.steps_in(checkpoints))[-config.checkpoint.keep :]
-            checkpoint.keep_only(checkpoints, {*last, *(at for _, at in progress.best)})
-
-    if step:
-        screen.line(f"{run_dir}: going on from step {step} of {total}")
-    elif writes:
-        with watch("logging"):
-            table = screen.variables({v.path: v for v in train_step.model.weights})
-            tensorboard.texts({"config": (run_dir / "config.yaml").read_text(), "variables": table})
-            if (
-                devices.towers == 1 and devices.coordinator is None
-            ):  # else its variables are in several places
-                tensorboard.graph(train_step.model)
-    for line in run.mix.shares(total * clock.batch_size) if len(run.mix.parts) > 1 else ():
-        screen.line(f"data: {line}")
-    with watch("validating"):  # a broken evaluation costs seconds here, not an epoch
-        evaluate.whole(
-            [(name, valid, min(2, number)) for name, valid, number in run.valid], run.valid_mix
-        )
-    if writes and not step and config.train.non_finite.name == "rollback":
-        save()  # the first place to go back to
+def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, watch) -> int:
+    """Trains from the run's step to its end; returns the last step."""
+    config, clock, total = run.config, run.clock, run.total_steps
+    validation, stepwise = config.validation, config.validation.stepwise
+    trainer, evaluator = run.trainer, run.evaluator
+    step = trainer.step
+    pace = Pace()
+    log = Log(run_dir, step, config.summary, screen, watch, run.devices.is_chief)
+    save = Saver(run, run_dir, progress, log, watch)
+    rehearse(run, run_dir, log, save, step)
     batches = iter(run.batches_from(step))
-    # Iterators that stay, for making one takes TensorFlow up to a quarter of a second; with four batches ahead, as for training.
-    valid = [(name, iter(each.repeat()), number) for name, each, number in run.valid]
+    valid_sets = [valid_set.endless() for valid_set in run.valid_sets]
     if stepwise:
-        valid_batches = iter(
-            run.valid_from(clock.times_due(step, stepwise_every) * stepwise.batches)
-        )
+        drawn = clock.times_due(step, stepwise.every) * stepwise.batches
+        valid_batches = iter(run.valid_batches_from(drawn))
+    cadences = [config.train.log_every, validation.every, config.checkpoint.every]
+    cadences += [stepwise.every] if stepwise else []
 
-    seconds_per_step, calls = SECONDS_PER_CALL, 0  # the first call is one step: it compiles
     while not progress.finished:
-        # Steps, in one compiled call, up to whatever is due first; a step that summaries look into is a call of its own.
-        inspect_at = min(
-            clock.next_due(step, every) or total + 1 for every in (images_every, histograms_every)
-        )
-        cadences = (log_every, stepwise_every, validation.every, config.checkpoint.every)
-        ends = [
-            total,
-            max(step + 1, inspect_at - 1),
-            step + max(1, int(SECONDS_PER_CALL / seconds_per_step)),
-        ]
-        num_steps = min(ends + [clock.next_due(step, every) or total for every in cadences]) - step
-        call_begin = time.perf_counter()
-        with (
-            watch("training"),
-            input_ops.naming_examples(
-                run.mix, lambda step=step, ahead=num_steps: upcoming(run, step, ahead)
-            ),
-        ):
-            if inspect_at == step + 1:
-                goes_on, _, batch, gradients = train_step.inspect(batches)
-            elif devices.coordinator:
-                goes_on = train_step.run_on_workers(batches, num_steps)
-            else:
-                goes_on = train_step.run(batches, tf.constant(num_steps))
-            goes_on = bool(goes_on)  # waits for the call to end
-        if rolled_back := not goes_on:
-            num_steps = (
-                roll_back(run, run_dir, progress) - step
-            )  # raises NumericsError where that is not asked for
-            batches = iter(run.batches_from(step + num_steps))
-        step, calls = step + num_steps, calls + 1
-        progress.finished, is_best = step == total, False
-        call_seconds = (time.perf_counter() - call_begin) / num_steps
-        stop, call_seconds = devices.agree(signals.number, call_seconds)
-        seconds_per_step += (call_seconds - seconds_per_step) * (
-            0.3 if calls > 2 else 1.0
-        )  # smooth, without the compilation
-        screen.progress(
-            step, clock.batch_size / seconds_per_step, (total - step) * seconds_per_step
-        )
+        # One compiled call, up to whatever is due first. A step to be looked into is a call itself.
+        to_look = clock.steps_to_next(step, log.looks, limit=total - step + 1)
+        limit = min(total - step, pace.steps_per_call, max(1, to_look - 1))
+        num_steps = clock.steps_to_next(step, cadences, limit)
+        with watch("training"), pace.timing(num_steps), run.naming_examples(step, num_steps):
+            goes_on, look = run.take_steps(batches, num_steps, look_into=to_look == 1)
+        step += num_steps
+        if not goes_on:
+            step = roll_back(run, run_dir, progress)
+            batches = iter(run.batches_from(step))
+        progress.finished = step == total
+        stop, seconds = run.devices.agree_on_stop(signals.number, pace.seconds)
+        pace.update(seconds)
+        screen.progress(step, clock.batch_size / pace.seconds_per_step, pace.left(total - step))
 
-        if clock.is_due(step, histograms_every) and not rolled_back:
-            with watch("logging"):
-                weights = {f"weights/{v.path}": v for v in train_step.model.trainable_variables}
-                named = zip(train_step.model.trainable_variables, gradients, strict=True)
-                tensorboard.histograms(
-                    step, weights | {f"gradients/{v.path}": gradient for v, gradient in named}
-                )
-        if clock.is_due(step, images_every) and not rolled_back:
-            with watch("logging"):
-                tensorboard.images(step, batch["inputs"], summary.images.count)
-        if (clock.is_due(step, log_every) or progress.finished) and not rolled_back:
-            with watch("logging"):
-                readings = {name: float(value) for name, value in train_step.read_metrics().items()}
-            log("train", readings | {"examples_per_second": clock.batch_size / seconds_per_step})
-        if clock.is_due(step, stepwise_every):
-            naming = input_ops.naming_examples(run.valid_mix, lambda: range(len(run.valid_mix)))
-            with watch("validating"), naming, scored_weights(run):
-                metrics = evaluate(valid_batches, stepwise.batches)
-            log("valid_batches", metrics)
+        is_best = False
+        if goes_on and look:
+            log.look(step, clock, trainer.model, look)
+        if goes_on and (clock.is_due(step, config.train.log_every) or progress.finished):
+            readings = {name: float(value) for name, value in trainer.read_metrics().items()}
+            readings["examples_per_second"] = clock.batch_size / pace.seconds_per_step
+            log.write(step, "train", readings)
+        if stepwise and clock.is_due(step, stepwise.every):
+            with watch("validating"), run.scored_weights(), run.valid_mix.naming_examples():
+                metrics = evaluator.score_batches(valid_batches, stepwise.batches)
+            log.write(step, "valid_batches", metrics)
         if clock.is_due(step, validation.every) or progress.finished:
-            with watch("validating"), scored_weights(run):
-                metrics = evaluate.whole(valid, run.valid_mix)
-            log("valid", metrics)
+            with watch("validating"), run.scored_weights(), run.valid_mix.naming_examples():
+                metrics = evaluator.score_sets(valid_sets)
+            log.write(step, "valid", metrics)
             is_best = progress.update(config, step, metrics)
             if on_eval:
-                progress.finished |= (
-                    devices.agree(1 if on_eval(step, metrics) else None, 0.0)[0] is not None
-                )
-        if writes and (
-            clock.is_due(step, config.checkpoint.every)
-            or is_best
-            or rolled_back
-            or progress.finished
-            or stop
-        ):
-            save()
+                progress.finished |= run.devices.any_true(on_eval(step, metrics))
+        is_due = clock.is_due(step, config.checkpoint.every)
+        if is_due or is_best or not goes_on or progress.finished or stop:
+            save(step)
         if stop and not progress.finished:
             name = signal.Signals(stop).name
             raise Stopped(
-                f"{name}: saved {run_dir} at step {step} of {total}; run the same command again to go on: {shlex.join(sys.argv)}"
+                f"{name}: saved {run_dir} at step {step} of {total}; "
+                f"run the same command again to go on: {shlex.join(sys.argv)}"
             )
-
-    if writes:
-        metrics_log.close()
-    waited = float(train_step.input_wait.numpy())
-    watch.seconds |= {"training": watch.seconds["training"] - waited, "waiting for input": waited}
+    log.close()
+    watch.move("training", "waiting for input", float(trainer.input_wait.seconds.numpy()))
     return step
 
 
-def scored_weights(run: Run):
-    """Inside `with` the network has the weights that are to be scored."""
-    return run.train_step.averaged() if run.config.validation.ema else contextlib.nullcontext()
+def rehearse(run: Run, run_dir: Path, log: Log, save: "Saver", step: int) -> None:
+    """What comes before the first step: what is trained, on what, and a look at the evaluation."""
+    if step:
+        log.screen.line(f"{run_dir}: going on from step {step} of {run.total_steps}")
+    else:
+        one_place = run.devices.towers == 1 and run.devices.coordinator is None  # of its variables
+        log.begin(run.trainer.model, (run_dir / "config.yaml").read_text(), graph=one_place)
+    if len(run.mix.sources) > 1:
+        for line in run.mix.shares(run.total_steps * run.clock.batch_size):
+            log.screen.line(f"data: {line}")
+    # A broken evaluation costs seconds here, not an epoch.
+    with log.watch("validating"), run.valid_mix.naming_examples():
+        run.evaluator.score_sets([valid_set.of_length(2) for valid_set in run.valid_sets])
+    if not step and isinstance(run.config.train.non_finite, Rollback):
+        save(step)  # the first place to go back to
 
 
-def upcoming(run: Run, step: int, num_steps: int):
-    """Ids of the examples that the pipeline may have been treating when a call from `step` on failed."""
-    train, ahead = (
-        run.config.train,
-        512,
-    )  # the pipeline treats small batches in groups of up to 512 examples
-    order = input_ops.order_of(run.config.data)
-    for _, _, ids in input_ops.ids_of_steps(
-        run.mix, train.batch_size, train.seed, step, step + num_steps + ahead, **order
-    ):
-        yield from ids.numpy()
+class Saver:
+    """Saves the run as it is at a step; workers other than the first keep nothing."""
+
+    def __init__(self, run: Run, run_dir: Path, progress: Progress, log: Log, watch: Stopwatch):
+        self.run, self.progress, self.log, self.watch = run, progress, log, watch
+        self.variables = run.trainer.variables()
+        size = size_of(self.variables.values())
+        directory, keep = run_dir / "checkpoints", run.config.checkpoint.keep
+        self.checkpoints = Checkpoints(directory, keep, write_variables, size)
+
+    def __call__(self, step: int) -> None:
+        if not self.run.devices.is_chief:
+            return
+        with self.watch("saving"):
+            self.log.flush()
+            progress = asdict(self.progress)
+            state = {"step": step, "data": self.run.mix.fingerprint, "progress": progress}
+            best_steps = [at for _, at in self.progress.best]
+            self.checkpoints.save(step, self.variables, state, best_steps)
 
 
 def roll_back(run: Run, run_dir: Path, progress: Progress) -> int:
-    """After a step that was not finite: goes back to the last checkpoint, and on to the step after that one.
+    """After a step that was not finite: goes back to the last checkpoint, and on to the next step.
 
-    Returns that step. Raises NumericsError where train.non_finite does not ask for it (any more). All processes alike.
+    Returns that step. Raises NumericsError where train.non_finite does not ask for it, or no more.
+    All workers alike.
     """
-    failure, step = (
-        blown_up(run, run_dir, progress),
-        int(tf.convert_to_tensor(run.train_step.step)) + 1,
+    trainer, policy = run.trainer, run.config.train.non_finite
+    step = trainer.step
+    failure = blackbox.failure(
+        run_dir if run.devices.is_chief else None,
+        trainer,
+        iter(run.batches_from(step)),
+        next(iter(run.batches_from(step, share=(0, 1)))),
+        run.mix,
+        progress.rollbacks,
     )
-    policy = run.config.train.non_finite
-    if policy.name != "rollback" or progress.rollbacks == policy.at_most:
+    if not isinstance(policy, Rollback) or progress.rollbacks == policy.at_most:
         raise failure
     if run.devices.is_chief:
         path = checkpoint.newest(run_dir / "checkpoints", quarantine=True)
         program.warn(f"warning: {failure}")
-        restore(run, path)
-    take_from_chief(run)
-    back = int(tf.convert_to_tensor(run.train_step.step))
+        resume.restore(path, trainer.variables())
+    resume.take_from_chief(trainer.variables(), run.devices)
+    back = trainer.step
     progress.rollbacks += 1
-    lower_rate(run, progress)
-    run.train_step.skip_to(step)
+    _lower_rate(run, progress)
+    trainer.skip_to(step + 1)
     if run.devices.is_chief:
-        rate = f"the learning rate times {policy.factor**progress.rollbacks:g}"
         program.warn(
-            f"warning: rollback {progress.rollbacks} of {policy.at_most}: weights of step {back}, on from step {step}, {rate}"
+            f"warning: rollback {progress.rollbacks} of {policy.at_most}: weights of step {back}, "
+            f"on from step {step + 1}, "
+            f"the learning rate times {policy.factor**progress.rollbacks:g}"
         )
-    return step
+    return step + 1
 
 
-def blown_up(run: Run, run_dir: Path, progress: Progress) -> NumericsError:
-    """Repeats the step that was not finite (it changed nothing), and keeps it: which examples, which layer or variable."""
-    train_step, step = run.train_step, int(tf.convert_to_tensor(run.train_step.step))
-    _, _, _, gradients = train_step.inspect(iter(run.batches_from(step)))
-    batch = next(iter(run.batches_from(step, part=(0, 1))))
-    finding = blackbox.find(train_step, batch, gradients)
-    ids = batch["id"].numpy().tolist()
-    names = {
-        "examples": len(run.mix),
-        "data": run.mix.name,
-        "places": [run.mix.locate(number) for number in ids],
-    }
-    more = names | {
-        "rate_factor": float(train_step.rate_factor.numpy()),
-        "learning_rate": float(train_step.schedule(step)),
-    }
-    kept = ""
-    if run.devices.is_chief:
-        try:
-            kept = blackbox.record(run_dir, step + 1, train_step, batch, gradients, finding, more)
-            kept = f"; kept: python trainer.py --replay {kept}"
-        except (OSError, ResourceError) as error:  # the numbers are what went wrong
-            program.warn(f"warning: the step could not be kept: {error}")
-    before = ""
-    if skipped := int(tf.convert_to_tensor(train_step.state.get("skipped", 0))):
-        before = f"; {skipped} steps were left out before"
-    elif progress.rollbacks:
-        before = f"; after {progress.rollbacks} rollbacks"
-    return NumericsError(
-        f"step {step + 1}: loss or gradient is NaN or infinite, first in {finding}; "
-        f"examples {', '.join(map(str, ids[:8]))}{', ...' if len(ids) > 8 else ''} of {run.mix.name}: the first is {names['places'][0]}; "
-        f"expected finite numbers: check the data, or try a lower optimizer.learning_rate or an optimizer.clip_norm{before}{kept}"
-    )
-
-
-# ---------------------------------------------------------------------------------------------------- debug presets
+# ---- the program
 
 
 def debug_fdr(config: TrainConfig) -> dict:
-    """One batch of everything: train, look, validate, save, restore; in a directory that is removed again."""
+    """One batch of everything: train, look, validate, save, restore; nothing of it stays."""
     with tempfile.TemporaryDirectory() as directory:
-        result = train_and_evaluate(config, Path(directory), debug="fdr")
-        again = train_and_evaluate(config, Path(directory), debug="fdr")
-        program.warn("fdr: one batch trained, validated, saved and restored")
-        return result | {"run_dir": None, "restored_step": again["step"]}
+        result = train_and_evaluate(config, Path(directory))
+        again = train_and_evaluate(config, Path(directory))
+    program.warn("fdr: one batch trained, validated, saved and restored")
+    return result | {"run_dir": None, "restored_step": again["step"]}
 
 
 def debug_overfit(config: TrainConfig) -> dict:
-    """Trains on one batch until its loss is under 5 % of the first reading, and says whether that was reached."""
+    """Trains on one batch until its loss is under 5 % of the first reading, if that is reached."""
     losses = []
 
-    def is_learned(_step, metrics):
+    def is_learned(_step, metrics) -> bool:
         losses.append(metrics["loss"])
         return losses[-1] < 0.05 * losses[0]
 
     with tempfile.TemporaryDirectory() as directory:
-        result = train_and_evaluate(config, Path(directory), debug="overfit", on_eval=is_learned)
+        result = train_and_evaluate(config, Path(directory), on_eval=is_learned)
     learned = losses[-1] < 0.05 * losses[0]
     program.warn(
-        f"overfit: {'learned' if learned else 'NOT learned'}: loss {losses[0]:.3g} -> {losses[-1]:.3g} in {result['step']} steps"
+        f"overfit: {'learned' if learned else 'NOT learned'}: "
+        f"loss {losses[0]:.3g} -> {losses[-1]:.3g} in {result['step']} steps"
     )
     return result | {"run_dir": None, "learned": learned}
 
 
-def debug_profile(config: TrainConfig, run_dir: Path) -> dict:
-    """Traces 50 steps for TensorBoard's profiler, and times the pipeline, the step, and both together."""
-    run, times = build_run(config), {}
-    step, batches = run.train_step, iter(run.batches_from(0))
-    constant = iter(tf.data.Dataset.from_tensors(next(batches)).cache().repeat())
-    drain = tf.function(lambda: next(batches)["id"])
-
-    def steps_from(iterator):
-        return lambda: step.run(iterator, tf.constant(50))
-
-    rows = {
-        "together": steps_from(batches),
-        "step alone": steps_from(constant),
-        "input alone": lambda: [drain() for _ in range(50)],
-    }
-    for name, work in rows.items():
-        work()  # compiles
-        begin = time.perf_counter()
-        work()
-        times[name] = round((time.perf_counter() - begin) / 50 * 1e3, 3)
-        program.warn(f"profile: {name}: {times[name]:.2f} ms per step")
-    trace = run_dir / "tensorboard"
-    tf.profiler.experimental.start(str(trace))
-    steps_from(batches)()
-    tf.profiler.experimental.stop()
-    program.warn(
-        f"profile: trace of 50 steps in {trace}; see it with `pip install tensorboard-plugin-profile && tensorboard --logdir {trace}`"
-    )
-    return {"run_dir": str(run_dir), "ms_per_step": times}
-
-
-def main(
-    config: TrainConfig, run_dir: Path, debug: str | None = None, allow_changed_data: bool = False
-) -> dict:
-    cluster = read_cluster()
-    if (
-        cluster
-        and cluster.has_servers
-        and cluster.job != "chief"
-        and config.distribute.strategy not in ("one", "towers")
-    ):
-        return distribution.serve(cluster, config.distribute.wait)
-    if debug == "fdr":
-        return debug_fdr(config)
-    if debug == "overfit":
-        return debug_overfit(config)
-    if debug == "profile":
-        return debug_profile(config, run_dir)
-    return train_and_evaluate(config, run_dir, allow_changed_data=allow_changed_data)
+def main(config: TrainConfig, run_dir: Path) -> dict:
+    if COMMAND.replay:
+        return blackbox.replay(run_dir, config, build_trainer)
+    if "TF_CONFIG" in os.environ:
+        cluster = read_cluster()
+        on_this_machine = config.distribute.strategy in ("one", "towers")
+        if cluster and cluster.has_servers and cluster.job != "chief" and not on_this_machine:
+            return serve(cluster, config.distribute.wait)
+    if COMMAND.debug:
+        return {"fdr": debug_fdr, "overfit": debug_overfit}[COMMAND.debug](config)
+    return train_and_evaluate(config, run_dir, allow_changed_data=COMMAND.allow_changed_data)
 
 
 if __name__ == "__main__":
-    if COMMAND.replay:
-        program.run(COMMAND, lambda: blackbox.replay(RUN_DIR, CONFIG))
-    program.run(COMMAND, lambda: main(CONFIG, RUN_DIR, COMMAND.debug, COMMAND.allow_changed_data))
+    program.run(COMMAND, lambda: main(CONFIG, RUN_DIR))

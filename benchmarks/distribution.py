@@ -32,8 +32,8 @@ import numpy as np
 import tensorflow as tf
 
 from engine.devices import open_devices
-from run import build_run
 from train_config import Distribute, load_config
+from trainer import build_run
 
 SECONDS = 2.0  # of each row in each round
 TOWERS = (1, 2, 4, 8, 16, 32)
@@ -59,12 +59,12 @@ class Row:
     def measure(self) -> float:
         """Seconds for so many steps as count as one."""
         begin = time.perf_counter()
-        assert bool(self.run.train_step.run(self._batches, tf.constant(self._calls * self._steps)))
+        assert bool(self.run.trainer.run(self._batches, tf.constant(self._calls * self._steps)))
         return (time.perf_counter() - begin) / self._calls
 
 
 def gradient_bytes(run) -> int:
-    return sum(int(np.prod(v.shape)) * 4 for v in run.train_step.model.trainable_variables)
+    return sum(int(np.prod(v.shape)) * 4 for v in run.trainer.model.trainable_variables)
 
 
 def exchange(size: int) -> float | None:
@@ -92,8 +92,8 @@ def exchange_here(size: int) -> None:
         total = 0.0
         with devices.strategy.scope():
             for _ in tf.range(times):
-                (each,) = devices.one(
-                    devices.sum(
+                (each,) = devices.first_local(
+                    devices.sum_over_towers(
                         [devices.strategy.run(lambda offset: vector + offset, args=(total,))]
                     )
                 )

@@ -35,6 +35,7 @@ import data_loader
 import input_ops
 import preprocess_data
 from engine import record_files as records
+from train_config import Order
 
 BATCH = 128
 SIZES = (64, 160, 256)
@@ -273,7 +274,10 @@ def slow_storage(folder: Path) -> None:
             batches = draw(
                 iter(
                     input_ops.train_batches(
-                        input_ops.Mix.of(source, ops_for(64)), BATCH, 0, blocks=blocks
+                        input_ops.Mix.of(source, ops_for(64)),
+                        BATCH,
+                        0,
+                        order=Order(blocks=blocks or None),
                     )
                 )
             )

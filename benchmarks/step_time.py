@@ -23,9 +23,10 @@ import tensorflow as tf
 
 import trainer
 from cli.program import StopSignals
-from engine.summary import Screen, Stopwatch
-from run import Progress, build_run, resume
+from engine.resume import Progress
+from engine.screen import Screen, Stopwatch
 from train_config import load_config
+from trainer import begin_or_go_on, build_run
 
 STEPS = {128: 700, 32: 2000}  # a round, by batch size
 CALL = 50
@@ -55,14 +56,14 @@ def ours(batch_size: int, directory: str, *overrides: str):
         ROOT / "configs/lenet.yaml", [f"train.batch_size={batch_size}", *off, *overrides]
     )
     run, run_dir = build_run(config), Path(directory)
-    resume(run, run_dir, allow_changed_data=False)
+    begin_or_go_on(run, run_dir, allow_changed_data=False)
 
     def measure() -> float:
-        begin = int(run.train_step.step.numpy())
+        begin = run.trainer.step
         run.total_steps = begin + STEPS[batch_size]
         watch = Stopwatch()
         with StopSignals() as signals, QuietScreen(run.total_steps, begin) as screen:
-            trainer.loop(run, run_dir, Progress(), begin, None, signals, screen, watch)
+            trainer.loop(run, run_dir, Progress(), None, signals, screen, watch)
         parts = (
             "training",
             "waiting for input",
@@ -76,7 +77,7 @@ def ours(batch_size: int, directory: str, *overrides: str):
 
 def limit(run, num_steps: int):
     """The same model, loss, clipping and optimizer on one constant batch: no input, metrics, checks or logging."""
-    model, task, optimizer = run.train_step.model, run.train_step.task, run.train_step.optimizer
+    model, task, optimizer = run.trainer.model, run.trainer.task, run.trainer.optimizer
     batch = next(iter(run.batches_from(0)))
     clip_norm = run.config.optimizer.clip_norm
 
@@ -102,14 +103,14 @@ def limit(run, num_steps: int):
 
 def keras_fit(run, batch_size: int, steps_per_execution: int):
     """Keras `fit` at its best: scaled float arrays in memory, no augmentation, no validation, no bar."""
-    model = keras.models.clone_model(run.train_step.model)
+    model = keras.models.clone_model(run.trainer.model)
     model.compile(
         keras.optimizers.Adam(2e-3, global_clipnorm=run.config.optimizer.clip_norm),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(5)],
         steps_per_execution=steps_per_execution,
     )
-    source = run.mix.parts[0].source
+    source = run.mix.sources[0].source
     features = source.read(tf.range(len(source)))
     examples = STEPS[batch_size] * batch_size
     repeats = -(

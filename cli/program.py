@@ -1,11 +1,12 @@
-"""What every program of this project has in common: its command line, its exit codes, its last line.
+"""What every program has in common: its command line, its exit codes, its last line.
 
-A program is two halves. The first reads the command line and the configuration, without TensorFlow (whose import takes
-seconds), so that `--help` and every mistake answer at once. The second does the work and returns a dictionary, printed
-as one JSON object on the last line of stdout; everything that people read goes to stderr.
+A program is two halves. The first reads the command line and the configuration, without TensorFlow
+(whose import takes seconds), so that `--help` and every mistake answer at once. The second does the
+work and returns a dictionary, printed as one JSON object on the last line of stdout; everything
+that people read goes to stderr.
 
-Exit codes: 0 ok, 1 bug (traceback), 2 configuration or usage, 3 data, 4 checkpoint, 5 numerics, 6 resources,
-7 run directory busy, 75 stopped by a signal and saved, 130/143 stopped without saving.
+Exit codes: 0 ok, 1 bug (traceback), 2 configuration or usage, 3 data, 4 checkpoint, 5 numerics,
+6 resources, 7 run directory busy, 75 stopped by a signal and saved, 130/143 stopped without saving.
 """
 
 import contextlib
@@ -17,12 +18,13 @@ import signal
 import sys
 import tempfile
 import traceback
+from functools import partial
 
 from absl import flags
 
 
 class Failure(Exception):
-    """An expected failure: one line for the user and an exit code; never a traceback unless asked for."""
+    """An expected failure: one line for the user and an exit code."""
 
     exit_code = 1
 
@@ -60,70 +62,65 @@ class Stopped(Failure):
 class Command:
     """A program's flags, and the `key=value` words after them.
 
-    Flags live in this object and not in absl's global table, because one program imports another's module.
+    Flags live in this object and not in absl's global table, because one program imports another's
+    module. `command.flags.run_dir` is the value of `--run_dir`; `command.run_dir` is the same.
     """
 
-    def __init__(self, name: str, usage: str):
-        self.name, self.usage = name, usage
+    def __init__(self, name: str, usage: str, config_class=None):
+        """`config_class`: whose fields the words set; None: the words follow `--`, for another."""
+        self.name, self.usage, self.config_class = name, usage, config_class
+        self.overrides: list[str] = []
         self.flags = flags.FlagValues()
         self.flags.set_gnu_getopt(True)  # flags may follow key=value words
-        self.string = self._definer(flags.DEFINE_string)
-        self.boolean = self._definer(flags.DEFINE_boolean)
-        self.integer = self._definer(flags.DEFINE_integer)
-        self.choice = self._definer(flags.DEFINE_enum)
-        self.boolean("help", False, "Print this text.")
+        self.string = partial(flags.DEFINE_string, flag_values=self.flags)
+        self.boolean = partial(flags.DEFINE_boolean, flag_values=self.flags)
+        self.integer = partial(flags.DEFINE_integer, flag_values=self.flags)
+        self.choice = partial(flags.DEFINE_enum, flag_values=self.flags)
+        about = "Print this text; --help KEY: a section of the configuration, or a field of it."
+        self.boolean("help", False, about, short_name="h")
         self.boolean("traceback", False, "Show the traceback of an expected failure as well.")
-        self.overrides: list[str] = []
-
-    def _definer(self, define):
-        return lambda *arguments, **limits: define(*arguments, flag_values=self.flags, **limits)
 
     def __getattr__(self, flag: str):
         return getattr(self.flags, flag)
 
     def parse(self, argv: list[str]) -> None:
-        """Reads `argv` (program name first). Raises ConfigError for an unknown flag or a word that is no `key=value`."""
+        """Reads `argv`, program name first. Raises ConfigError, with the cure where it is known."""
         try:
             words = self.flags(argv)[1:]
         except flags.Error as error:
-            self.flags.mark_as_parsed()  # `--traceback` may be asked for its default
-            raise ConfigError(f"command line: {str(error).splitlines()[0]} (see --help)") from error
-        for word in words:
-            if "=" not in word:
-                raise ConfigError(
-                    f"command line: {word}: expected key=value, got {word!r} (see --help)"
-                )
-        self.overrides = words
+            from cli.mistakes import wrong_flag  # not needed before
 
-    def help_text(self, more: str = "") -> str:
-        lines = [f"usage: {self.usage}", "", "flags:"]
-        for name in self.flags:
-            flag = self.flags[name]
-            values = (
-                f" ({'|'.join(flag.parser.enum_values)})"
-                if hasattr(flag.parser, "enum_values")
-                else ""
-            )
-            lines.append(f"  --{name:<16} {flag.help}{values}")
-        return "\n".join(lines) + ("\n\n" + more if more else "")
+            self.flags.mark_as_parsed()  # `--traceback` may be asked for its default
+            raise wrong_flag(self, error, argv) from error
+        for place, word in enumerate(words):
+            is_assignment = self.config_class and word.find("=") > 0
+            if not is_assignment and not self.flags.help:
+                from cli.mistakes import wrong_word
+
+                raise wrong_word(self, words, place)
+        self.overrides = [re.sub(" *= *", "=", word, count=1) for word in words]
 
 
 def start(command: Command, prepare, tensorflow: bool = True):
-    """First half of a program: returns `prepare(command)`, or exits with the one line that says what is wrong.
+    """First half of a program: `prepare(command)`, or one line that says what is wrong, and exit.
 
-    `prepare` must not need TensorFlow. A string that it returns (`--help`) is printed, and the program ends.
-    Signals from here to the training loop end the program with 128 + signal, having written nothing.
+    `prepare` must not need TensorFlow. A string that it returns is printed, and the program ends.
+    Signals from here to the training loop end the program with 128 + signal, nothing written.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, _exit_unsaved)
 
     def parse_and_prepare():
         command.parse(sys.argv)
+        if command.flags.help:
+            from cli.help import help_text  # not needed before
+
+            return help_text(command)
         return prepare(command)
 
     prepared = _guarded(command, parse_and_prepare)
     if isinstance(prepared, str):
-        print(prepared)
+        _print(prepared)
         sys.exit(0)
     if tensorflow:
         _guarded(command, import_tensorflow)
@@ -131,23 +128,28 @@ def start(command: Command, prepare, tensorflow: bool = True):
 
 
 def run(command: Command, main) -> None:
-    """Second half of a program: prints the dictionary that `main()` returns as the last line of stdout, and exits."""
-    result = _guarded(command, main)
-    try:
-        print(json.dumps(result), flush=True)
-    except BrokenPipeError:  # nobody reads stdout any more; the work is done all the same
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Second half of a program: prints the dictionary of `main()` as the last line, and exits."""
+    _print(json.dumps(_guarded(command, main)))
     sys.exit(0)
 
 
+def _print(text: str) -> None:
+    """On stdout; where nobody reads it any more, as after `| head`, the rest is dropped."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class StopSignals:
-    """Inside `with`: the first SIGINT, SIGTERM or SIGHUP is noted in `.number`; a second ends the process at once."""
+    """Inside `with`: the first SIGINT, SIGTERM or SIGHUP is noted in `.number`; a second kills."""
 
     def __enter__(self):
         self.number = None
-        self._before = {
-            n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        }
+        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
         return self
 
     def _note(self, number, _frame):
@@ -167,17 +169,17 @@ def warn(message: str) -> None:
 
 
 def write_whole(path, text: str) -> None:
-    """Replaces a file: whoever is killed in mid-write, and whatever the disk does, leaves the old one or the new one."""
-    part = f"{path}.part"
+    """Replaces a file: a crash, a kill or a full disk leaves the old one or the new one."""
+    temporary = f"{path}.part"
     try:
-        with open(part, "w", encoding="utf-8") as file:
+        with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.unlink(part)
+            os.unlink(temporary)
         error.filename = str(path)
         raise
 
@@ -204,48 +206,21 @@ def _explained(failure: Exception) -> tuple[str, int | None]:
     """The line and the exit code of an expected failure; no code for anything else."""
     if isinstance(failure, Failure):
         return str(failure), failure.exit_code
-    if (
-        isinstance(failure, OSError) and failure.errno is not None
-    ):  # a full disk, a missing permission, in its own words
-        return f"{failure.filename}: {failure.strerror}" if failure.filename else str(
-            failure.strerror
-        ), ResourceError.exit_code
+    if isinstance(failure, OSError) and failure.errno is not None:
+        # A full disk, a missing permission, in its own words.
+        place = f"{failure.filename}: " if failure.filename else ""
+        return f"{place}{failure.strerror}", ResourceError.exit_code
     if type(failure).__name__ == "ResourceExhaustedError":  # TensorFlow's
-        return (
-            f"out of memory: {str(failure).splitlines()[0]}; try a smaller train.batch_size",
-            ResourceError.exit_code,
-        )
+        reason = str(failure).splitlines()[0]
+        cure = "try a smaller train.batch_size"
+        return f"out of memory: {reason}; {cure}", ResourceError.exit_code
     return "", None
 
 
-def reason_of(error: Exception, item: str) -> str:
-    """One line for an error of TensorFlow while it read or treated `item`.
-
-    A DataError that a Python function raised inside a graph comes out as text, with its own item.
-    """
-    if isinstance(error, DataError):
-        return str(error)
-    if told := re.search(r"DataError: ([^\n]*)", str(error)):
-        return told[1]
-    # A message of TensorFlow may quote bytes that are no text; it has names of nodes, and before its last line a stack.
-    text = (
-        error.object.decode(errors="backslashreplace")
-        if isinstance(error, UnicodeDecodeError)
-        else str(error)
-    )
-    text = re.sub(
-        r"\{\{.*?\}\}|\[\[.*|\[Op:.*|Error in user-defined function passed to .*? with iterator: \S+",
-        "",
-        text,
-    )
-    return f"{item}: {[line.strip() for line in text.splitlines() if line.strip()][-1]}"
-
-
 def import_tensorflow() -> None:
-    """Imports TensorFlow with its start-up notes (written by C++ straight to descriptor 2) kept for a failure only."""
-    os.environ.setdefault(
-        "TF_CPP_MIN_LOG_LEVEL", "3"
-    )  # at 2, oneDNN writes a line for each kernel that it does not take
+    """Imports TensorFlow; its start-up notes, which C++ writes to descriptor 2, only if it fails."""
+    # At 2, oneDNN writes a line for each kernel that it does not take.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     sys.stderr.flush()
     real_stderr = os.dup(2)
@@ -255,11 +230,9 @@ def import_tensorflow() -> None:
             import keras
             import tensorflow as tf
 
-            tf.get_logger().setLevel(
-                "ERROR"
-            )  # its hints on how to call it are not for those who run a program
+            tf.get_logger().setLevel("ERROR")  # hides TensorFlow's API hints from users
             tf.config.list_physical_devices()
-            gc.freeze()  # a quarter of a million objects that stay, and that each collection would look through
+            gc.freeze()  # a quarter of a million objects that no collection need look through
         except BaseException as error:
             if not isinstance(error, SystemExit):
                 notes.seek(0)

@@ -1,19 +1,30 @@
-"""Strict YAML and `key=value` overrides, checked against pydantic models; every mistake is one line.
+"""Strict YAML and `key=value` overrides, checked by pydantic; every mistake is one line.
 
-YAML here is the JSON-like core of version 1.2: `1e-3` is a number, `010` is ten, `off` and `1:30` are text. Duplicate
-keys, tags and merge keys are refused, and nothing in a file can construct an object or run code.
+YAML here is the JSON-like core of version 1.2: `1e-3` is a number, `010` is ten, `off` and `1:30`
+are text. Duplicate keys, tags and merge keys are refused, and nothing in a file can construct an
+object or run code.
 """
 
 import difflib
 import re
+import textwrap
 import typing
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, ClassVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError, core_schema
 
-from cli.program import ConfigError
+from cli.program import ConfigError, warn
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 20_000  # after aliases are expanded: a bomb of nested aliases stops here
@@ -21,36 +32,76 @@ MAX_DEPTH = 50
 MAX_INT = 1 << 62  # either way: what 64 bits hold, with some room
 
 
+# ---- sections
+
+
 class Section(BaseModel):
-    """One section of a configuration: immutable, every key known, every value checked, defaults included."""
+    """One section of a configuration: immutable, every key known, every value checked."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, defer_build=True
     )
+    exclusive: ClassVar[tuple[str, ...]] = ()  # fields of which an override displaces the others
+    needs_one: ClassVar[bool] = False  # of the exclusive ones
+
+    def model_post_init(self, _context):
+        given = [name for name in self.exclusive if getattr(self, name) is not None]
+        if len(given) > 1 or (self.needs_one and not given):
+            raise ValueError(self.expected_one("both" if given else "neither"))
+
+    @classmethod
+    def expected_one(cls, got: str) -> str:
+        bound = "exactly" if cls.needs_one else "at most"
+        names = " and ".join(f"`{name}`" for name in cls.exclusive)
+        return f"expected {bound} one of {names} (the other absent or null), got {got}"
+
+
+class OneOf:
+    """Checks a section that is one of the classes below `base`, chosen by its key `name`.
+
+    Only the class that is chosen is built, which pydantic takes most of a start's time for.
+    """
+
+    def __init__(self, base: type[Section], default: str | None):
+        self.base, self.default = base, default
+
+    def __get_pydantic_core_schema__(self, source, handler):
+        return core_schema.no_info_plain_validator_function(self.choose)
+
+    def choose(self, value):
+        if isinstance(value, self.base):
+            return value
+        classes = {name_of(section): section for section in named_classes(self.base)}
+        name = value.get("name", self.default) if isinstance(value, dict) else None
+        if isinstance(name, str) and name in classes:
+            return classes[name].model_validate({"name": name} | value)
+        raise PydanticCustomError("not_one_of", "see cli/mistakes.py", {"names": list(classes)})
 
 
 def one_of(base: type[Section], default: str | None = None):
     """The type of a section that is one of the classes below `base`, chosen by its key `name`.
 
     `default`: the name of a section that leaves it out. A class belongs to the choice by deriving
-    from `base` and saying `name: Literal["its_name"]`, before this is called.
+    from `base` and saying `name: Literal["its_name"]`.
     """
-    classes = named_classes(base)
-    several = Annotated[Union[tuple(classes)], Field(discriminator="name")]
-    section = several if len(classes) > 1 else classes[0]
-    if default is None:
-        return section
+    return Annotated[base, OneOf(base, default)]
 
-    def with_name(value):
-        return {"name": default} | value if isinstance(value, dict) else value
 
-    return Annotated[section, BeforeValidator(with_name)]
+def or_name(section):
+    """The same type, where a bare `name` may stand for `{name: name}`."""
+
+    def named(value):
+        return {"name": value} if isinstance(value, str) else value
+
+    return Annotated[section, BeforeValidator(named)]
 
 
 def named_classes(base: type[Section]) -> list[type[Section]]:
-    """The classes below `base` that have a name, in the order of their definition."""
-    own = [base] if name_of(base) else []
-    return own + [cls for child in base.__subclasses__() for cls in named_classes(child)]
+    """`base` and the classes below it, those that have a name, in the order of their definition."""
+    classes = [base] if name_of(base) else []
+    for child in base.__subclasses__():
+        classes += named_classes(child)
+    return classes
 
 
 def name_of(section: type[Section]) -> str | None:
@@ -59,16 +110,43 @@ def name_of(section: type[Section]) -> str | None:
     return names[0] if names else None
 
 
-def or_name(section):
-    """The same type, where a bare `name` may stand for `{name: name}`."""
-    return Annotated[
-        section, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)
-    ]
+def members(annotation) -> list[type[Section]]:
+    """The section classes that an annotation allows, at any depth of Annotated, Union and list."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return named_classes(annotation) or [annotation]
+    return [member for inner in typing.get_args(annotation) for member in members(inner)]
+
+
+def default_name(field) -> str | None:
+    """The name of a section where it leaves it out."""
+    return next((rule.default for rule in field.metadata if isinstance(rule, OneOf)), None)
+
+
+def section_at(model: type[Section], data, path: Sequence) -> type[Section] | None:
+    """The class of the section at `path` in `data`; None where the names on the way are wrong."""
+    classes, default = [model], None
+    for depth, key in enumerate(path, 1):
+        fields = [cls.model_fields[key] for cls in classes if key in cls.model_fields]
+        for field in fields[:1]:
+            classes, default = members(field.annotation), default_name(field)
+        section = at(data, path[:depth])
+        name = section.get("name", default) if isinstance(section, dict) else section
+        classes = [cls for cls in classes if name_of(cls) == name] or classes
+    return classes[0] if len(classes) == 1 else None
+
+
+def at(data, path: Sequence):
+    for key in path:
+        data = data[key]
+    return data
+
+
+# ---- types of fields
 
 
 def _no_bool(value):
     if isinstance(value, bool):
-        raise ValueError(f"expected a number, got {str(value).lower()}")
+        raise ValueError(f"expected a number, got {show(value)}")
     return value
 
 
@@ -78,26 +156,24 @@ def _bounded(value: int) -> int:
     return value
 
 
-# Plain `int` and `float` of pydantic also take true and false, and integers of any length; these do not.
-Int = Annotated[int, BeforeValidator(_no_bool), AfterValidator(_bounded)]
-Float = Annotated[float, BeforeValidator(_no_bool)]
-Bool = Annotated[bool, Field(strict=True)]  # plain `bool` takes 1, "yes" and "off"
-
-
 def _regex(value: str) -> str:
     try:
         re.compile(value)
-    except (
-        re.error,
-        ValueError,
-        OverflowError,
-        RecursionError,
-    ) as error:  # the last ones: numbers and nesting beyond all measure
+    except (re.error, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"expected a regular expression, got {show(value)}: {error}") from None
     return value
 
 
+# Plain `int` and `float` of pydantic also take true and false, and integers of any length.
+Int = Annotated[int, BeforeValidator(_no_bool), AfterValidator(_bounded)]
+Float = Annotated[float, BeforeValidator(_no_bool)]
+Bool = Annotated[bool, Field(strict=True)]  # plain `bool` takes 1, "yes" and "off"
 Regex = Annotated[str, AfterValidator(_regex)]
+Positive = Annotated[Int, Field(ge=1)]
+Width = Positive  # units or channels of a layer
+Rate = Annotated[Float, Field(ge=0, lt=1)]
+Share = Annotated[Float, Field(ge=0, le=1)]
+Multiplier = Annotated[Float, Field(gt=0, le=8)]  # of the channels or blocks of a network
 
 
 def _each_once(names: list[str]) -> list[str]:
@@ -110,86 +186,128 @@ def _each_once(names: list[str]) -> list[str]:
 ClassNames = Annotated[list[str], Field(min_length=2), AfterValidator(_each_once)]
 
 
-# ---------------------------------------------------------------------------------------------------------- reading
+# ---- words of a mistake
 
 
-def _mistake(message: str) -> ConfigError:
-    """Of one line, also where a key or a file name in it has line breaks, or what cannot be shown."""
-    return ConfigError(
-        "".join(
-            character if character.isprintable() else ascii(character)[1:-1]
-            for character in message
-        )
-    )
+def mistake(message: str) -> ConfigError:
+    """Of one line, also where a key or a file name in it has line breaks."""
+    shown = [char if char.isprintable() else ascii(char)[1:-1] for char in message]
+    return ConfigError("".join(shown))
+
+
+def show(value) -> str:
+    """A value as in YAML, at most 60 characters of it."""
+    text = repr(value)
+    if value is None:
+        text = "null"
+    elif isinstance(value, bool):
+        text = text.lower()
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def unknown_name(name, known: list[str]) -> str:
+    return f"unknown name {show(name)}{nearest(str(name), known)}"
+
+
+def nearest(word: str, known: list[str]) -> str:
+    if close := difflib.get_close_matches(word, known, 1, 0.5):
+        return f", did you mean {close[0]!r}?"
+    names = textwrap.shorten(", ".join(sorted(known)), 120, placeholder=" ...")
+    return f"; expected one of {names}"
+
+
+# ---- reading
+
+
+def read_file(path: str | Path) -> tuple[dict, dict[tuple, int]]:
+    """(plain data, line of each key path) of a YAML file whose top level is a mapping."""
+    path = Path(path)
+    try:
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise _too_long(path, size)
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise mistake(f"{path}: no such file{files_like(path)}") from None
+    except UnicodeDecodeError as error:
+        got = f"byte {error.object[error.start]:#x} at {error.start}"
+        raise mistake(f"{path}: expected UTF-8 text, got {got}") from error
+    except OSError as error:
+        raise mistake(f"{path}: {error.strerror}") from error
+    data, lines = parse(text, str(path))
+    if not isinstance(data, dict):
+        raise mistake(f"{path}: expected sections such as `model:`, got {show(data)}")
+    return data, lines
+
+
+def _too_long(file, size: int) -> ConfigError:
+    return mistake(f"{file}: expected a configuration of at most {MAX_BYTES:,} bytes, got {size:,}")
+
+
+def files_like(path: Path) -> str:
+    folders = {path.parent, Path("configs")}
+    files = {file.stem: str(file) for folder in folders for file in folder.glob("*.yaml")}
+    close = difflib.get_close_matches(path.stem, files, 3, 0.5) or sorted(files)[:5]
+    return f"; there is {', '.join(files[stem] for stem in close)}" if files else ""
 
 
 def parse(text: str, file: str) -> tuple[Any, dict[tuple, int]]:
-    """YAML text -> (plain data, line of each key path). Raises ConfigError naming file, line and column."""
+    """YAML text -> (plain data, line of each key path). Raises ConfigError: file, line, column."""
     if len(text) > MAX_BYTES:
-        raise _mistake(
-            f"{file}: expected a configuration of at most {MAX_BYTES:,} bytes, got {len(text):,}"
-        )
+        raise _too_long(file, len(text))
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _mistake(
-            f"{file}:{mark.line + 1}:{mark.column + 1}: YAML syntax: {error.problem}"
-        ) from error
-    except (
-        yaml.YAMLError,
-        RecursionError,
-        ValueError,
-        OverflowError,
-    ) as error:  # the last two: PyYAML at "\UFFFFFFFF"
-        raise _mistake(f"{file}: YAML syntax: {str(error).splitlines()[0]}") from error
+        raise _mistake_at(mark, file, f"YAML syntax: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        # PyYAML raises the last two for text such as "\UFFFFFFFF".
+        raise mistake(f"{file}: YAML syntax: {str(error).splitlines()[0]}") from error
     lines: dict[tuple, int] = {}
     return (None if node is None else _Builder(file, lines).build(node, ())), lines
+
+
+def _mistake_at(mark, file: str, problem: str) -> ConfigError:
+    return mistake(f"{file}:{mark.line + 1}:{mark.column + 1}: {problem}")
 
 
 class _Loader(yaml.SafeLoader):
     """Refuses every tag, the standard ones too: `!!str 5` would otherwise be read as the number."""
 
-    composed = 0  # keys and values
+    num_nodes = 0  # keys and values
 
     def compose_node(self, parent, index):
-        self.composed += 1
-        if self.composed > 2 * MAX_NODES:  # a megabyte of them would take PyYAML ten seconds
-            raise yaml.composer.ComposerError(
-                None, None, f"more than {MAX_NODES:,} values", self.peek_event().start_mark
-            )
-        tag = getattr(self.peek_event(), "tag", None)
-        if tag is not None:
-            raise yaml.composer.ComposerError(
-                None,
-                None,
-                f"tag {tag!r} is not allowed; expected plain YAML",
-                self.peek_event().start_mark,
-            )
+        event, problem = self.peek_event(), None
+        self.num_nodes += 1
+        if self.num_nodes > 2 * MAX_NODES:  # a megabyte of them would take PyYAML ten seconds
+            problem = f"more than {MAX_NODES:,} values"
+        elif getattr(event, "tag", None) is not None:
+            problem = f"tag {event.tag!r} is not allowed; expected plain YAML"
+        if problem:
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
 
 
 class _Builder:
+    """Makes plain data from PyYAML's nodes, and notes the line of each key path in `lines`."""
+
     def __init__(self, file: str, lines: dict[tuple, int]):
-        self.file, self.lines, self.nodes = file, lines, 0
+        self.file, self.lines, self.num_nodes = file, lines, 0
 
     def fail(self, node, what: str):
-        mark = node.start_mark
-        raise _mistake(f"{self.file}:{mark.line + 1}:{mark.column + 1}: {what}")
+        raise _mistake_at(node.start_mark, self.file, what)
 
     def build(self, node, path: tuple):
-        self.nodes += 1
-        if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
-            self.fail(
-                node,
-                f"more than {MAX_NODES:,} values or {MAX_DEPTH} levels once aliases are expanded",
-            )
+        self.num_nodes += 1
+        if self.num_nodes > MAX_NODES or len(path) > MAX_DEPTH:
+            limits = f"{MAX_NODES:,} values or {MAX_DEPTH} levels"
+            self.fail(node, f"more than {limits} once aliases are expanded")
         self.lines[path] = node.start_mark.line + 1
         if isinstance(node, yaml.SequenceNode):
             return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
             return self.build_mapping(node, path)
-        return _scalar(self.text(node)) if node.style is None else self.text(node)
+        text = self.text(node)
+        return _scalar(text) if node.style is None else text
 
     def text(self, node) -> str:
         try:
@@ -201,18 +319,18 @@ class _Builder:
         return node.value
 
     def build_mapping(self, node, path: tuple) -> dict:
-        result, first_lines = {}, {}
+        result = {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or (key_node.value, key_node.style) == (
-                "<<",
-                None,
-            ):
+            is_merge = key_node.value == "<<" and key_node.style is None
+            if is_merge or not isinstance(key_node, yaml.ScalarNode):
                 self.fail(key_node, "expected a plain key")
             key = self.text(key_node)
             if key in result:
-                self.fail(key_node, f"duplicate key {key!r}, first on line {first_lines[key]}")
+                self.fail(
+                    key_node, f"duplicate key {key!r}, first on line {self.lines[*path, key]}"
+                )
             result[key] = self.build(value_node, (*path, key))
-            first_lines[key] = self.lines[*path, key] = key_node.start_mark.line + 1
+            self.lines[*path, key] = key_node.start_mark.line + 1
         return result
 
 
@@ -231,30 +349,7 @@ def _scalar(text: str):
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def read_file(path: str | Path) -> tuple[dict, dict[tuple, int]]:
-    """Reads a YAML file whose top level is a mapping. A missing file is answered with the nearest names beside it."""
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise _mistake(
-                f"{path}: expected a configuration of at most {MAX_BYTES:,} bytes, got {path.stat().st_size:,}"
-            )
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        beside = sorted(
-            str(p) for folder in {path.parent, Path("configs")} for p in folder.glob("*.yaml")
-        )
-        raise _mistake(f"{path}: no such file{_hint(str(path), beside, 'there is')}") from None
-    except UnicodeDecodeError as error:
-        raise _mistake(
-            f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#x} at {error.start}"
-        ) from error
-    except OSError as error:
-        raise _mistake(f"{path}: {error.strerror}") from error
-    data, lines = parse(text, str(path))
-    if not isinstance(data, dict):
-        raise _mistake(f"{path}: expected sections such as `model:`, got {show(data)}")
-    return data, lines
+# ---- overrides
 
 
 def apply_overrides(data: dict, overrides: list[str]) -> set[tuple]:
@@ -262,169 +357,83 @@ def apply_overrides(data: dict, overrides: list[str]) -> set[tuple]:
     paths = set()
     for word in overrides:
         key, _, text = word.partition("=")
-        if any(
-            "\ud800" <= character <= "\udfff" for character in key
-        ):  # what Python makes of bytes that are no UTF-8
-            raise _mistake(f"command line: {key}: expected a key in UTF-8")
+        if re.search("[\ud800-\udfff]", key):  # what Python makes of bytes that are no UTF-8
+            raise mistake(f"command line: {key}: expected a key in UTF-8")
         value, _ = parse(text, f"command line: {key}")
-        target, path, parts = data, (), key.split(".")
-        for depth, part in enumerate(parts, 1):
-            if isinstance(target, list) and part in map(str, range(len(target))):
-                part = int(part)
-            elif not isinstance(target, dict):
-                raise _mistake(
-                    f"command line: {key}: {'.'.join(map(str, path))} is {show(target)}, not a section"
-                )
-            path = (*path, part)
-            if depth == len(parts):
-                target[part] = value
-                break
-            section = target.get(part) if isinstance(target, dict) else target[part]
-            if section is None or isinstance(section, str):
-                target[part] = section = (
-                    {} if section is None else {"name": section}
-                )  # a bare name stands for {name: name}
-            target = section
-        paths.add(path)
+        paths.add(_write(data, key, value))
     return paths
 
 
-# ---------------------------------------------------------------------------------------------------------- checking
+def _write(data, dotted_key: str, value) -> tuple:
+    """Writes one value, making the sections on its way; returns its path."""
+    section, path = data, ()
+    *parents, last = dotted_key.split(".")
+    for key in parents:
+        key = _key_in(section, key, path, dotted_key)
+        inner = section.get(key) if isinstance(section, dict) else section[key]
+        if isinstance(inner, str):  # a bare name stands for {name: name}
+            inner = {"name": inner}
+        section[key] = {} if inner is None else inner
+        section, path = section[key], (*path, key)
+    last = _key_in(section, last, path, dotted_key)
+    section[last] = value
+    return (*path, last)
+
+
+def _key_in(target, key: str, path: tuple, dotted_key: str) -> str | int:
+    """`key` as it stands in `target`: a number in a list."""
+    if isinstance(target, list) and key in map(str, range(len(target))):
+        return int(key)
+    if not isinstance(target, dict):
+        place = f"{'.'.join(map(str, path))} is {show(target)}, not a section"
+        raise mistake(f"command line: {dotted_key}: {place}")
+    return key
+
+
+def displace(model: type[Section], data: dict, lines: dict, overridden: set[tuple], file) -> None:
+    """Takes out of `data` what an override excludes, such as `epochs` for `train.steps=100`."""
+    for *place, key in sorted(overridden, key=str):
+        section, values = section_at(model, data, place), at(data, place)
+        exclusive = section.exclusive if section else ()
+        if key not in exclusive or values[key] is None:
+            continue
+        prefix = "".join(f"{name}." for name in place)
+        for other in exclusive:
+            path = (*place, other)
+            if other == key or values.get(other) is None:
+                continue
+            if path in overridden:
+                raise mistake(f"command line: {prefix}{key}: {section.expected_one('both')}")
+            old = f"{prefix}{other}={to_text(values.pop(other))}"
+            warn(f"{old} of {file} gives way to {prefix}{key}")
+            lines.pop(path, None)
+
+
+# ---- checking
+
+
+def load(model: type[Section], path, overrides: list[str]) -> tuple[Section, dict, set]:
+    """(a `model` from a YAML file and overrides, line of each key path, paths overridden)."""
+    data, lines = read_file(path)
+    overridden = apply_overrides(data, overrides)
+    displace(model, data, lines, overridden, path)
+    return validate(model, data, str(path), lines, overridden), lines, overridden
 
 
 def validate(
     model: type[Section], data: dict, file: str, lines: dict[tuple, int], overridden: set[tuple]
 ) -> Section:
-    """`data` as a `model`. Raises ConfigError: `<file>: <key>: <what>`, the first mistake of the file's order."""
+    """`data` as a `model`. Raises ConfigError: `<file>: <key>: <what>` of the first mistake."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        # A misspelt section is unknown and, under its right name, missing: the first of the two names the cure.
-        details = sorted(
-            error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden"
-        )
-    detail = details[0]
-    path = _path_in(data, detail["loc"], detail["type"] == "missing")
-    if detail["type"] == "union_tag_invalid" and (*path, "name") in lines.keys() | overridden:
-        path = (*path, "name")
-    if any(
-        path[: len(word)] == word or (path not in lines and word[: len(path)] == path)
-        for word in overridden
-    ):
-        where, line = "command line", ""
-    else:
-        number = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
-        where, line = file, f" (line {number})" if number else ""
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    key = ".".join(map(str, path))
-    raise _mistake(f"{where}: {key + ': ' if key else ''}{_what(model, detail, path)}{line}{more}")
+        from cli.mistakes import explained  # not needed before
+
+        details = error.errors(include_url=False)
+    raise explained(model, details, data, file, lines, overridden)
 
 
-def _path_in(data, loc: tuple, missing: bool) -> tuple:
-    """pydantic's location without the parts that name a member of a union: only keys that the user wrote or forgot."""
-    path = []
-    for i, part in enumerate(loc):
-        if (isinstance(data, dict) and part in data) or (
-            isinstance(data, list) and isinstance(part, int) and part < len(data)
-        ):
-            path.append(part)
-            data = data[part]
-        elif (
-            missing
-            and i == len(loc) - 1
-            and isinstance(part, str)
-            and isinstance(data, dict)
-            and "[" not in part
-        ):
-            path.append(part)  # a missing key
-    return tuple(path)
-
-
-def _what(model: type[Section], detail: dict, path: tuple) -> str:
-    kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        section = _section_at(model, detail["loc"][:-1])
-        known = list(section.model_fields) if section else []
-        homes = [home for home in _homes(model, path[-1]) if home != ".".join(map(str, path))]
-        if difflib.get_close_matches(str(path[-1]), known, 1, 0.75) or not homes:
-            return f"unknown key{_hint(str(path[-1]), known)}"
-        return f"unknown key here; did you mean {' or '.join(repr(home) for home in homes[:3])}?"
-    if kind == "missing":
-        return "missing; expected a value"
-    if kind in ("union_tag_invalid", "literal_error"):
-        expected = re.findall(
-            r"'([^']*)'", str(context.get("expected_tags", context.get("expected")))
-        )
-        got = detail["input"].get("name") if isinstance(detail["input"], dict) else detail["input"]
-        if expected:  # names; numbers are shown below
-            return unknown_name(got, expected)
-    if kind == "union_tag_not_found":
-        return f"expected a section with a `name`, got {show(detail['input'])}"
-    if kind == "value_error":
-        return str(context["error"])
-    if kind in ("model_type", "model_attributes_type"):
-        return f"expected a section, got {show(detail['input'])}"
-    expected = (
-        detail["msg"].replace("Input should be", "expected").split(", unable")[0].split(", got")[0]
-    )
-    return f"{expected[0].lower() + expected[1:]}, got {show(detail['input'])}"
-
-
-def unknown_name(name, known: list[str]) -> str:
-    return f"unknown name {show(name)}{_hint(str(name), known)}"
-
-
-def _hint(word: str, known: list[str], verb: str = "did you mean") -> str:
-    close = difflib.get_close_matches(word, known, 3 if verb != "did you mean" else 1, 0.5)
-    if verb == "did you mean":
-        return (
-            f", did you mean {close[0]!r}?"
-            if close
-            else f"; expected one of {', '.join(sorted(known))}"
-        )
-    return f"; {verb} {', '.join(close or known[:5])}" if known else ""
-
-
-def show(value) -> str:
-    text = (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    )
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def members(annotation) -> list[type[Section]]:
-    """The section classes that an annotation names, at any depth of Annotated, Union and list."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [found for part in typing.get_args(annotation) for found in members(part)]
-
-
-def _section_at(model: type[Section], loc: tuple) -> type[Section] | None:
-    """The class that pydantic was filling at `loc` (keys, list indices and union tags)."""
-    candidates = [model]
-    for part in loc:
-        if isinstance(part, int):
-            continue
-        fields = [f for c in candidates for n, f in c.model_fields.items() if part == n]
-        if fields:
-            candidates = [member for field in fields for member in members(field.annotation)]
-        else:
-            candidates = [c for c in candidates if name_of(c) == part] or candidates
-    return candidates[0] if len(candidates) == 1 else None
-
-
-def _homes(model: type[Section], key: str, prefix: str = "") -> list[str]:
-    """Every dotted path at which `key` is a field: where a key in the wrong section belongs."""
-    homes = []
-    for name, field in model.model_fields.items():
-        if name == key:
-            homes.append(prefix + name)
-        for member in members(field.annotation):
-            homes += _homes(member, key, f"{prefix}{name}.")
-    return list(dict.fromkeys(homes))
-
-
-# ---------------------------------------------------------------------------------------------------------- showing
+# ---- writing
 
 
 def flatten(data, path: tuple = ()):
@@ -437,85 +446,31 @@ def flatten(data, path: tuple = ()):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what `parse` reads back: text that our scalars would take for a number or null is quoted."""
+    """Writes what `parse` reads back: text that looks like a number or null is quoted."""
 
     def ignore_aliases(self, data):
         return True
 
-
-def _represent_str(dumper, text: str):
-    style = None if isinstance(_scalar(text), str) else "'"
-    if set(text) & set(
-        "\n\x85\u2028\u2029"
-    ):  # line breaks to YAML: escaped, so that the value stays on its line
-        style = '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+    def represent_text(self, text: str):
+        style = None if isinstance(_scalar(text), str) else "'"
+        if set(text) & set("\n\x85\u2028\u2029"):  # line breaks to YAML: escaped, on one line
+            style = '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
-_Dumper.add_representer(str, _represent_str)
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+def _dump(data, **style) -> str:
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **style)
 
 
 def to_yaml(data) -> str:
     """Plain data as a YAML file, which `parse` reads back as the same data."""
-    return yaml.dump(
-        data,
-        Dumper=_Dumper,
-        sort_keys=False,
-        width=120,
-        default_flow_style=None,
-        allow_unicode=True,
-    )
+    return _dump(data, width=120, default_flow_style=None)
 
 
 def to_text(value) -> str:
     """One value on one line of YAML, which `parse` reads back as the same value."""
-    text = yaml.dump(
-        value,
-        Dumper=_Dumper,
-        default_flow_style=True,
-        width=1 << 30,
-        sort_keys=False,
-        allow_unicode=True,
-    )
+    text = _dump(value, width=1 << 30, default_flow_style=True)
     return text.strip("\n").removesuffix("...").strip("\n")
-
-
-def field_lines(model: type[Section], prefix: str = "", shown_at: dict | None = None) -> list[str]:
-    """One line per field: dotted key, default, description. A choice of sections is laid out once, then referred to."""
-    lines, shown_at = [], {} if shown_at is None else shown_at
-    for name, field in model.model_fields.items():
-        key = prefix + name
-        classes = members(field.annotation)
-        default = field.get_default(call_default_factory=True)
-        if not classes or isinstance(default, list):
-            shown = "required" if field.is_required() else to_text(_plain(default))
-            names = f" ({', '.join(filter(None, map(name_of, classes)))})" if classes else ""
-            if name != "name":
-                lines.append(f"  {key:<32} {field.description or ''}{names} [{shown}]")
-            continue
-        tags = [name_of(member) for member in classes]
-        if len(tags) > 1 and shown_at.setdefault(tuple(tags), key) != key:
-            lines.append(
-                f"  {key:<32} {field.description or ''} (as {shown_at[tuple(tags)]}){' [null]' * (default is None)}"
-            )
-            continue
-        chosen = "" if default is None else getattr(default, "name", "")
-        shown = f" ({', '.join(tags)})" if all(tags) else ""
-        lines.append(
-            f"  {key:<32} {field.description or ''}{shown}{f' [{chosen}]' if chosen else ' [null]' * (default is None)}"
-        )
-        owners: dict[
-            str, list[str]
-        ] = {}  # a line that several members share stands once, with their names
-        for member, tag in zip(classes, tags, strict=True):
-            for line in field_lines(member, f"{key}.", shown_at):
-                owners.setdefault(line, []).append(tag or "")
-        for line, who in owners.items():
-            lines.append(line + (f" {{{', '.join(who)}}}" if len(who) < len(classes) else ""))
-    return lines
-
-
-def _plain(value):
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value.model_dump() if isinstance(value, Section) else value

@@ -2,10 +2,11 @@
 
     checkpoints/step-0000001200/{variables.index, variables.data-*, state.json, MANIFEST.json}
 
-A checkpoint is written under a temporary name, every file flushed to the disk, the manifest (sizes and SHA-256) last,
-then renamed. So a directory that has the right name is complete, whatever was killed, and its manifest says whether the
-disk has kept it so. There is no pointer file: the newest checkpoint is the highest step that verifies.
-Nothing here imports TensorFlow; who writes and reads variables is passed in.
+A checkpoint is written under a temporary name, every file flushed to the disk, the manifest (sizes
+and SHA-256) last, then renamed. So a directory that has the right name is complete, whatever was
+killed, and its manifest says whether the disk has kept it so. There is no pointer file: the newest
+checkpoint is the highest step that verifies. Nothing here imports TensorFlow; the function that
+writes variables and the one that reads them are passed in.
 """
 
 import contextlib
@@ -17,8 +18,10 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from cli.program import BusyError, CheckpointError, ResourceError, warn
@@ -32,7 +35,28 @@ DISK = {
 }
 
 
-# ------------------------------------------------------------------------------------------------------- committing
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of a run that is training: the last `keep` of them, and the best."""
+
+    directory: Path
+    keep: int
+    write: Callable[[Path, dict], None]  # puts the variables' files into a new directory
+    size: int  # bytes of the variables
+
+    def save(self, step: int, variables: dict, state: dict, best_steps: Iterable[int]) -> None:
+        """Saves one with `state` as state.json, then removes what is neither recent nor best."""
+        write = partial(self.write, variables=variables)
+        commit(self.directory, step, write, state, self.size)
+        recent = list(steps_in(self.directory))[-self.keep :]
+        keep_only(self.directory, {*recent, *best_steps})
+
+    def newest(self) -> Path | None:
+        """The newest that verifies; damaged newer ones are renamed `*.bad`."""
+        return newest(self.directory, quarantine=True)
+
+
+# ---- saving
 
 
 def path_of(directory: Path, step: int) -> Path:
@@ -42,11 +66,12 @@ def path_of(directory: Path, step: int) -> Path:
 def commit(
     directory: Path, step: int, write: Callable[[Path], None], state: dict, size: int
 ) -> Path:
-    """Saves one checkpoint: `write(path)` puts the variables' files into a new directory, `state` becomes state.json.
+    """Saves one checkpoint: the files that `write(path)` makes, and `state` as state.json.
 
-    `size`: about how many bytes that is, for the message of a full disk. The parent of `directory` must exist: where it
-    was deleted, nothing is put in its place. When this returns, the checkpoint survives a loss of power. Whenever it does
-    not, the others are as they were; an OSError of the disk becomes ResourceError.
+    `size`: about how many bytes that is, for the message of a full disk. The parent of `directory`
+    must exist: where it was deleted, nothing is put in its place. When this returns, the checkpoint
+    survives a loss of power. Whenever it does not, the others are as they were; an OSError of the
+    disk becomes ResourceError.
     """
     final = path_of(directory, step)
     temporary = directory / f".writing-{final.name}"
@@ -57,12 +82,7 @@ def commit(
         temporary.mkdir()
         write(temporary)
         (temporary / "state.json").write_text(json.dumps(state, indent=1))
-        files = sorted(temporary.iterdir())
-        manifest = {"step": step, "files": {file.name: _fingerprint(file) for file in files}}
-        for file in files:
-            flush(file)
-        (temporary / "MANIFEST.json").write_text(json.dumps(manifest, indent=1))
-        flush(temporary / "MANIFEST.json")
+        _write_manifest(temporary, step)
         flush(temporary)
         os.rename(temporary, final)
         flush(directory)
@@ -74,20 +94,28 @@ def commit(
             ) from error
         if isinstance(error, OSError) and error.errno in DISK:
             raise ResourceError(
-                f"{final}: {DISK[error.errno]} while saving a checkpoint (about {size:,} bytes needed, "
-                f"{shutil.disk_usage(directory.parent).free:,} bytes free); the earlier ones are intact; "
-                "make room on the disk and run the same command again"
+                f"{final}: {DISK[error.errno]} while saving a checkpoint (about {size:,} bytes "
+                f"needed, {shutil.disk_usage(directory.parent).free:,} bytes free); the earlier "
+                "ones are intact; make room on the disk and run the same command again"
             ) from error
         raise
     return final
 
 
+def _write_manifest(directory: Path, step: int) -> None:
+    files = sorted(directory.iterdir())
+    fingerprints = {file.name: _fingerprint(file) for file in files}
+    for file in files:
+        flush(file)
+    manifest = directory / "MANIFEST.json"
+    manifest.write_text(json.dumps({"step": step, "files": fingerprints}, indent=1))
+    flush(manifest)
+
+
 def _fingerprint(file: Path) -> dict:
     with open(file, "rb") as stream:
-        return {
-            "bytes": file.stat().st_size,
-            "sha256": hashlib.file_digest(stream, "sha256").hexdigest(),
-        }
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"bytes": file.stat().st_size, "sha256": sha256}
 
 
 def flush(path: Path) -> None:
@@ -107,7 +135,7 @@ def keep_only(directory: Path, steps: set[int]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a checkpoint, renamed first so that nobody meets half of one under its own name; none is no error."""
+    """Removes a checkpoint, if there; renamed first, so that its name never holds half of one."""
     doomed = path.with_name(f".removing-{path.name}")
     with contextlib.suppress(FileNotFoundError):
         os.rename(path, doomed)
@@ -121,72 +149,75 @@ def clean_up(directory: Path) -> None:
         shutil.rmtree(leftover)
 
 
-# ---------------------------------------------------------------------------------------------------------- finding
+# ---- finding and verifying
 
 
 def steps_in(directory: Path) -> dict[int, Path]:
-    """{step: path} of the checkpoints there, rising; not verified."""
+    """{step: path} of a directory's checkpoints, rising; not verified."""
     if not directory.is_dir():
         return {}
-    found = {
-        int(match[1]): path for path in directory.iterdir() if (match := _STEP.fullmatch(path.name))
-    }
-    return dict(sorted(found.items()))
+    matches = [(_STEP.fullmatch(path.name), path) for path in directory.iterdir()]
+    return dict(sorted((int(match[1]), path) for match, path in matches if match))
 
 
 def verify(path: Path) -> None:
     """Raises CheckpointError, naming the file, unless every file is as the manifest says."""
+    manifest = path / "MANIFEST.json"
     try:
-        manifest = json.loads((path / "MANIFEST.json").read_bytes())
-        for name, expected in manifest["files"].items():
+        files = json.loads(manifest.read_bytes())["files"]
+        for name, expected in files.items():
             if os.path.basename(name) != name or (path / name).is_symlink():
-                raise CheckpointError(
-                    f"{path / 'MANIFEST.json'}: {name}: expected a file of this directory"
-                )
-            size = (path / name).stat().st_size
+                raise CheckpointError(f"{manifest}: {name}: expected a file of this directory")
+            file = path / name
+            size = file.stat().st_size
             if size != expected["bytes"]:
+                raise CheckpointError(f"{file}: expected {expected['bytes']:,} bytes, got {size:,}")
+            if _fingerprint(file) != expected:
                 raise CheckpointError(
-                    f"{path / name}: expected {expected['bytes']:,} bytes, got {size:,}"
+                    f"{file}: its bytes have changed: SHA-256 differs from the manifest's"
                 )
-            if _fingerprint(path / name)["sha256"] != expected["sha256"]:
-                raise CheckpointError(
-                    f"{path / name}: its bytes have changed: SHA-256 differs from the manifest's"
-                )
-        if "state.json" not in manifest["files"]:
-            raise CheckpointError(f"{path / 'MANIFEST.json'}: expected state.json among its files")
+        if "state.json" not in files:
+            raise CheckpointError(f"{manifest}: expected state.json among its files")
     except FileNotFoundError as error:
         raise CheckpointError(f"{error.filename}: no such file in this checkpoint") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path / 'MANIFEST.json'}: not a manifest: {error}") from error
+        raise CheckpointError(f"{manifest}: not a manifest: {error}") from error
+
+
+def _damage_of(path: Path) -> str | None:
+    """What is wrong with a checkpoint; None for one that verifies."""
+    try:
+        verify(path)
+    except CheckpointError as error:
+        return str(error)
+    return None
 
 
 def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
     """The newest checkpoint that verifies; None where there has never been one.
 
-    Damaged newer ones are named in a warning with the steps lost and, with `quarantine`, renamed `*.bad`. Where all are
-    damaged, CheckpointError: never a silent start from scratch.
+    Damaged newer ones are named in a warning with the steps lost and, with `quarantine`, renamed
+    `*.bad`. Where all are damaged, CheckpointError: never a silent start from scratch.
     """
-    removed = True
-    while removed:  # by a trainer, while we looked: there is a newer one by now
-        steps, damage, removed = steps_in(directory), [], False
-        for step in sorted(steps, reverse=True):
-            path = steps[step]
-            try:
-                verify(path)
-            except CheckpointError as error:
-                if not path.exists():
-                    removed = True
-                    continue
-                if quarantine:
-                    shutil.rmtree(path.with_name(path.name + ".bad"), ignore_errors=True)
-                    os.rename(path, path.with_name(path.name + ".bad"))
-                damage.append((step, error))
-                continue
-            for bad, error in damage:
-                warn(f"warning: {error}; going on from step {step}, {bad - step} steps before")
+    damage, removed = {}, False
+    for step, path in reversed(steps_in(directory).items()):
+        problem = _damage_of(path)
+        if problem is None:
+            for lost, reason in damage.items():
+                warn(f"warning: {reason}; going on from step {step}, {lost - step} steps before")
             return path
+        if not path.exists():
+            removed = True
+            continue
+        damage[step] = problem
+        if quarantine:
+            bad = path.with_name(f"{path.name}.bad")
+            shutil.rmtree(bad, ignore_errors=True)
+            os.rename(path, bad)
+    if removed:  # The trainer removed it while we were reading: look again.
+        return newest(directory, quarantine=quarantine)
     if damage or list(directory.glob("step-*.bad")):
-        reason = f"; the newest: {damage[0][1]}" if damage else ""
+        reason = f"; the newest: {next(iter(damage.values()))}" if damage else ""
         raise CheckpointError(
             f"{directory}: every checkpoint is damaged{reason}; move them away to start again"
         )
@@ -194,37 +225,45 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
 
 
 def run_of(path: str | Path) -> Path:
-    """The same path, if a run lives there; CheckpointError, saying what is there, if none does."""
+    """The same path, if it is a run's; else CheckpointError that says what is there."""
     path = Path(path)
-    if not (path / "config.yaml").is_file():
-        there = (
-            ", ".join(sorted(child.name for child in path.iterdir())[:10])
-            if path.is_dir()
-            else "no such directory"
-        )
-        raise CheckpointError(
-            f"{path}: expected a run directory with a config.yaml, or one of its checkpoints; found: {there or 'nothing'}"
-        )
-    return path
+    if (path / "config.yaml").is_file():
+        return path
+    names = "no such directory"
+    if path.is_dir():
+        names = ", ".join(sorted(child.name for child in path.iterdir())[:10]) or "nothing"
+    raise CheckpointError(
+        f"{path}: expected a run directory with a config.yaml, or one of its checkpoints; "
+        f"found: {names}"
+    )
+
+
+def find_run(ckpt: str | Path) -> tuple[Path, Path | None]:
+    """A run's directory or one step's -> (run's directory, step's directory if it was named)."""
+    path = Path(ckpt)
+    if (path / "MANIFEST.json").is_file() and (path.parent.parent / "config.yaml").is_file():
+        return path.parent.parent, path
+    return run_of(path), None
 
 
 def verify_all(run_dir: Path) -> dict:
-    """The steps of a run's checkpoints, every byte of which was read. Raises CheckpointError that names the damaged ones."""
+    """The steps of a run's checkpoints, every byte of which was read.
+
+    Raises CheckpointError that names the damaged ones.
+    """
     directory = run_dir / "checkpoints"
-    steps, damage = steps_in(directory), []
-    for path in steps.values():
-        try:
-            verify(path)
-        except CheckpointError as error:
-            damage.append(str(error))
-    damage += [
-        f"{path}: was damaged and set aside" for path in sorted(directory.glob("step-*.bad"))
-    ]
+    steps = steps_in(directory)
+    damage = [problem for path in steps.values() if (problem := _damage_of(path))]
+    set_aside = sorted(directory.glob("step-*.bad"))
+    damage += [f"{path}: was damaged and set aside" for path in set_aside]
     if damage:
         raise CheckpointError(f"{run_dir}: {'; '.join(damage)}")
     if not steps:
         raise CheckpointError(f"{directory}: no checkpoint yet; expected at least one")
     return {"run_dir": str(run_dir), "verified": list(steps)}
+
+
+# ---- restoring
 
 
 def read_state(path: Path) -> dict:
@@ -234,73 +273,81 @@ def read_state(path: Path) -> dict:
 def restore(
     path: Path, variables: Mapping, read: Callable[[Path], dict], groups: tuple[str, ...]
 ) -> None:
-    """Assigns every variable of `groups` (the first part of its name) from the checkpoint; all of them or none.
+    """Assigns every variable of `groups` (the first part of its name), or none of them.
 
-    Raises CheckpointError where a variable is missing, left over, or of another shape or type, on either side.
+    Raises CheckpointError where a variable is missing, left over, or of another shape or type.
     """
     values = {name: value for name, value in read(path).items() if name.split("/")[0] in groups}
-    problems = [
-        f"{name}: missing in the checkpoint" for name in sorted(variables.keys() - values.keys())
-    ]
-    problems += [
-        f"{name}: in the checkpoint only" for name in sorted(values.keys() - variables.keys())
-    ]
-    for name in sorted(variables.keys() & values.keys()):
-        want, got = (
-            (str(variables[name].dtype), tuple(variables[name].shape)),
-            (values[name].dtype.name, values[name].shape),
-        )
-        if want != got:
-            problems.append(
-                f"{name}: expected {want[0]}{list(want[1])}, got {got[0]}{list(got[1])}"
-            )
+    problems = [f"{name}: missing in the checkpoint" for name in sorted({*variables} - {*values})]
+    problems += [f"{name}: in the checkpoint only" for name in sorted({*values} - {*variables})]
+    for name in sorted({*variables} & {*values}):
+        expected, got = _type_of(variables[name]), _type_of(values[name])
+        if expected != got:
+            problems.append(f"{name}: expected {expected}, got {got}")
     if problems:
-        more = f" (and {len(problems) - 10} more)" if len(problems) > 10 else ""
-        raise CheckpointError(f"{path}: does not fit this model: {'; '.join(problems[:10])}{more}")
+        raise CheckpointError(f"{path}: does not fit this model: {listed(problems, '; ')}")
     for name, variable in variables.items():
         variable.assign(values[name])
 
 
-# ---------------------------------------------------------------------------------------------------- one writer
+def _type_of(value) -> str:
+    return f"{value.dtype}{list(value.shape)}"
+
+
+def listed(items: Iterable[str], separator: str = ", ", most: int = 10) -> str:
+    """The first of them in one line, and how many more there are."""
+    items = list(items)
+    more = f" (and {len(items) - most} more)" if len(items) > most else ""
+    return separator.join(items[:most]) + more
+
+
+# ---- one writer
 
 
 @contextlib.contextmanager
 def lock(run_dir: Path, flag: str = "--run_dir"):
-    """Holds the run directory for this process; the kernel releases it when the process dies, however it dies.
+    """Holds the run directory for this process; the kernel releases it however the process dies.
 
-    Creates the directory, and removes what it created again if nothing else came into it. Raises BusyError with the holder's name.
+    Creates the directory, and removes what it created again if nothing else came into it.
+    Raises BusyError with the holder's name.
     """
-    file = run_dir / "lock"
-    made = [path for path in [run_dir, *run_dir.parents] if not path.exists()]
+    created = [path for path in [run_dir, *run_dir.parents] if not path.exists()]
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        for path in made:
-            flush(path.parent)  # a checkpoint is durable only where all names on the way to it are
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        for path in created:
+            flush(path.parent)  # a checkpoint is durable only if all directories above it are
+        descriptor = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise ResourceError(
             f"{run_dir}: cannot write here: {error.strerror}; choose another with {flag}"
         ) from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 1000).decode() or "another process"
-            raise BusyError(
-                f"{run_dir}: in use by {holder}; wait for it or choose another {flag}"
-            ) from None
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        os.ftruncate(descriptor, 0)
-        os.write(
-            descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode()
-        )
+        _acquire(descriptor, run_dir, flag)
         try:
             yield
         finally:
-            if run_dir.is_dir() and [path.name for path in run_dir.iterdir()] == ["lock"]:
-                file.unlink()
-                with contextlib.suppress(OSError):  # what others have begun to use stays
-                    for path in made:
-                        path.rmdir()
+            _remove_if_empty(run_dir, created)
     finally:
         os.close(descriptor)
+
+
+def _acquire(descriptor: int, run_dir: Path, flag: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 1000).decode() or "another process"
+        raise BusyError(
+            f"{run_dir}: in use by {holder}; wait for it or choose another {flag}"
+        ) from None
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    holder = f"process {os.getpid()} on {socket.gethostname()} since {since}"
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, holder.encode())
+
+
+def _remove_if_empty(run_dir: Path, created: list[Path]) -> None:
+    if run_dir.is_dir() and [path.name for path in run_dir.iterdir()] == ["lock"]:
+        (run_dir / "lock").unlink()
+        with contextlib.suppress(OSError):  # directories that others have begun to use stay
+            for path in created:
+                path.rmdir()

@@ -1,23 +1,30 @@
-"""What a run is spread over: one device, the towers of one machine, or several processes; and what these tell each other.
+"""What a run is spread over: one device, the towers of one machine, or several processes.
 
-A tower is a device that holds the whole network and computes its part of every batch. Towers are numbered through all
-processes; tower r of R has the r-th of R contiguous parts of the global batch.
+A tower is a device that holds the whole network and computes its slice of every batch. Towers are
+numbered through all processes; tower r of R has the r-th of R contiguous slices of the batch.
 """
 
 import contextlib
 import functools
+import os
+import shlex
 import signal
 import socket
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from cli.program import ConfigError, ResourceError
+from cli.program import ConfigError, ResourceError, Stopped
 from engine.cluster import Cluster, is_listening, read_cluster
-from train_config import Distribute
+from engine.variables import layers_of
+from train_config import Distribute, Train
 
+# What TensorFlow raises where another process of the run is lost.
 GONE = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -45,272 +52,309 @@ class Devices:
         return self.towers // self.workers
 
     @property
+    def share(self) -> tuple[int, int]:
+        """(number, of how many): this worker's share of every batch."""
+        return self.worker, self.workers
+
+    @property
     def is_chief(self) -> bool:
         """Whether this process is the one that writes."""
         return self.worker == 0
 
-    # ------------------------------------------------------------------------------------------------------ in the graph
+    # ---- in the graph
 
-    def deal(self, batch: dict) -> dict:
-        """This process's part of a batch -> one contiguous part to each of its towers."""
+    def split_to_towers(self, batch: dict) -> dict:
+        """This process's slice of a batch -> one contiguous slice to each of its towers."""
         if self.local_towers == 1:
             return batch
 
-        def own():
-            number = (
-                tf.distribute.get_replica_context().replica_id_in_sync_group % self.local_towers
-            )
-            with tf.device(
-                "CPU:0"
-            ):  # where the pipeline puts it: only the part travels to the tower's device
-                part = {
+        def slice_of_tower():
+            tower = tf.distribute.get_replica_context().replica_id_in_sync_group
+            number = tower % self.local_towers
+            with tf.device("CPU:0"):  # where the batch is: only the slice travels to the tower
+                slices = {
                     key: slice_of(value, number, self.local_towers) for key, value in batch.items()
                 }
-            return {key: tf.identity(value) for key, value in part.items()}
+            return {key: tf.identity(value) for key, value in slices.items()}
 
-        return self.strategy.run(own)
+        return self.strategy.run(slice_of_tower)
 
-    def sum(self, values: list) -> list:
-        """Each tower's tensors, all of one type -> their sums over all towers, on each tower; one exchange for all of them."""
+    def sum_over_towers(self, values):
+        """Each tower's tensors, all of one type -> their sums, on each tower; in one exchange."""
         if self.towers == 1:
             return values
-        return list(
-            self.strategy.extended.batch_reduce_to(
-                tf.distribute.ReduceOp.SUM, [(value, value) for value in values]
-            )
-        )
+        pairs = [(value, value) for value in tf.nest.flatten(values)]
+        sums = self.strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
+        return tf.nest.pack_sequence_as(values, list(sums))
 
-    def one(self, values: list) -> list:
-        """Of tensors that are the same on each tower: those of the first here."""
-        return [self.strategy.experimental_local_results(value)[0] for value in values]
+    def first_local(self, values):
+        """Of tensors that are the same on each tower: those of this process's first."""
+        local = self.strategy.experimental_local_results
+        return tf.nest.map_structure(lambda value: local(value)[0], values)
 
-    # ------------------------------------------------------------------------------------------- between the processes
+    # ---- between the processes
 
     def from_chief(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """The chief's arrays, bit for bit; every process gives arrays of the same shapes and types."""
-        own = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
-        words = np.frombuffer(own + bytes(-len(own) % 8), np.int64)
-        buffer, found, begin = (
-            self._sum_over_workers(words if self.is_chief else np.zeros_like(words)).tobytes(),
-            [],
-            0,
-        )
+        """The chief's arrays, bit for bit; each process gives arrays of the same shape and type."""
+        content = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+        words = np.frombuffer(content + bytes(-len(content) % 8), np.int64)
+        if not self.is_chief:
+            words = np.zeros_like(words)
+        buffer = self._sum_over_workers(words).tobytes()
+        received, begin = [], 0
         for array in arrays:
-            found.append(
-                np.frombuffer(buffer[begin : begin + array.nbytes], array.dtype).reshape(
-                    array.shape
-                )
-            )
-            begin += array.nbytes
-        return found
+            end = begin + array.nbytes
+            received.append(np.frombuffer(buffer[begin:end], array.dtype).reshape(array.shape))
+            begin = end
+        return received
 
-    def texts(self, text: str) -> list[str]:
+    def gather_texts(self, text: str) -> list[str]:
         """The text of every worker."""
-        own = np.frombuffer(text.encode(), np.uint8).astype(np.int64)
-        lengths = self._sum_over_workers(
-            np.eye(self.workers, dtype=np.int64)[self.worker] * len(own)
-        )
-        table = np.zeros([self.workers, lengths.max()], np.int64)
-        table[self.worker, : len(own)] = own
-        rows = self._sum_over_workers(table)
-        return [
-            row[:length].astype(np.uint8).tobytes().decode()
-            for row, length in zip(rows, lengths, strict=True)
-        ]
+        codes = np.frombuffer(text.encode(), np.uint8)
+        lengths = self._gather([len(codes)])[:, 0]
+        rows = self._gather(np.pad(codes, [0, lengths.max() - len(codes)]))
+        texts = zip(rows.astype(np.uint8), lengths, strict=True)
+        return [row[:length].tobytes().decode() for row, length in texts]
 
-    def agree(self, stop: int | None, seconds: float) -> tuple[int | None, float]:
-        """A signal that any worker got, and the mean of their times: what must not differ between processes."""
+    def agree_on_stop(self, stop: int | None, seconds: float) -> tuple[int | None, float]:
+        """A signal that any worker got, and the mean of their seconds: the same in each process."""
         if self.workers == 1:
             return stop, seconds
-        table = np.zeros([2, self.workers], np.int64)
-        table[:, self.worker] = stop or 0, round(seconds * 1e6)
-        stops, micros = self._sum_over_workers(table)
-        return next((int(number) for number in stops if number), None), micros.mean() / 1e6
+        stops, micros = self._gather([stop or 0, round(seconds * 1e6)]).T
+        return next(map(int, stops[stops > 0]), None), micros.mean() / 1e6
+
+    def any_true(self, condition) -> bool:
+        """Whether the condition is true in any process."""
+        return bool(self._gather([bool(condition)]).any())
+
+    def _gather(self, numbers) -> np.ndarray:
+        """int64 [n] of each worker -> int64 [workers, n]."""
+        table = np.zeros([self.workers, len(numbers)], np.int64)
+        table[self.worker] = numbers
+        return self._sum_over_workers(table)
 
     def _sum_over_workers(self, values: np.ndarray) -> np.ndarray:
         if self.workers == 1:
             return values
-        first = self.worker * self.local_towers  # tower 0 here speaks for this process
-        each = self.strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(
-                values if context.replica_id_in_sync_group in (0, first) else np.zeros_like(values)
-            )
-        )
-        return self.strategy.reduce("SUM", each, axis=None).numpy()
+        speaker = self.worker * self.local_towers  # the first tower here speaks for this process
+
+        def value_of_tower(context):
+            speaks = context.replica_id_in_sync_group in (0, speaker)
+            return tf.constant(values if speaks else np.zeros_like(values))
+
+        of_towers = self.strategy.experimental_distribute_values_from_function(value_of_tower)
+        return self.strategy.reduce("SUM", of_towers, axis=None).numpy()
 
 
-def slice_of(value: tf.Tensor, number, parts: int) -> tf.Tensor:
-    """The `number`-th of `parts` contiguous parts of a batch [n, ...]."""
-    size = value.shape[0] // parts
-    part = tf.slice(
-        value,
-        [number * size] + [0] * (value.shape.rank - 1),
-        [size] + [-1] * (value.shape.rank - 1),
-    )
-    return tf.ensure_shape(part, [size, *value.shape[1:]])
+def slice_of(value: tf.Tensor, number, count: int) -> tf.Tensor:
+    """The `number`-th of `count` contiguous slices of a batch [n, ...]."""
+    size, rank = value.shape[0] // count, value.shape.rank
+    begin, sizes = [number * size] + [0] * (rank - 1), [size] + [-1] * (rank - 1)
+    return tf.ensure_shape(tf.slice(value, begin, sizes), [size, *value.shape[1:]])
 
 
-# --------------------------------------------------------------------------------------------------------- opening
+# ---- opening
 
 
 def open_devices(distribute: Distribute) -> Devices:
     """The devices of a run; call it before anything else of TensorFlow.
 
-    Raises ConfigError where the section does not fit TF_CONFIG, ResourceError where a device or a process is not there.
+    Raises ConfigError where the section does not fit TF_CONFIG, ResourceError where a device or a
+    process is missing.
     """
-    cluster = read_cluster() if distribute.strategy not in ("one", "towers") else None
-    if cluster and cluster.has_servers:
+    cluster = None
+    if os.environ.get("TF_CONFIG") and distribute.strategy not in ("one", "towers"):
+        cluster = read_cluster()
+    if cluster is None:
+        return _on_this_machine(distribute)
+    if cluster.has_servers:
         return _with_servers(cluster, distribute.wait)
-    if cluster:
-        _use_gpus(distribute.towers)
-        _meet(cluster, distribute.wait)
-        signal.alarm(
-            distribute.wait
-        )  # the kernel's, which ends the process where another was lost in the meantime
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        signal.alarm(0)
-        return Devices(strategy, cluster.index, len(cluster.jobs["worker"]))
-    there = _local_devices(distribute)
-    wanted = 1 if distribute.strategy == "one" else distribute.towers or len(there)
-    if wanted > len(there):
-        kind = (
-            "virtual devices"
-            if distribute.virtual_devices
-            else "GPUs"
-            if "GPU" in there[0]
-            else "device (no GPU, one CPU)"
-        )
-        cure = "" if distribute.virtual_devices else "; distribute.virtual_devices splits the CPU"
-        raise ResourceError(
-            f"distribute.towers: expected at most {len(there)}, as there are {len(there)} {kind}, got {wanted}{cure}"
-        )
-    return _towers(there[:wanted])
+    _use_gpus(distribute.towers)
+    _meet(cluster, distribute.wait)
+    # The kernel ends this process if another was lost meanwhile: TensorFlow waits without end.
+    signal.alarm(distribute.wait)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    signal.alarm(0)
+    return Devices(strategy, cluster.index, len(cluster.jobs["worker"]))
 
 
 def open_towers(distribute: Distribute, batch_size: int) -> Devices:
-    """For an evaluation, whose numbers do not depend on it: as many of a run's towers as are here and divide its batch."""
-    there = _local_devices(distribute)
-    most = 1 if distribute.strategy == "one" else min(distribute.towers or len(there), len(there))
-    return _towers(
-        there[: max(number for number in range(1, most + 1) if batch_size % number == 0)]
-    )
+    """For evaluation, whose numbers do not depend on it: towers of the run that are here.
+
+    As many as divide the batch.
+    """
+    names = _local_devices(distribute)
+    most = 1 if distribute.strategy == "one" else min(distribute.towers or len(names), len(names))
+    count = max(count for count in range(1, most + 1) if batch_size % count == 0)
+    return _towers(names[:count])
 
 
-def _towers(devices: list[str]) -> Devices:
-    return Devices(_mirrored(tuple(devices)) if len(devices) > 1 else tf.distribute.get_strategy())
+def _on_this_machine(distribute: Distribute) -> Devices:
+    names = _local_devices(distribute)
+    count = 1 if distribute.strategy == "one" else distribute.towers or len(names)
+    if count > len(names):
+        kind, cure = "virtual devices", ""
+        if not distribute.virtual_devices:
+            kind = "GPUs" if "GPU" in names[0] else "device (no GPU, one CPU)"
+            cure = "; distribute.virtual_devices splits the CPU"
+        raise ResourceError(
+            f"distribute.towers: expected at most {len(names)}, as there are {len(names)} {kind}, "
+            f"got {count}{cure}"
+        )
+    return _towers(names[:count])
 
 
-@functools.cache  # a second strategy on the same GPUs would number its exchanges as the first did, and meet them
-def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
-    on_cpu = (
-        "CPU" in devices[0]
-    )  # where all share one memory, and adding up in one place is the least work
-    return tf.distribute.MirroredStrategy(
-        list(devices), tf.distribute.ReductionToOneDevice() if on_cpu else None
-    )
+def _towers(names: list[str]) -> Devices:
+    return Devices(_mirrored(tuple(names)) if len(names) > 1 else tf.distribute.get_strategy())
+
+
+# Cached: a second strategy on the same GPUs would give its exchanges the numbers of the first's.
+@functools.cache
+def _mirrored(names: tuple[str, ...]) -> tf.distribute.Strategy:
+    # CPUs share one memory, where adding up in one place is the least work.
+    reduction = tf.distribute.ReductionToOneDevice() if "CPU" in names[0] else None
+    return tf.distribute.MirroredStrategy(list(names), reduction)
 
 
 def _local_devices(distribute: Distribute) -> list[str]:
-    """Names of the devices of this machine that can be towers: virtual ones, GPUs, or the CPU."""
-    if distribute.virtual_devices:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        try:
-            tf.config.set_logical_device_configuration(
-                cpu, [tf.config.LogicalDeviceConfiguration()] * distribute.virtual_devices
-            )
-        except RuntimeError:  # TensorFlow has already begun: what it began with counts
-            there = len(tf.config.list_logical_devices("CPU"))
-            if there < distribute.virtual_devices:
-                raise ConfigError(
-                    f"distribute.virtual_devices: expected at most {there} here, got {distribute.virtual_devices}"
-                ) from None
-        there = [device.name for device in tf.config.list_logical_devices("CPU")][
-            : distribute.virtual_devices
-        ]
-    else:
-        there = [device.name for device in tf.config.list_logical_devices("GPU")] or ["CPU:0"]
-    return there
-
-
-def _use_gpus(number: int | None) -> None:
-    gpus = tf.config.list_physical_devices("GPU")
-    if number and number > max(len(gpus), 1):
-        raise ResourceError(
-            f"distribute.towers: expected at most {max(len(gpus), 1)}, as this worker has {len(gpus)} GPUs, got {number}"
+    """Names of this machine's devices that can be towers: virtual ones, GPUs, or the CPU."""
+    count = distribute.virtual_devices
+    if not count:
+        return [device.name for device in tf.config.list_logical_devices("GPU")] or ["CPU:0"]
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    with contextlib.suppress(RuntimeError):  # TensorFlow runs already, with the devices it has
+        parts = [tf.config.LogicalDeviceConfiguration()] * count
+        tf.config.set_logical_device_configuration(cpu, parts)
+    names = [device.name for device in tf.config.list_logical_devices("CPU")]
+    if count > len(names):
+        raise ConfigError(
+            f"distribute.virtual_devices: expected at most {len(names)} here, got {count}"
         )
-    if number and gpus:
-        tf.config.set_visible_devices(gpus[:number], "GPU")
+    return names[:count]
+
+
+def _use_gpus(count: int | None) -> None:
+    gpus = tf.config.list_physical_devices("GPU")
+    if count and count > max(len(gpus), 1):
+        raise ResourceError(
+            f"distribute.towers: expected at most {max(len(gpus), 1)}, "
+            f"as this worker has {len(gpus)} GPUs, got {count}"
+        )
+    if count and gpus:
+        tf.config.set_visible_devices(gpus[:count], "GPU")
 
 
 def _meet(cluster: Cluster, wait: int) -> None:
-    """Returns when every worker answers at its address; ResourceError with names where some have not come within `wait` seconds.
+    """Returns when every worker answers at its address.
 
-    TensorFlow waits for them too, but without end, and holding Python's lock: nobody could say what is missing. Until all
-    have met, each listens at the address that TensorFlow takes over then.
+    TensorFlow waits for them too, but without end, and holding Python's lock: nobody could say what
+    is missing. Until all have met, each listens at the address that TensorFlow takes over then.
     """
-    own = cluster.jobs[cluster.job][cluster.index]
+    address = cluster.jobs[cluster.job][cluster.index]
     try:
-        here = socket.create_server(("", int(own.rpartition(":")[2])))
+        server = socket.create_server(("", int(address.rpartition(":")[2])))
     except OSError as error:
         raise ResourceError(
-            f"TF_CONFIG: {cluster.name}: cannot listen at {own}: {error.strerror}; expected a free port"
+            f"TF_CONFIG: {cluster.name}: cannot listen at {address}: {error.strerror}; "
+            "expected a free port"
         ) from error
-    here.settimeout(0.2)
-    missing, deadline = cluster.peers(), time.monotonic() + wait
-    with here:
-        while missing := [
-            (name, address) for name, address in missing if not is_listening(address)
-        ]:
-            if time.monotonic() > deadline:
-                names = ", ".join(f"{name} ({address})" for name, address in missing)
-                raise ResourceError(
-                    f"TF_CONFIG: {cluster.name}: {names} did not come within {wait} s; expected all (distribute.wait)"
-                )
-            with contextlib.suppress(TimeoutError):
-                while True:  # those who look whether this one has come
-                    here.accept()[0].close()
+    server.settimeout(0.2)
+
+    def accept_probes():
+        with contextlib.suppress(TimeoutError):
+            while True:  # the other workers look whether this one has come
+                server.accept()[0].close()
+
+    with server:
+        _wait_for(cluster.peers(), cluster, wait, accept_probes)
 
 
-# ------------------------------------------------------------------------------------------------ parameter servers
+def _wait_for(
+    peers: list[tuple[str, str]], cluster: Cluster, wait: int, pause: Callable[[], None]
+) -> None:
+    """Returns when each (name, address) was seen to answer; pauses between two looks.
+
+    Raises ResourceError with the names of those that did not within `wait` seconds.
+    """
+    missing, deadline = peers, time.monotonic() + wait
+    while True:
+        missing = [(name, address) for name, address in missing if not is_listening(address)]
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            names = ", ".join(f"{name} ({address})" for name, address in missing)
+            raise ResourceError(
+                f"TF_CONFIG: {cluster.name}: {names} did not come within {wait} s; "
+                "expected all (distribute.wait)"
+            )
+        pause()
+
+
+def is_compiled(model: keras.Model, jit: str) -> bool:
+    """Whether XLA compiles the network: it lacks cuDNN's cells, and compiles for every length."""
+    on_gpus = bool(tf.config.list_logical_devices("GPU"))
+    layers = layers_of(model)
+    synchronized = any(getattr(layer, "synchronized", False) for layer in layers)
+    if jit == "on" and synchronized and not on_gpus:
+        raise ConfigError(
+            "train.jit: on: expected auto or off for batch normalization over several CPU towers, "
+            "whose exchange XLA lacks"
+        )
+    if jit != "auto":
+        return jit == "on"
+    has_cells = any(isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)) for layer in layers)
+    any_length = any(None in tensor.shape[1:] for tensor in model.inputs)
+    return on_gpus and not has_cells and not any_length
+
+
+@contextlib.contextmanager
+def naming_failures(train: Train, devices: Devices):
+    """Says what TensorFlow raises where memory ends, or where another process has gone."""
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        towers, accumulate = devices.towers, train.accumulate
+        share = train.batch_size // (towers * accumulate)
+        reason = (str(error).splitlines() or ["no more for Python"])[0][:200]
+        raise ResourceError(
+            f"out of memory, with {share} examples at a time on each of {towers} towers; "
+            f"try a smaller train.batch_size or a larger train.accumulate ({reason})"
+        ) from error
+    except GONE as error:
+        if devices.workers == 1 and devices.coordinator is None:
+            raise
+        reason = str(error).splitlines()[0][:200]
+        raise Stopped(
+            "another process of this run has gone; start all of them again to go on from the last "
+            f"checkpoint ({reason}): {shlex.join(sys.argv)}"
+        ) from error
+
+
+# ---- parameter servers
 
 
 def _with_servers(cluster: Cluster, wait: int) -> Devices:
     """The chief's side: variables on the servers, steps on the workers."""
-    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-        tf.train.ClusterSpec(cluster.jobs), rpc_layer="grpc"
-    )
-    begin = time.monotonic()
-    while missing := [
-        f"{name} ({address})" for name, address in cluster.peers() if not is_listening(address)
-    ]:
-        if time.monotonic() - begin > wait:
-            raise ResourceError(
-                f"TF_CONFIG: chief: {', '.join(missing)} did not come within {wait} s; expected all (distribute.wait)"
-            )
-        time.sleep(0.5)
+    jobs = tf.train.ClusterSpec(cluster.jobs)
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(jobs, rpc_layer="grpc")
+    _wait_for(cluster.peers(), cluster, wait, lambda: time.sleep(0.5))
     strategy = tf.distribute.ParameterServerStrategy(resolver)
     return Devices(strategy, coordinator=_Coordinator(strategy))
 
 
 class _Coordinator(tf.distribute.coordinator.ClusterCoordinator):
-    """Ends with its process. TensorFlow's own waits, then, for a lock: its thread that waits for a lost worker has it, and keeps it."""
+    """Ends with its process: TensorFlow's own waits for a thread that waits for a lost worker."""
 
     def __del__(self):
         pass
 
 
 def serve(cluster: Cluster, wait: int) -> dict:
-    """A worker or a parameter server: does what the chief asks until nothing answers at the chief's address any more."""
-    tf.distribute.Server(
-        tf.train.ClusterSpec(cluster.jobs), cluster.job, cluster.index, protocol="grpc"
-    )
+    """A worker or a parameter server: does what the chief asks, until the chief has gone."""
+    jobs = tf.train.ClusterSpec(cluster.jobs)
+    tf.distribute.Server(jobs, cluster.job, cluster.index, protocol="grpc")
     (chief,) = cluster.jobs["chief"]
-    begin, met = time.monotonic(), False
-    while (there := is_listening(chief)) or not met:
-        met |= there
-        if not met and time.monotonic() - begin > wait:
-            raise ResourceError(
-                f"TF_CONFIG: {cluster.name}: chief ({chief}) did not come within {wait} s; expected it (distribute.wait)"
-            )
+    _wait_for([("chief", chief)], cluster, wait, lambda: time.sleep(1.0))
+    while is_listening(chief):
         time.sleep(1.0)
     return {"task": cluster.name, "ended": "the chief has gone"}

@@ -1,106 +1,122 @@
-"""The optimizer and its learning rate, from the configuration. Clipping is not here: it needs the gradient of all towers."""
+"""The optimizer and its learning rate. Clipping is not here: it needs the gradient of all towers.
+
+A schedule is a function of this file with its name in the configuration; an optimizer is a row of
+`_OPTIMIZERS`.
+"""
 
 import re
 
 import keras
 import tensorflow as tf
+from keras.optimizers import schedules
 
 from cli.program import ConfigError
-from engine.weights import first_matches
+from engine.variables import first_matches
 from train_config import Clock
 
 
-class Warmup(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear from 0 to the schedule's first value in `steps` steps, then the schedule from its beginning."""
+class Warmup(schedules.LearningRateSchedule):
+    """Linear from 0 to `peak` in `steps` steps, then `schedule` from its beginning."""
 
-    def __init__(
-        self, steps: int, schedule: keras.optimizers.schedules.LearningRateSchedule, peak: float
-    ):
+    def __init__(self, steps: int, schedule: schedules.LearningRateSchedule, peak: float):
         self.steps, self.schedule, self.peak = steps, schedule, peak
         self.factor: tf.Variable | float = 1.0  # lowered by rollbacks
 
     def __call__(self, step):
         step = tf.cast(step, tf.float32)
         warm = self.peak * (step + 1.0) / max(self.steps, 1)
-        rate = tf.where(
-            step < self.steps,
-            warm,
-            tf.cast(self.schedule(tf.maximum(step - self.steps, 0.0)), tf.float32),
-        )
-        return rate * self.factor
-
-    def get_config(self):
-        return {"steps": self.steps, "schedule": self.schedule, "peak": self.peak}
+        rate = tf.cast(self.schedule(tf.maximum(step - self.steps, 0.0)), tf.float32)
+        return tf.where(step < self.steps, warm, rate) * self.factor
 
 
 def build_schedule(config, clock: Clock, total_steps: int) -> Warmup:
-    """The learning rate as a function of the step (0 for the first update) and the configuration alone."""
-    schedule, rate = config.schedule, config.learning_rate
-    warmup = clock.steps(schedule.warmup) if schedule.warmup else 0
-    rest = max(1, total_steps - warmup)
-    schedules = keras.optimizers.schedules
-    if schedule.name == "exponential":
-        after = schedules.ExponentialDecay(
-            rate, clock.steps(schedule.every), schedule.factor, schedule.staircase
-        )
-    elif schedule.name == "cosine":
-        after = schedules.CosineDecay(rate, rest, alpha=schedule.final)
-    elif schedule.name == "polynomial":
-        after = schedules.PolynomialDecay(rate, rest, schedule.final * rate, schedule.power)
-    elif schedule.name == "piecewise":
-        # Counted from the start of the run. Keras changes the value after the boundary's step: one later than meant here.
-        boundaries = [clock.steps(boundary) - warmup - 1 for boundary in schedule.boundaries]
-        if boundaries != sorted(set(boundaries)) or boundaries[0] < 0:
-            raise ConfigError(
-                f"optimizer.schedule.boundaries: expected rising steps after the warm-up, got {schedule.boundaries}"
-            )
-        after = schedules.PiecewiseConstantDecay(
-            [float(b) for b in boundaries], [rate] + [rate * f for f in schedule.factors]
-        )
-    else:
-        after = schedules.PolynomialDecay(rate, rest, rate)
-    return Warmup(warmup, after, rate)
+    """The learning rate as a function of the step (0 for the first update)."""
+    warmup = clock.steps(config.schedule.warmup) if config.schedule.warmup else 0
+    steps, rate = max(1, total_steps - warmup), config.learning_rate
+    schedule = _named(config.schedule.name, "schedule", globals())
+    schedule = schedule(config.schedule, rate, steps, warmup, clock)
+    return Warmup(warmup, schedule, rate)
 
 
-_OPTIMIZERS = {
-    "sgd": keras.optimizers.SGD,
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "rmsprop": keras.optimizers.RMSprop,
-    "adagrad": keras.optimizers.Adagrad,
+def _named(name: str, kind: str, table: dict):
+    if name not in table:
+        raise ConfigError(f"engine/optimizer.py: {name!r}: no such {kind}; train_config.py has one")
+    return table[name]
+
+
+# ---- schedules: (section, peak rate, steps after the warm-up, steps of the warm-up, clock)
+
+
+def constant(config, rate, steps, warmup, clock):
+    return schedules.PolynomialDecay(rate, steps, rate)
+
+
+def exponential(config, rate, steps, warmup, clock):
+    every = clock.steps(config.every)
+    return schedules.ExponentialDecay(rate, every, config.factor, config.staircase)
+
+
+def cosine(config, rate, steps, warmup, clock):
+    return schedules.CosineDecay(rate, steps, alpha=config.final)
+
+
+def polynomial(config, rate, steps, warmup, clock):
+    return schedules.PolynomialDecay(rate, steps, config.final * rate, config.power)
+
+
+def piecewise(config, rate, steps, warmup, clock):
+    """Boundaries count from the start of the run.
+
+    Keras changes the value after the boundary's step: one later than is meant here.
+    """
+    boundaries = [clock.steps(boundary) - warmup - 1 for boundary in config.boundaries]
+    if boundaries != sorted(set(boundaries)) or boundaries[0] < 0:
+        raise ConfigError(
+            "optimizer.schedule.boundaries: expected rising steps after the warm-up, "
+            f"got {config.boundaries}"
+        )
+    rates = [rate * factor for factor in (1.0, *config.factors)]
+    return schedules.PiecewiseConstantDecay([float(step) for step in boundaries], rates)
+
+
+# ---- optimizers
+
+_OPTIMIZERS = {  # Keras' class, and those of its arguments that are fields of the configuration
+    "sgd": (keras.optimizers.SGD, ["momentum", "nesterov"]),
+    "adam": (keras.optimizers.Adam, ["beta_1", "beta_2", "epsilon"]),
+    "adamw": (keras.optimizers.AdamW, ["beta_1", "beta_2", "epsilon"]),
+    "rmsprop": (keras.optimizers.RMSprop, ["rho", "momentum", "epsilon", "centered"]),
+    "adagrad": (keras.optimizers.Adagrad, ["initial_accumulator_value", "epsilon"]),
 }
 
 
-def build_multipliers(config, model: keras.Model) -> list[tuple[keras.Variable, float]]:
-    """The variables whose updates are scaled, each with its factor. Raises ConfigError for a regex that comes first for none."""
-    trained = {variable.path: variable for variable in model.trainable_variables}
-    regexes = first_matches("optimizer.multipliers", config.multipliers, list(trained))
-    if idle := [regex for regex in config.multipliers if regex not in regexes.values()]:
-        raise ConfigError(
-            f"optimizer.multipliers: {idle[0]!r} is found only where an earlier one is; expected the special ones first"
-        )
-    factors = {path: config.multipliers[regex] for path, regex in regexes.items()}
-    return [(trained[path], factor) for path, factor in factors.items() if factor != 1]
-
-
 def build_optimizer(config, schedule: Warmup, model: keras.Model) -> keras.optimizers.Optimizer:
-    ours = {
-        "name",
-        "learning_rate",
-        "schedule",
-        "clip_norm",
-        "no_decay",
-        "multipliers",
-    }  # what is left are Keras' own arguments
-    options = config.model_dump(exclude=ours)
-    options["weight_decay"] = options["weight_decay"] or None
-    optimizer = _OPTIMIZERS[config.name](schedule, name=config.name, **options)
-    if options["weight_decay"]:
-        no_decay = [
-            v
-            for v in model.trainable_variables
-            if any(re.search(regex, v.path) for regex in config.no_decay)
-        ]
-        optimizer.exclude_from_weight_decay(no_decay)
-    optimizer.build(model.trainable_variables)
+    """The optimizer with its slots, for the variables that the model trains."""
+    keras_class, fields = _named(config.name, "optimizer", _OPTIMIZERS)
+    options = {field: getattr(config, field) for field in fields}
+    options["weight_decay"] = config.weight_decay or None
+    optimizer = keras_class(schedule, name=config.name, **options)
+    variables = model.trainable_variables
+    if config.weight_decay:
+        optimizer.exclude_from_weight_decay(
+            [v for v in variables if any(re.search(regex, v.path) for regex in config.no_decay)]
+        )
+    optimizer.build(variables)
     return optimizer
+
+
+def build_multipliers(config, model: keras.Model) -> list[tuple[keras.Variable, float]]:
+    """The variables whose updates are scaled, each with its factor.
+
+    Raises ConfigError for a regex that comes first for no variable.
+    """
+    variables = {variable.path: variable for variable in model.trainable_variables}
+    regexes = first_matches("optimizer.multipliers", config.multipliers, list(variables))
+    for regex in config.multipliers:
+        if regex not in regexes.values():
+            raise ConfigError(
+                f"optimizer.multipliers: {regex!r} is found only where an earlier one is; "
+                "expected the special ones first"
+            )
+    factors = [(variables[path], config.multipliers[regex]) for path, regex in regexes.items()]
+    return [(variable, factor) for variable, factor in factors if factor != 1]

@@ -8,9 +8,7 @@ saving, and the order does not depend on threads, towers or restarts.
 
 import hashlib
 import math
-from fractions import Fraction
 
-import numpy as np
 import tensorflow as tf
 
 from engine.stateless import fold, mix64
@@ -76,27 +74,3 @@ def shuffled(
 def position_of(key: str) -> float:
     """A fraction in [0, 1] that depends on the key alone."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest()) / 2.0**56
-
-
-def slots(rates: list[float]) -> list[int]:
-    """How many of each cycle of positions belong to each data set: the shortest exact cycle, or the nearest of 10,000."""
-    total = sum(map(Fraction, map(str, rates)))
-    shares = [Fraction(str(rate)) / total for rate in rates]
-    cycle = math.lcm(*(share.denominator for share in shares))
-    if cycle <= _MOST_SLOTS:
-        return [int(share * cycle) for share in shares]
-    counts = [max(1, int(share * _MOST_SLOTS)) for share in shares]
-    by_loss = sorted(range(len(shares)), key=lambda i: counts[i] - shares[i] * _MOST_SLOTS)
-    for i in by_loss[: max(0, _MOST_SLOTS - sum(counts))]:
-        counts[i] += 1
-    return counts
-
-
-def slot_table(counts: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(data set, its how-manieth) of every slot of a cycle, spread as evenly as whole slots allow."""
-    places = sorted(
-        (Fraction(2 * rank + 1, 2 * count), number, rank)
-        for number, count in enumerate(counts)
-        for rank in range(count)
-    )
-    return np.array([place[1] for place in places]), np.array([place[2] for place in places])

@@ -34,9 +34,9 @@ def uniform(seeds: tf.Tensor, draw, low: float = 0.0, high: float = 1.0) -> tf.T
     return low + (high - low) * tf.cast(bits, tf.float32) * 2.0**-24
 
 
-def integers(seeds: tf.Tensor, draw: int, count: int) -> tf.Tensor:
-    """int32 [n] in [0, count), one per seed."""
-    return tf.cast(tf.math.floormod(fold(seeds, draw), tf.constant(count, tf.uint64)), tf.int32)
+def integers(seeds: tf.Tensor, draw: int, count) -> tf.Tensor:
+    """int32 [n] in [0, count), one per seed; `count` is an int or int32, a scalar or [n]."""
+    return tf.cast(tf.math.floormod(fold(seeds, draw), tf.cast(count, tf.uint64)), tf.int32)
 
 
 def philox(seeds: tf.Tensor) -> tf.Tensor:

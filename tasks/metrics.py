@@ -5,6 +5,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from engine.variables import build_f1_score
+
 
 class Ratio(keras.metrics.Metric):
     """then(sum of numerators / sum of denominators); `parts(targets, outputs, sample_weight)` gives both, unreduced."""
@@ -125,9 +127,7 @@ class F1(keras.metrics.F1Score):
     def __init__(self, num_classes: int, name: str = "f1"):
         super().__init__(name=name, average="macro")
         self._num_classes = num_classes
-        self._build(
-            (None, num_classes), (None, num_classes)
-        )  # else its variables appear with the first batch
+        build_f1_score(self, num_classes)
 
     def update_state(self, targets, logits, sample_weight):
         super().update_state(

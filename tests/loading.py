@@ -75,7 +75,7 @@ def decode_ops() -> list:
 def one_pass(source, ops=(), batch_size: int = 4, training: bool = False) -> int:
     """Every example once (or one epoch of training) by the real pipeline: the number of batches."""
     mix = input_ops.Mix.of(source, list(ops))
-    with input_ops.naming_examples(mix, lambda: range(len(mix))):
+    with mix.naming_examples():
         if training:
             num_batches = len(mix) // batch_size
             batches = input_ops.train_batches(mix, batch_size, seed=0, stop=num_batches)
@@ -89,7 +89,7 @@ def failures_of_examples(source, ops) -> list[str]:
     batches, messages = iter(input_ops.eval_sets(mix, 1)[0][1]), []
     for index in range(len(source)):
         try:
-            with input_ops.naming_examples(mix, lambda index=index: [index]):
+            with mix.naming_examples([index]):
                 next(batches)
             messages.append("read without an error")
         except DataError as error:

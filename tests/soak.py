@@ -1,9 +1,10 @@
-"""A real run, killed again and again at random instants, ends with the bytes of the run that was never killed.
+"""A run, killed again and again at random instants, ends with the bytes of the run never killed.
 
     python tests/soak.py [kills] [seed]        30 kills take 5 to 8 minutes
 
-Each process is killed (SIGKILL) at an instant drawn from all of a run's life: start-up, steps, validation, saving, removing.
-Everything that could go out of step is on: see WORDS. A run that ends before its kill is compared, and another begins.
+Each process is killed (SIGKILL) at an instant drawn from all of a run's life: start-up, steps,
+validation, saving, removing. Everything that could go out of step is on: see WORDS. A run that ends
+before its kill is compared, and another begins.
 """
 
 import json
@@ -16,40 +17,40 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+from places import ROOT, TINY, WITH_TINY
 
 from engine import checkpoint
 
-# Dropout, random shifts, batch normalization, Adam, a schedule with warm-up, clipping, a mix of two sets, averages, best-k,
-# early stopping, both kinds of validation, and readings across saves; epochs end inside batches.
+# Dropout, a random operation, batch normalization, Adam, a schedule with warm-up, clipping, a mix
+# of two sets, averages, best-k, early stopping, both kinds of validation, and readings across
+# saves; epochs end inside batches.
 WORDS = [
-    "model={name: resnet, depth: 20, width: 0.25, dropout: 0.3}", "train.batch_size=48", "train.epochs=null", "train.steps=120",
-    "train.ema=0.95", "train.log_every=7", "checkpoint={every: 5, keep: 2, best: {metric: accuracy, keep: 2}}",
-    "data.sources={shifted: {name: mnist_sample}, plain: {name: mnist_sample, train_ops: []}}",
-    "data.train={shifted: 0.7, plain: 0.3}", "data.valid=mnist_sample", "validation={every: 40, stepwise: {every: 9, batches: 2}}",
-    "early_stopping={metric: loss, patience: 100}", "optimizer.schedule={name: cosine, warmup: 10}", "summary.tensorboard=false",
-]  # fmt: skip
+    "model={name: tiny, batch_norm: true, dropout: 0.3}",
+    "data.sources.noisy={name: tiny_numbers, train_ops: [tiny_noise]}",
+    "data.sources.plain={name: tiny_numbers, size: 50}",
+    "data.train={noisy: 0.7, plain: 0.3}",
+    "data.valid=tiny_numbers",
+    "optimizer={name: adam, learning_rate: 1e-2, clip_norm: 1.0}",
+    "optimizer.schedule={name: cosine, warmup: 10}",
+    "train={batch_size: 40, steps: 1000, ema: 0.95, log_every: 7}",
+    "validation={every: 40, stepwise: {every: 9, batches: 2}}",
+    "checkpoint={every: 5, keep: 2, best: {metric: accuracy, keep: 2}}",
+    "early_stopping={metric: loss, patience: 1000}",
+]
 
 
 def start(run_dir: Path, more: tuple[str, ...]) -> subprocess.Popen:
-    command = [
-        sys.executable,
-        "trainer.py",
-        "--config",
-        "configs/lenet.yaml",
-        "--run_dir",
-        str(run_dir),
-        *WORDS,
-        *more,
-    ]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    words = ["trainer.py", "--config", str(TINY), "--run_dir", str(run_dir)]
+    command = [sys.executable, *words, *WORDS, *more]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=WITH_TINY, **pipes)
 
 
 def ending(run_dir: Path) -> tuple:
-    """What must not differ: hashes of the last checkpoint's files, the steps that are kept, every reading but the pace."""
+    """What must not differ: hashes of the last checkpoint, steps kept, readings but the pace."""
     last = checkpoint.newest(run_dir / "checkpoints")
     readings = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     for reading in readings:
@@ -85,9 +86,8 @@ def soak(directory: Path, kills: int, seed: int, *more: str) -> dict:
             continue
         finish(process)
         if ending(run_dir) != expected:
-            raise SystemExit(
-                f"{run_dir}: ended otherwise than the run that was never killed, after kills at steps {at_steps}"
-            )
+            problem = "ended otherwise than the run that was never killed"
+            raise SystemExit(f"{run_dir}: {problem}, after kills at steps {at_steps}")
         runs, at_steps = runs + 1, []
     return {
         "kills": done,

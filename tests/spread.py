@@ -23,7 +23,7 @@ from engine.optimizer import build_optimizer, build_schedule
 from model import build_model, build_task, synchronize
 from models import blocks
 from train_config import Clock, Distribute, Spec, Train
-from train_step import TrainStep
+from trainer import Trainer
 
 STEPS, BATCH, EXAMPLES = 20, 16, 48
 RANDOM = np.random.default_rng(7)
@@ -114,12 +114,10 @@ def batches_of(network: str, devices):
             "sample_weight": weight * tf.reshape(counts, [-1] + [1] * (weight.shape.rank - 1))
         }
 
-    return input_ops.train_batches(mix, BATCH, seed=5, part=(devices.worker, devices.workers)).map(
-        weighted
-    )
+    return input_ops.train_batches(mix, BATCH, seed=5, share=devices.share).map(weighted)
 
 
-def build_step(network: str, devices, cls=TrainStep, **options) -> TrainStep:
+def build_step(network: str, devices, cls=Trainer, **options) -> Trainer:
     train = Train(steps=STEPS, batch_size=BATCH, **options)
     model = NETWORKS[network](train, devices.strategy)
     task = (
@@ -137,7 +135,7 @@ def build_step(network: str, devices, cls=TrainStep, **options) -> TrainStep:
     )
 
 
-def outcome(network: str, devices, cls=TrainStep, **options) -> dict[str, np.ndarray]:
+def outcome(network: str, devices, cls=Trainer, **options) -> dict[str, np.ndarray]:
     """{variable: value} after all steps; `ids` [steps, examples] that this process has seen; `reading/...`."""
     step = build_step(network, devices, cls, **options)
     batches = batches_of(network, devices)

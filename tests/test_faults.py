@@ -1,7 +1,8 @@
-"""The catalog of faults, one row each: a program, what is wrong, the exit code, the one line. Programs run as files, in this process.
+"""The catalog of faults, one row each: a program, what is wrong, the exit code, the one line.
 
-What needs a process of its own (signals, kills, workers, a real full disk) is in test_process.py, test_distribution.py and
-test_checkpoint.py; every kind of damage to every format in test_data_faults.py; downloads there too.
+Programs run as files, in this process. What needs a process of its own (signals, kills, workers)
+is in test_process.py, test_distribution.py and engine/test_checkpoint.py; every kind of damage to
+every format, and downloads, in sources/.
 """
 
 import contextlib
@@ -20,18 +21,18 @@ import pytest
 import small_files as files
 import tensorflow as tf
 from places import ROOT
+from sources.tiny_files import write_files
 
-import train_step
 import trainer
 from cli.program import Stopped
 from engine import checkpoint
-from engine.weights import read_variables, write_variables
+from engine.variables import read_variables, write_variables
 from train_config import load_config
 
 CONFIG = """\
-model:      {name: mlp, hidden: [8], dropout: 0.1}
+model:      {name: tiny, dropout: 0.1}
 task:       {name: classification}
-data:       {train: fake, valid: fake, ops: [scale]}
+data:       {train: tiny_numbers, valid: tiny_numbers}
 optimizer:  {name: sgd, learning_rate: 0.02}
 train:      {batch_size: 8, steps: 6}
 checkpoint: {every: 2}
@@ -42,7 +43,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @pytest.fixture
 def run_program(capfd, monkeypatch):
-    """run_program("trainer.py", word, ...) -> (exit code, stdout, lines of stderr), of the program's own file, from start to exit."""
+    """run_program("trainer.py", word, ...) -> (exit code, stdout, lines of stderr).
+
+    Runs the program's own file, from start to exit.
+    """
 
     def run(name, *words):
         before = [signal.getsignal(number) for number in SIGNALS]
@@ -67,7 +71,7 @@ def in_a_directory_of_its_own(tmp_path, monkeypatch):
 
 
 def everything(folder="."):
-    """{path: (size, time of the last change)} of all files, but for locks, which name their last holder."""
+    """{path: (size, time of the last change)} of all files but locks, which name their holder."""
     found = {}
     for directory, _, names in os.walk(folder):
         found |= {
@@ -91,38 +95,131 @@ BOMB += "".join(
     f"{n}: &{n} [{', '.join([f'*{m}'] * 8)}]\n" for m, n in zip("abcdef", "bcdefg", strict=True)
 )
 CONFIGURATION = {
-    "missing file": (None, [*TRAIN[:2], "run.yml.yaml"], "run.yml.yaml: no such file; there is run.yaml"),
-    "YAML syntax": (with_config("[8]", "[8"), TRAIN, "run.yaml:1:49: YAML syntax: "),
-    "unknown key": (with_config("batch_size", "bacth_size"), TRAIN, "run.yaml: train.bacth_size: unknown key, did you mean 'batch_size'?"),
-    "unknown key, deep": (None, [*TRAIN, "optimizer.schedule={name: cosine, fnal: 1}"], "unknown key, did you mean 'final'?"),
-    "wrong section": (with_config("steps: 6", "steps: 6, dropout: 1"), TRAIN, "unknown key here; did you mean 'model.dropout'?"),
-    "duplicate key": (with_config("summary:", "train:"), TRAIN, "run.yaml:7:1: duplicate key 'train', first on line 5"),
-    "3.7 for an integer": (None, [*TRAIN, "train.batch_size=3.7"], "train.batch_size: expected a valid integer, got"),
-    "text for a number": (None, [*TRAIN, "optimizer.learning_rate=fast"], "optimizer.learning_rate: expected a valid number"),
-    "character 0": (None, [*TRAIN, 'data.dir="a\\0b"'], "data.dir:1:1: expected text without the character 0"),
-    "beyond 64 bits": (None, [*TRAIN, "train.steps=4611686018427387905"], "train.steps: expected -4,611,686,018,427,387,904 to 4,611,"),
-    "batch of 0": (None, [*TRAIN, "train.batch_size=0"], "train.batch_size: expected greater than or equal to 1, got 0"),
-    "rate below 0": (None, [*TRAIN, "optimizer.learning_rate=-1"], "optimizer.learning_rate: expected greater than 0, got -1"),
-    "dropout of 1.5": (None, [*TRAIN, "model.dropout=1.5"], "model.dropout: expected less than 1, got 1.5"),
-    "unknown network": (None, [*TRAIN, "model.name=lnet"], "model.name: unknown name 'lnet', did you mean 'lenet'?"),
-    "unknown data set": (None, [*TRAIN, "data.train=mnits"], "data.train: unknown name 'mnits', did you mean 'mnist'?"),
-    "unknown optimizer": (None, [*TRAIN, "optimizer.name=lion"], "optimizer.name: unknown name 'lion'; expected one of adagrad, adam, "),
-    "unknown operation": (None, [*TRAIN, "data.ops=[scael]"], "data.ops.0: unknown name 'scael', did you mean 'scale'?"),
-    "not divisible": (None, [*TRAIN, "train.batch_size=9", TWO], "expected a multiple of 2 (2 towers), got 9; nearest: 8 or 10"),
-    "misspelt override": (None, [*TRAIN, "trian.steps=3"], "command line: trian: unknown key, did you mean 'train'?"),
-    "Python tag": (with_config("[8]", "!!python/object/apply:os.mkdir [hacked]"), TRAIN, "is not allowed; expected plain YAML"),
-    "two exclusive fields": (None, [*TRAIN, "train.epochs=3"], "expected exactly one of `steps` and `epochs`"),
-    "rate of a mix below 0": (None, [*TRAIN, "data.train={fake: -0.5}"], "data.train.fake: expected greater than 0, got -0.5"),
-    "empty mix": (None, [*TRAIN, "data.train={}"], "data.train: "),
-    "over 1 MB": (with_config("summary:", "#" * (1 << 20) + "\nsummary:"), TRAIN, "expected a configuration of at most 1,048,576 bytes"),
-    "alias bomb": (
-        with_config("model:", BOMB + "model:"), TRAIN, "more than 20,000 values or 50 levels once aliases are expanded",
+    "missing file": (
+        None,
+        [*TRAIN[:2], "run.yml.yaml"],
+        "run.yml.yaml: no such file; there is run.yaml",
     ),
-}  # fmt: skip
+    "YAML syntax": (with_config("steps: 6}", "steps: 6"), TRAIN, "run.yaml:6:11: YAML syntax: "),
+    "unknown key": (
+        with_config("batch_size", "bacth_size"),
+        TRAIN,
+        "run.yaml: train.bacth_size: unknown key, did you mean 'batch_size'?",
+    ),
+    "unknown key, deep": (
+        None,
+        [*TRAIN, "optimizer.schedule={name: cosine, fnal: 1}"],
+        "unknown key, did you mean 'final'?",
+    ),
+    "wrong section": (
+        with_config("steps: 6", "steps: 6, dropout: 1"),
+        TRAIN,
+        "unknown key here; did you mean 'model.dropout'?",
+    ),
+    "duplicate key": (
+        with_config("summary:", "train:"),
+        TRAIN,
+        "run.yaml:7:1: duplicate key 'train', first on line 5",
+    ),
+    "3.7 for an integer": (
+        None,
+        [*TRAIN, "train.batch_size=3.7"],
+        "train.batch_size: expected a valid integer, got",
+    ),
+    "text for a number": (
+        None,
+        [*TRAIN, "optimizer.learning_rate=fast"],
+        "optimizer.learning_rate: expected a valid number",
+    ),
+    "character 0": (
+        None,
+        [*TRAIN, 'data.dir="a\\0b"'],
+        "data.dir:1:1: expected text without the character 0",
+    ),
+    "beyond 64 bits": (
+        None,
+        [*TRAIN, "train.steps=4611686018427387905"],
+        "train.steps: expected -4,611,686,018,427,387,904 to 4,611,",
+    ),
+    "batch of 0": (
+        None,
+        [*TRAIN, "train.batch_size=0"],
+        "train.batch_size: expected greater than or equal to 1, got 0",
+    ),
+    "rate below 0": (
+        None,
+        [*TRAIN, "optimizer.learning_rate=-1"],
+        "optimizer.learning_rate: expected greater than 0, got -1",
+    ),
+    "dropout of 1.5": (
+        None,
+        [*TRAIN, "model.dropout=1.5"],
+        "model.dropout: expected less than 1, got 1.5",
+    ),
+    "unknown network": (
+        None,
+        [*TRAIN, "model.name=tny"],
+        "model.name: unknown name 'tny', did you mean 'tiny'?",
+    ),
+    "unknown data set": (
+        None,
+        [*TRAIN, "data.train=tiny_nubmers"],
+        "data.train: unknown name 'tiny_nubmers', did you mean 'tiny_numbers'?",
+    ),
+    "unknown optimizer": (
+        None,
+        [*TRAIN, "optimizer.name=lion"],
+        "optimizer.name: unknown name 'lion'; expected one of adagrad, adam, ",
+    ),
+    "unknown operation": (
+        None,
+        [*TRAIN, "data.ops=[tiny_sacle]"],
+        "data.ops.0: unknown name 'tiny_sacle', did you mean 'tiny_scale'?",
+    ),
+    "not divisible": (
+        None,
+        [*TRAIN, "train.batch_size=9", TWO],
+        "expected a multiple of 2 (2 towers), got 9; nearest: 8 or 10",
+    ),
+    "misspelt override": (
+        None,
+        [*TRAIN, "trian.steps=3"],
+        "command line: trian: unknown key, did you mean 'train'?",
+    ),
+    "Python tag": (
+        with_config("0.1", "!!python/object/apply:os.mkdir [hacked]"),
+        TRAIN,
+        "is not allowed; expected plain YAML",
+    ),
+    "two exclusive fields": (
+        None,
+        [*TRAIN, "train.epochs=3"],
+        "expected exactly one of `steps` and `epochs`",
+    ),
+    "rate of a mix below 0": (
+        None,
+        [*TRAIN, "data.train={tiny_numbers: -0.5}"],
+        "data.train.tiny_numbers: expected greater than 0, got -0.5",
+    ),
+    "empty mix": (None, [*TRAIN, "data.train={}"], "data.train: "),
+    "over 1 MB": (
+        with_config("summary:", "#" * (1 << 20) + "\nsummary:"),
+        TRAIN,
+        "expected a configuration of at most 1,048,576 bytes",
+    ),
+    "alias bomb": (
+        with_config("model:", BOMB + "model:"),
+        TRAIN,
+        "more than 20,000 values or 50 levels once aliases are expanded",
+    ),
+}
 
 
 def refused(run_program, code, prepare, words, message):
-    """Runs a program that must end with this code and this message; its lines, and what was on the disk before."""
+    """Runs a program that must end with this code and this message.
+
+    Returns its lines, and what was on the disk before.
+    """
     if prepare:
         prepare()
     before = everything()
@@ -151,9 +248,12 @@ def test_what_loses_nothing_is_taken(override, run_program):
     assert code == 0 and f"{override.split('=')[0]}: " in stdout
 
 
-# ----------------------------------------------------------------------------------------------------------------- data
+# ---- data
 
-IMAGES = "data={train: image_folder, valid: null, dir: set, ops: [{name: decode_image, channels: 1}, {name: resize, size: [8, 8]}, scale]}"
+# Faults of image_folder, records and csv, as the programs report them: these rows belong to
+# tests/sources/test_<name>.py, and go with their data set.
+OPS = "[{name: decode_image, channels: 1}, {name: resize, size: [8, 8]}, scale]"
+IMAGES = f"data={{train: image_folder, valid: null, dir: set, ops: {OPS}}}"
 RECORDS = "data={train: records, valid: {name: records, dir: set2}, dir: set}"
 CSV = (
     "data={train: {name: csv, file: t.csv, target: y, valid: 0.3, test: 0}, valid: null, dir: set}"
@@ -210,37 +310,101 @@ def broken(place):
 
 
 DATA = {
-    "directory missing": (None, RECORDS, "set/manifest.json: no such file; expected what `python preprocess_data.py --out set` writes"),
-    "directory empty": (lambda: os.makedirs("set"), IMAGES, "set: expected one directory of images per class, got none"),
+    "directory missing": (
+        None,
+        RECORDS,
+        "set/manifest.json: no such file; expected what "
+        "`python preprocess_data.py --out set` writes",
+    ),
+    "directory empty": (
+        lambda: os.makedirs("set"),
+        IMAGES,
+        "set: expected one directory of images per class, got none",
+    ),
     "shard missing": (broken(lambda: os.unlink(SHARD)), RECORDS, f"{SHARD}: no such file"),
     "shard truncated": (broken(lambda: os.truncate(SHARD, 900)), RECORDS, f"{SHARD}: expected 1,"),
     "bit flip": (broken(lambda: flip(SHARD, 100)), RECORDS, f"{SHARD}: record "),
     "index flipped": (broken(lambda: flip(INDEX, 3)), RECORDS, f"{INDEX}: damaged: its SHA-256"),
     "feature missing": (lambda: prepared(bad_record(targets=1)), RECORDS, "record 31 at byte"),
-    "another dtype": (lambda: prepared(bad_record(inputs=[1, 2], targets=1)), RECORDS, "record 31 at byte"),
-    "another shape": (lambda: prepared(bad_record(inputs=[1.0, 2.0, 3.0], targets=1)), RECORDS, "record 31 at byte"),
-    "label out of range": (lambda: prepared(bad_record(inputs=[1.0, 2.0], targets=7)), RECORDS, "expected a class from 0 to 2, got 7"),
-    "NaN in inputs": (lambda: prepared(bad_record(inputs=[1.0, np.nan], targets=1)), RECORDS, "inputs: expected finite numbers, got nan"),
-    "corrupt image": (lambda: folder(**{"3.png": files.png()[:-40]}), IMAGES, "set/train/a/3.png: "),
+    "another dtype": (
+        lambda: prepared(bad_record(inputs=[1, 2], targets=1)),
+        RECORDS,
+        "record 31 at byte",
+    ),
+    "another shape": (
+        lambda: prepared(bad_record(inputs=[1.0, 2.0, 3.0], targets=1)),
+        RECORDS,
+        "record 31 at byte",
+    ),
+    "label out of range": (
+        lambda: prepared(bad_record(inputs=[1.0, 2.0], targets=7)),
+        RECORDS,
+        "expected a class from 0 to 2, got 7",
+    ),
+    "NaN in inputs": (
+        lambda: prepared(bad_record(inputs=[1.0, np.nan], targets=1)),
+        RECORDS,
+        "inputs: expected finite numbers, got nan",
+    ),
+    "corrupt image": (
+        lambda: folder(**{"3.png": files.png()[:-40]}),
+        IMAGES,
+        "set/train/a/3.png: ",
+    ),
     "zero bytes": (lambda: folder(**{"3.png": b""}), IMAGES, "set/train/a/3.png: "),
-    "16 bits": (lambda: folder(**{"3.png": files.png(dtype=np.uint16)}), IMAGES, "set/train/a/3.png: "),
-    "image bomb": (lambda: folder(**{"3.png": files.claims(files.png(), 50_000, 50_000)}), IMAGES,
-        "set/train/a/3.png: expected 1 to 50,000,000 pixels (max_pixels), got 50000x50000"),
-    "smaller than a batch": (lambda: table(b""), CSV.replace("0.3", "0.95"), "expected at least one batch of 8 examples"),
+    "16 bits": (
+        lambda: folder(**{"3.png": files.png(dtype=np.uint16)}),
+        IMAGES,
+        "set/train/a/3.png: ",
+    ),
+    "image bomb": (
+        lambda: folder(**{"3.png": files.claims(files.png(), 50_000, 50_000)}),
+        IMAGES,
+        "set/train/a/3.png: expected 1 to 50,000,000 pixels (max_pixels), got 50000x50000",
+    ),
+    "smaller than a batch": (
+        lambda: table(b""),
+        CSV.replace("0.3", "0.95"),
+        "expected at least one batch of 8 examples",
+    ),
     "too many to be skipped": (
         lambda: folder(**{"3.png": b"none"}),
         IMAGES.replace("train: image_folder", "train: {name: image_folder, damaged: skip}"),
         "got 1 of 16",
     ),
-    "interrupted preparation": (lambda: os.makedirs("set.part"), RECORDS, "set: not finished: set.part is there; run the command"),
-    "ragged row": (lambda: table(b"1\n"), CSV, "set/t.csv:82: expected 2 cells, as in the first line, got 1"),
-    "text in a number column": (lambda: table(b"one,u\n"), CSV, "set/t.csv:82: a: expected a finite number, got 'one'"),
-    "invalid UTF-8": (lambda: table(b"1,caf\xe9\n"), CSV, "set/t.csv:82: expected UTF-8 text, got byte 0xe9"),
-}  # fmt: skip
+    "interrupted preparation": (
+        lambda: os.makedirs("set.part"),
+        RECORDS,
+        "set: not finished: set.part is there; run the command",
+    ),
+    "ragged row": (
+        lambda: table(b"1\n"),
+        CSV,
+        "set/t.csv:82: expected 2 cells, as in the first line, got 1",
+    ),
+    "text in a number column": (
+        lambda: table(b"one,u\n"),
+        CSV,
+        "set/t.csv:82: a: expected a finite number, got 'one'",
+    ),
+    "invalid UTF-8": (
+        lambda: table(b"1,caf\xe9\n"),
+        CSV,
+        "set/t.csv:82: expected UTF-8 text, got byte 0xe9",
+    ),
+}
 FOUND_WHILE_READING = {  # by a run that has begun
-    "bit flip", "feature missing", "another dtype", "another shape", "label out of range", "NaN in inputs", "corrupt image", "zero bytes",
-    "16 bits", "image bomb",
-}  # fmt: skip
+    "bit flip",
+    "feature missing",
+    "another dtype",
+    "another shape",
+    "label out of range",
+    "NaN in inputs",
+    "corrupt image",
+    "zero bytes",
+    "16 bits",
+    "image bomb",
+}
 
 
 @pytest.mark.parametrize("fault", DATA)
@@ -263,12 +427,51 @@ def test_sound_data_of_these_rows_train(run_program):
     assert run_program(*TRAIN, CSV, "--run_dir", "csv")[0] == 0
 
 
-# ---------------------------------------------------------------------------------------------------------- checkpoints
+# ---- any data set
+
+FILES = "data={train: tiny_files, valid: null, dir: set}"
+
+
+def damaged(file="set/train/3.txt"):
+    write_files("set")
+    Path(file).write_text("1 2 3 none 5 6 0")
+
+
+ANY_SET = {
+    "directory missing": (None, "set: no such directory; expected one directory per split"),
+    "split missing": (lambda: write_files("set", splits=["train"]), "set/valid: no such directory"),
+    "smaller than a batch": (
+        lambda: write_files("set", size=7),
+        "tiny_files: expected at least one batch of 8 examples, got 7",
+    ),
+    "damaged example": (damaged, "set/train/3.txt: expected seven numbers"),
+    "damaged in validation": (
+        lambda: damaged("set/valid/3.txt"),
+        "set/valid/3.txt: expected seven",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", ANY_SET)
+def test_data_of_any_set(fault, run_program):
+    prepare, message = ANY_SET[fault]
+    _, before = refused(run_program, 3, prepare, (*TRAIN, FILES, "--run_dir", "run"), message)
+    assert os.path.exists("run") == fault.startswith("damaged")  # found by a run that has begun
+    shutil.rmtree("run", ignore_errors=True)
+    assert {place for place in everything() if place not in before} == set()
+
+
+def test_sound_data_of_any_set_train(run_program):
+    write_files("set")
+    assert run_program(*TRAIN, FILES, "--run_dir", "run")[0] == 0
+
+
+# ---- checkpoints
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A finished run of 6 steps, and one that was stopped at step 4: by a signal after the validation at step 2."""
+    """A finished run of 6 steps, and one stopped at step 4 by a signal after validation at 2."""
     directory = tmp_path_factory.mktemp("runs")
     (directory / "run.yaml").write_text(CONFIG)
     config = load_config(directory / "run.yaml", ["validation={every: 2}"])
@@ -351,20 +554,48 @@ def all_damaged():
 
 
 RUN_OF_THE_PROGRAM = {
-    "none where one is required": (lambda: shutil.rmtree("stopped/checkpoints"), ("eval.py", "--ckpt", "stopped"), "no checkpoint yet"),
-    "all corrupt": (all_damaged, GO_ON, "stopped/checkpoints: every checkpoint is damaged; the newest: stopped"),
-    "variable missing": (lambda: other_variables({"model/logits/bias": ""}), GO_ON, "model/logits/bias: missing in the checkpoint"),
+    "none where one is required": (
+        lambda: shutil.rmtree("stopped/checkpoints"),
+        ("eval.py", "--ckpt", "stopped"),
+        "no checkpoint yet",
+    ),
+    "all corrupt": (
+        all_damaged,
+        GO_ON,
+        "stopped/checkpoints: every checkpoint is damaged; the newest: stopped",
+    ),
+    "variable missing": (
+        lambda: other_variables({"model/logits/bias": ""}),
+        GO_ON,
+        "model/logits/bias: missing in the checkpoint",
+    ),
     "variable extra": (
-        lambda: other_variables({"model/logits/bias": "model/logits/b"}), ("eval.py", "--ckpt", "stopped"),
+        lambda: other_variables({"model/logits/bias": "model/logits/b"}),
+        ("eval.py", "--ckpt", "stopped"),
         "model/logits/bias: missing in the checkpoint; model/logits/b: in the checkpoint only",
     ),
-    "another shape": (None, ("eval.py", "--ckpt", "finished", "model.hidden=[9]"),
-        "model/logits/kernel: expected float32[9, 10], got float32[8, 10]"),
-    "changed configuration": (None, (*GO_ON, "train.seed=3"), "stopped/config.yaml: this run began otherwise: train.seed: 0 -> 3"),
-    "no run": (lambda: os.makedirs("else/where"), ("eval.py", "--ckpt", "else"),
-        "else: expected a run directory with a config.yaml, or one of its checkpoints; found: where"),
-    "a directory of somebody else": (None, (*TRAIN, "--run_dir", "."), "expected an empty directory or a run with a config.yaml"),
-}  # fmt: skip
+    "another shape": (
+        None,
+        ("eval.py", "--ckpt", "finished", "model.units=9"),
+        "model/hidden/kernel: expected float32[6, 9], got float32[6, 8]",
+    ),
+    "changed configuration": (
+        None,
+        (*GO_ON, "train.seed=3"),
+        "stopped/config.yaml: this run began otherwise: train.seed: 0 -> 3",
+    ),
+    "no run": (
+        lambda: os.makedirs("else/where"),
+        ("eval.py", "--ckpt", "else"),
+        "else: expected a run directory with a config.yaml, or one of its checkpoints; "
+        "found: where",
+    ),
+    "a directory of somebody else": (
+        None,
+        (*TRAIN, "--run_dir", "."),
+        "expected an empty directory or a run with a config.yaml",
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", RUN_OF_THE_PROGRAM)
@@ -410,7 +641,8 @@ def test_another_environment_is_one_line(run_dirs, run_program):
     (line,) = [line for line in stderr if "environment" in line]
     assert code == 0 and line == (
         f"stopped/environment.json: another environment than before: cpus: 64 -> {before['cpus']}; "
-        f"versions.tensorflow: 2.20.0 -> {tf.__version__}; cpu.flags differ: from here on equal only up to rounding"
+        f"versions.tensorflow: 2.20.0 -> {tf.__version__}; cpu.flags differ: "
+        "from here on equal only up to rounding"
     )
 
 
@@ -420,7 +652,7 @@ def test_half_an_environment_is_no_obstacle(content, run_dirs, run_program):
     assert run_program(*GO_ON)[0] == 0
 
 
-# ---------------------------------------------------------------------------------------------- disk, permissions, clock
+# ---- disk, permissions, clock
 
 
 @contextlib.contextmanager
@@ -440,7 +672,7 @@ def test_a_disk_that_is_really_full(run_program):
     with mounted("small", "-o", "size=1000k"):
         words = (
             *TRAIN,
-            "model.hidden=[64]",
+            "model.units=5000",
             "optimizer={name: adam}",
             "checkpoint={every: 2, keep: 9}",
             "--run_dir",
@@ -486,21 +718,17 @@ def test_a_read_only_run_directory_is_refused_before_the_network_is_built(run_pr
         code, stdout, stderr = run_program(*TRAIN, "--run_dir", "sealed/run")
         assert (code, stdout) == (6, "")
         assert stderr == [
-            "trainer: error: sealed/run: cannot write here: Read-only file system; choose another with --run_dir"
+            "trainer: error: sealed/run: cannot write here: Read-only file system; "
+            "choose another with --run_dir"
         ]
 
 
 def test_read_only_data_work(run_program):
-    folder()
     with mounted("sealed"):
-        shutil.copytree("set", "sealed/set")
+        write_files("sealed/set")
         os.system("mount -o remount,ro sealed")
-        assert (
-            run_program(*TRAIN, IMAGES.replace("dir: set", "dir: sealed/set"), "--run_dir", "run")[
-                0
-            ]
-            == 0
-        )
+        data = FILES.replace("dir: set", "dir: sealed/set")
+        assert run_program(*TRAIN, data, "--run_dir", "run")[0] == 0
 
 
 def test_a_run_directory_deleted_while_running(tmp_path, monkeypatch, run_program):
@@ -563,7 +791,8 @@ def test_a_signal_during_a_save_lets_it_complete_then_saves_and_ends(
     code, stdout, stderr = run_program(*words)
     assert (code, stdout) == (75, "")
     assert stderr[-1].startswith(
-        f"trainer: stopped: {number.name}: saved run at step 4 of 6; run the same command again to go on: "
+        f"trainer: stopped: {number.name}: saved run at step 4 of 6; "
+        "run the same command again to go on: "
     )
     assert stderr[-1].endswith("trainer.py --config run.yaml 'validation={every: 2}' --run_dir run")
     assert list(checkpoint.steps_in(Path("run/checkpoints"))) == [2, 4]
@@ -571,7 +800,7 @@ def test_a_signal_during_a_save_lets_it_complete_then_saves_and_ends(
     assert last_manifest(Path("run")) == last_manifest(Path("finished"))
 
 
-# --------------------------------------------------------------------------------------------- numbers, memory, devices
+# ---- numbers, memory, devices
 
 
 @pytest.mark.parametrize(
@@ -579,7 +808,7 @@ def test_a_signal_during_a_save_lets_it_complete_then_saves_and_ends(
     [tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nmore"), MemoryError()],
 )
 def test_out_of_memory_names_the_batch_of_each_tower(error, run_program, monkeypatch):
-    build = train_step.build_train_step
+    build = trainer.build_trainer
 
     def exhausted(*_):
         raise error
@@ -589,9 +818,10 @@ def test_out_of_memory_names_the_batch_of_each_tower(error, run_program, monkeyp
         step.run = exhausted
         return step
 
-    monkeypatch.setattr("run.build_train_step", build_exhausted)
+    monkeypatch.setattr("trainer.build_trainer", build_exhausted)
     code, stdout, stderr = run_program(*TRAIN, "--run_dir", "run", "train.accumulate=2")
-    message = "trainer: error: out of memory, with 4 examples at a time on each of 1 towers; try a smaller train.batch_size or"
+    memory = "out of memory, with 4 examples at a time on each of 1 towers"
+    message = f"trainer: error: {memory}; try a smaller train.batch_size or"
     assert (code, stdout) == (6, "") and stderr[-1].startswith(message), stderr
 
 
@@ -610,41 +840,81 @@ def test_malformed_cluster(run_program, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{")
     code, stdout, stderr = run_program(*TRAIN)
     assert (code, stdout) == (2, "") and stderr == [
-        "trainer: error: TF_CONFIG: expected JSON, got '{': Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
+        "trainer: error: TF_CONFIG: expected JSON, got '{': "
+        "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
     ]
 
 
-# ------------------------------------------------------------------------------------------------- one fault, many programs
+# ---- one fault, many programs
 
 PREVIEW = ("input_ops.py", "--config", "run.yaml", "--preview", "sheet.png")
-PREPARE = ("preprocess_data.py", "--source", "image_folder", "--dir", "set", "--out", "out")
+PREPARE = ("preprocess_data.py", "--source", "tiny_files", "--dir", "set", "--out", "out")
 EVALUATE = ("eval.py", "--ckpt", "finished")
 LAUNCH = ("launch.py", "--workers", "2")
 EVERY = (TRAIN, PREVIEW, PREPARE, EVALUATE, LAUNCH)
 
 
 def damaged_after_training():
-    folder()
-    trainer.train_and_evaluate(load_config("run.yaml", [IMAGES]), Path("images"))
-    Path("set/valid/a/3.png").write_bytes(b"none")
+    write_files("set")
+    trainer.train_and_evaluate(load_config("run.yaml", [FILES]), Path("files"))
+    Path("set/valid/3.txt").write_text("1 2 3 none 5 6 0")
 
 
 ALIKE = {
-    "unknown flag": (2, None, [(*words, "--dbug") for words in EVERY], "command line: Unknown command line flag 'dbug'"),
-    "flag out of range": (2, None, [(*LAUNCH[:2], "0"), (*PREVIEW, "--count", "0"), (*PREPARE, "--workers", "-1")],
-        "command line: flag --"),
-    "no key=value": (2, None, [(*words, "fast") for words in EVERY], "command line: fast: expected key=value, got 'fast' (see --help)"),
-    "flag missing": (2, None, [TRAIN[:1], PREVIEW[:1], PREPARE[:1], EVALUATE[:1]], ": missing; expected a"),
-    "misspelt override": (2, None, [(*words, "train.bacth_size=3") for words in (TRAIN, PREVIEW, EVALUATE)],
-        "command line: train.bacth_size: unknown key, did you mean 'batch_size'?"),
-    "no such configuration": (2, lambda: os.unlink("run.yaml"), [TRAIN, PREVIEW], "run.yaml: no such file"),
-    "no data": (3, None, [(*TRAIN, IMAGES), (*PREVIEW, IMAGES), PREPARE, (*EVALUATE, IMAGES)],
-        "set: no such directory; expected one directory of images per class"),
-    "damaged image": (
-        3, damaged_after_training, [(*TRAIN, IMAGES), (*PREVIEW, IMAGES, "--split", "valid"), ("eval.py", "--ckpt", "images"), PREPARE],
-        "set/valid/a/3.png: expected JPEG, PNG, BMP or GIF, got a file that begins with 6e6f6e65",
+    "unknown flag": (
+        2,
+        None,
+        [(*words, "--dbug") for words in EVERY],
+        "command line: Unknown command line flag 'dbug'",
     ),
-}  # fmt: skip
+    "flag out of range": (
+        2,
+        None,
+        [(*LAUNCH[:2], "0"), (*PREVIEW, "--count", "0"), (*PREPARE, "--workers", "-1")],
+        "command line: flag --",
+    ),
+    "no key=value": (
+        2,
+        None,
+        [(*words, "fast") for words in EVERY],
+        "command line: fast: expected key=value, got 'fast' (see --help)",
+    ),
+    "flag missing": (
+        2,
+        None,
+        [TRAIN[:1], PREVIEW[:1], PREPARE[:1], EVALUATE[:1]],
+        ": missing; expected a",
+    ),
+    "misspelt override": (
+        2,
+        None,
+        [(*words, "train.bacth_size=3") for words in (TRAIN, PREVIEW, EVALUATE)],
+        "command line: train.bacth_size: unknown key, did you mean 'batch_size'?",
+    ),
+    "no such configuration": (
+        2,
+        lambda: os.unlink("run.yaml"),
+        [TRAIN, PREVIEW],
+        "run.yaml: no such file",
+    ),
+    "no data": (
+        3,
+        None,
+        [(*TRAIN, FILES), (*PREVIEW, FILES), PREPARE, (*EVALUATE, FILES)],
+        "set: no such directory; expected one directory per split",
+    ),
+    "damaged example": (
+        3,
+        damaged_after_training,
+        [
+            (*TRAIN, FILES),
+            (*PREVIEW, FILES, "--split", "valid"),
+            ("eval.py", "--ckpt", "files"),
+            PREPARE,
+        ],
+        "set/valid/3.txt: expected seven numbers: could not convert string to float: 'none'",
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", ALIKE)
@@ -662,5 +932,5 @@ def test_a_fault_reads_alike_in_every_program(fault, run_dirs, run_program):
     assert len(seen) == 1 or fault in (
         "flag missing",
         "flag out of range",
-        "damaged image",
+        "damaged example",
     )  # others' names; preparation counts

@@ -1,16 +1,21 @@
-"""Several data sets in one stream, shuffling by shards, caches: which examples, in which share, treated how."""
+"""Several data sets in one stream, shuffling by shards, caches: which examples, in which shares."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from places import TINY
+from tiny.sitecustomize import TinyNoise, TinyNumbers, TinyScale
 
 import data_loader
 import input_ops
+import train_config
 from cli.program import ConfigError, DataError
-from data_config import Cutmix, Fake, GaussianNoise, Mixup, RandomShift, Scale, Tokenize
+from cli.typed_yaml import name_of, named_classes
+from data_config import BatchOp
 from data_loader import from_arrays
-from engine import order
-from input_ops import Mix, Part
+from input_ops import Mix, MixSource
 from preprocess_data import cached
 from train_config import load_config
 
@@ -23,6 +28,15 @@ def numbers(name: str, length: int, first: int = 0, block_length: int = 0):
     return data_loader.Source(**{**vars(source), "block_length": block_length})
 
 
+SCALE, NOISE = TinyScale(name="tiny_scale"), TinyNoise(name="tiny_noise")
+
+
+def load(**options):
+    """64 small images of float32."""
+    options = {"size": 64, "shape": [8, 8, 1]} | options
+    return data_loader.load(TinyNumbers(name="tiny_numbers", **options), "train", None)
+
+
 def stream(mix, batch_size=10, seed=0, start=0, stop=4, **options):
     return [
         {key: value.numpy() for key, value in batch.items()}
@@ -30,7 +44,7 @@ def stream(mix, batch_size=10, seed=0, start=0, stop=4, **options):
     ]
 
 
-# -------------------------------------------------------------------------------------------------------------- shares
+# ---- shares
 
 
 @pytest.mark.parametrize(
@@ -45,15 +59,15 @@ def stream(mix, batch_size=10, seed=0, start=0, stop=4, **options):
     ],
 )
 def test_rates_become_whole_slots(rates, expected):
-    assert order.slots(rates) == expected
+    assert input_ops.slots(rates) == expected
 
 
 def test_shares_are_exact_and_even_in_every_batch():
     mix = Mix(
         [
-            Part("a", numbers("a", 50), [], 7),
-            Part("b", numbers("b", 20), [], 2),
-            Part("c", numbers("c", 31), [], 1),
+            MixSource("a", numbers("a", 50), [], 7),
+            MixSource("b", numbers("b", 20), [], 2),
+            MixSource("c", numbers("c", 31), [], 1),
         ]
     )
     ids = np.array([batch["id"] for batch in stream(mix, stop=40)])
@@ -73,7 +87,7 @@ def test_shares_are_exact_and_even_in_every_batch():
 
 @pytest.mark.parametrize("start", [1, 7, 1000, 1_000_000_000])
 def test_any_step_of_a_mix_is_the_same_wherever_the_pipeline_starts(start):
-    mix = Mix([Part("a", numbers("a", 50), [], 7), Part("b", numbers("b", 20), [], 3)])
+    mix = Mix([MixSource("a", numbers("a", 50), [], 7), MixSource("b", numbers("b", 20), [], 3)])
     near = stream(mix, start=start - 1, stop=start + 2)[1:]
     for a, b in zip(stream(mix, start=start, stop=start + 2), near, strict=True):
         assert {key: value.tolist() for key, value in a.items()} == {
@@ -85,13 +99,12 @@ def test_any_step_of_a_mix_is_the_same_wherever_the_pipeline_starts(start):
 
 @pytest.mark.parametrize("towers", [2, 4])
 def test_towers_see_the_parts_of_the_same_batch(towers):
-    """Operations depend on an example's position alone: the slice of the ids gives the slice of the batch."""
-    ops = [RandomShift(name="random_shift", pixels=2), Scale(name="scale")]
-    fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
+    """Operations depend on an example's position alone: a slice of ids, a slice of the batch."""
+    ops, source = [NOISE, SCALE], load()
     mix = Mix(
         [
-            Part("a", fake, ops, 3),
-            Part("b", fake, [*ops, GaussianNoise(name="gaussian_noise", std=0.1)], 1),
+            MixSource("a", source, ops, 3),
+            MixSource("b", source, [*ops, TinyNoise(name="tiny_noise", scale=0.1)], 1),
         ]
     )
     (whole,) = stream(mix, batch_size=16, start=5, stop=6)
@@ -106,11 +119,11 @@ def test_towers_see_the_parts_of_the_same_batch(towers):
 
 @pytest.mark.parametrize("threads", [1, 8])
 def test_the_number_of_pipeline_threads_changes_nothing(threads):
-    fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
+    source = load()
     mix = Mix(
         [
-            Part("a", fake, [RandomShift(name="random_shift", pixels=2)], 3),
-            Part("b", fake, [RandomShift(name="random_shift", pixels=1)], 1),
+            MixSource("a", source, [NOISE], 3),
+            MixSource("b", source, [TinyNoise(name="tiny_noise", scale=0.1)], 1),
         ]
     )
     options = tf.data.Options()
@@ -124,14 +137,11 @@ def test_the_number_of_pipeline_threads_changes_nothing(threads):
 
 
 def test_sets_that_are_treated_alike_are_put_together_before_and_give_the_same():
-    fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
-    ops = [RandomShift(name="random_shift", pixels=2), Scale(name="scale")]
-    alike = Mix([Part("a", fake, ops, 3), Part("b", fake, ops, 1)])
-    same_but_apart = [
-        *ops[:1],
-        Scale(name="scale", by=255.0000001),
-    ]  # another operation to `==`, the same to float32
-    apart = Mix([Part("a", fake, ops, 3), Part("b", fake, same_but_apart, 1)])
+    source, ops = load(), [NOISE, SCALE]
+    alike = Mix([MixSource("a", source, ops, 3), MixSource("b", source, ops, 1)])
+    # Another operation to `==`, the same to float32:
+    same_but_apart = [NOISE, TinyScale(name="tiny_scale", factor=2.00000001)]
+    apart = Mix([MixSource("a", source, ops, 3), MixSource("b", source, same_but_apart, 1)])
     for a, b in zip(stream(alike, 16), stream(apart, 16), strict=True):
         np.testing.assert_array_equal(a["inputs"], b["inputs"])
 
@@ -143,7 +153,7 @@ def test_sets_that_do_not_fit_together_are_both_named():
         ConfigError,
         match=r"inputs: one has float32 \[1\], wide has float32 \[3\]; expected the same",
     ):
-        Mix([Part("one", one, []), Part("wide", wide, [])])
+        Mix([MixSource("one", one, []), MixSource("wide", wide, [])])
     cats, dogs = (
         from_arrays(
             name, {"inputs": np.zeros((4, 1), np.float32), "targets": np.arange(4) % 2}, [name, "x"]
@@ -153,11 +163,11 @@ def test_sets_that_do_not_fit_together_are_both_named():
     with pytest.raises(
         ConfigError, match="classes: cat has cat, x, dog has dog, x; expected the same"
     ):
-        Mix([Part("cat", cats, []), Part("dog", dogs, [])])
+        Mix([MixSource("cat", cats, []), MixSource("dog", dogs, [])])
 
 
 def test_evaluation_of_a_mix_counts_every_example_of_every_set_once():
-    mix = Mix([Part("a", numbers("a", 7), []), Part("b", numbers("b", 5), [])])
+    mix = Mix([MixSource("a", numbers("a", 7), []), MixSource("b", numbers("b", 5), [])])
     seen = []
     for name, batches, number in input_ops.eval_sets(mix, 4):
         assert (name, number) in (("a", 2), ("b", 2))
@@ -166,7 +176,7 @@ def test_evaluation_of_a_mix_counts_every_example_of_every_set_once():
     assert seen == list(range(12))
 
 
-# ------------------------------------------------------------------------------------------------- shuffling by shards
+# ---- shuffling by shards
 
 
 @pytest.mark.parametrize(
@@ -199,32 +209,42 @@ def test_blocks_hold_every_example_once_and_come_in_groups(length, block, blocks
 
 def test_a_far_step_by_shards_is_reached_at_once():
     mix = Mix.of(numbers("n", 1003, block_length=10), [])
-    (far,) = stream(mix, start=1_000_000_000, stop=1_000_000_001, blocks=4)
+    (far,) = stream(
+        mix, start=1_000_000_000, stop=1_000_000_001, order=train_config.Order(blocks=4)
+    )
     assert (
-        stream(mix, start=999_999_999, stop=1_000_000_001, blocks=4)[1]["id"].tolist()
+        stream(mix, start=999_999_999, stop=1_000_000_001, order=train_config.Order(blocks=4))[1][
+            "id"
+        ].tolist()
         == far["id"].tolist()
     )
 
 
-# ------------------------------------------------------------------------------------------------------ like sizes
+# ---- like sizes
 
 
 def texts(length: int):
+    """Rows of 1 to 29 ones, padded to the longest of a batch, as operations on texts do."""
     lengths = np.random.default_rng(0).integers(1, 30, length)
-    source = from_arrays(
-        "texts",
-        {
-            "inputs": np.array([b"a" * each for each in lengths], object),
-            "targets": np.arange(length),
-        },
-    )
-    return Mix.of(source, [Tokenize(name="tokenize", level="characters", vocabulary="a")]), lengths
+    arrays = {"inputs": np.arange(30) < lengths[:, np.newaxis], "targets": np.arange(length)}
+    source = from_arrays("texts", {key: array.astype(np.int64) for key, array in arrays.items()})
+
+    def read(indices):
+        features = source.read(indices)
+        longest = tf.reduce_max(tf.reduce_sum(features["inputs"], axis=1))
+        return features | {"inputs": features["inputs"][:, :longest]}
+
+    return Mix.of(replace(source, read=read, sizes=lengths), []), lengths
 
 
 def test_batches_of_like_size_are_windows_of_the_same_examples():
     mix, lengths = texts(330)
     plain, sorted_ = (
-        [batch["id"] for batch in stream(mix, stop=33, bucket=bucket)] for bucket in (0, 11)
+        [
+            batch["id"]
+            for batch in stream(mix, stop=33, order=train_config.Order(bucket=bucket or None))
+        ]
+        for bucket in (0, 11)
     )
     for window in range(0, 33, 11):  # the same examples, otherwise dealt out
         assert sorted(np.concatenate(plain[window : window + 11])) == sorted(
@@ -244,14 +264,23 @@ def test_batches_of_like_size_are_windows_of_the_same_examples():
 
 
 def test_a_run_that_goes_on_sees_the_same_batches_padded_alike():
-    """To the bit and to the length: were a batch padded with its neighbors, it would depend on where a run began."""
+    """To the bit and to the length.
+
+    Were a batch padded with its neighbors, it would depend on where a run began.
+    """
     mix, _ = texts(200)
     for bucket in (0, 7):
-        whole = stream(mix, batch_size=4, stop=23, bucket=bucket)
+        whole = stream(mix, batch_size=4, stop=23, order=train_config.Order(bucket=bucket or None))
         for start in (1, 6, 7, 20):
             for a, b in zip(
                 whole[start:],
-                stream(mix, batch_size=4, start=start, stop=23, bucket=bucket),
+                stream(
+                    mix,
+                    batch_size=4,
+                    start=start,
+                    stop=23,
+                    order=train_config.Order(bucket=bucket or None),
+                ),
                 strict=True,
             ):
                 for key in a:
@@ -262,21 +291,18 @@ def test_a_run_that_goes_on_sees_the_same_batches_padded_alike():
 
 
 def test_sizes_must_be_known_to_sort_by_them():
-    config = load_config("configs/lenet.yaml", ["data.order.bucket=10"])
-    with pytest.raises(
-        ConfigError,
-        match=r"data.order.bucket: expected texts or records, whose sizes are known, got mnist_sample",
-    ):
+    config = load_config(TINY, ["data.order.bucket=10"])
+    problem = "expected texts or records, whose sizes are known, got tiny_numbers"
+    with pytest.raises(ConfigError, match=rf"data.order.bucket: {problem}"):
         input_ops.open_mix(config.data, "train", training=True)
 
 
-# ------------------------------------------------------------------------------------- operations between the examples
+# ---- operations between the examples
 
 
-@pytest.mark.parametrize("op", [Mixup(name="mixup"), Cutmix(name="cutmix")], ids=lambda op: op.name)
-def test_operations_between_examples_do_not_depend_on_the_start_and_need_an_even_batch(op):
-    fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
-    mix = Mix.of(fake, [Scale(name="scale")])
+@pytest.mark.parametrize("cls", named_classes(BatchOp), ids=name_of)
+def test_operations_between_examples_do_not_depend_on_the_start_and_need_an_even_batch(cls):
+    op, mix = cls(name=name_of(cls)), Mix.of(load(num_classes=10), [SCALE])
     whole, later = stream(mix, 16, batch_ops=[op]), stream(mix, 16, start=2, batch_ops=[op])
     np.testing.assert_array_equal(whole[2]["inputs"], later[0]["inputs"])
     assert whole[0]["targets"].shape == (16, 10)
@@ -287,7 +313,7 @@ def test_operations_between_examples_do_not_depend_on_the_start_and_need_an_even
         input_ops.train_batches(mix, 15, 0, batch_ops=[op])
 
 
-# -------------------------------------------------------------------------------------------------------------- caches
+# ---- caches
 
 
 @pytest.mark.parametrize("free_share", [0.5, 0.0], ids=["in memory", "on disk"])
@@ -295,65 +321,52 @@ def test_a_cache_changes_nothing_but_how_often_operations_run(monkeypatch, capsy
     import preprocess_data
 
     monkeypatch.setattr(preprocess_data, "_SHARE_OF_MEMORY", free_share)
-    fake = data_loader.load(Fake(name="fake", size=64, shape=[8, 8, 1]), "train", None)
-    shift = [RandomShift(name="random_shift", pixels=1)]
-    kept = cached(fake, [Scale(name="scale")])
-    plain, fast = stream(Mix.of(fake, [Scale(name="scale")]), 16), stream(Mix.of(kept, []), 16)
+    source = load()
+    kept = cached(source, [SCALE])
+    plain, fast = stream(Mix.of(source, [SCALE]), 16), stream(Mix.of(kept, []), 16)
     for a, b in zip(plain, fast, strict=True):
         np.testing.assert_array_equal(a["inputs"], b["inputs"])
         np.testing.assert_array_equal(a["targets"], b["targets"])
     assert ("in memory" if free_share else "on disk") in capsys.readouterr().err
-    assert stream(Mix.of(kept, shift), 16)[0]["inputs"].shape == (16, 8, 8, 1)
+    assert stream(Mix.of(kept, [NOISE]), 16)[0]["inputs"].shape == (16, 8, 8, 1)
 
 
 def test_a_cache_by_configuration_keeps_what_first_ops_give(capsys):
-    overrides = [
-        "data.cache=true",
-        "data.train={name: fake, size: 40, shape: [8, 8, 1]}",
-        "data.valid=null",
-        "data.train_ops=[]",
-    ]
+    overrides = ["data={train: {name: tiny_numbers, size: 40}, ops: [tiny_scale], cache: true}"]
     with pytest.raises(ConfigError, match=r"data\.cache: expected operations in first_ops"):
-        input_ops.open_mix(
-            load_config("configs/lenet.yaml", overrides).data, "train", training=True
-        )
-    first = "data.first_ops=[{name: resize, size: [28, 28]}]"
+        input_ops.open_mix(load_config(TINY, overrides).data, "train", training=True)
+    overrides.append("data.first_ops=[{name: tiny_scale, factor: 0.3}]")
     kept, plain = (
-        input_ops.open_mix(
-            load_config("configs/lenet.yaml", [*overrides, first, *more]).data,
-            "train",
-            training=True,
-        )
+        input_ops.open_mix(load_config(TINY, [*overrides, *more]).data, "train", training=True)
         for more in ([], ["data.cache=false"])
     )
-    assert [op.name for op in kept.parts[0].ops] == [
-        "scale"
-    ] and "cache: 40 examples of fake" in capsys.readouterr().err
+    assert [op.name for op in kept.sources[0].ops] == ["tiny_scale"]
+    assert "cache: 40 examples of tiny_numbers" in capsys.readouterr().err
     np.testing.assert_array_equal(stream(kept)[1]["inputs"], stream(plain)[1]["inputs"])
 
 
-# ------------------------------------------------------------------------------------------------------- configuration
+# ---- configuration
 
 
 def test_a_mix_in_the_configuration_is_opened_with_the_operations_of_each_set():
-    config = load_config(
-        "configs/lenet.yaml",
-        [
-            "data.sources={small: {name: fake, size: 40, shape: [8, 8, 1], first_ops: [{name: resize, size: [28, 28]}]}}",
-            "data.train={mnist_sample: 3, small: 1}",
-            "data.valid=small",
-        ],
-    ).data
-    parts = config.parts("train")
-    assert [(part.name, part.rate, [op.name for op in part.first_ops]) for part in parts] == [
-        ("mnist_sample", 3, []),
-        ("small", 1, ["resize"]),
+    small = "{name: tiny_numbers, size: 40, num_classes: 4, first_ops: [tiny_scale]}"
+    overrides = [
+        f"data.sources={{small: {small}}}",
+        "data.train={tiny_numbers: 3, small: 1}",
+        "data.valid=small",
+        "data.ops=[tiny_noise]",
     ]
-    with pytest.raises(ConfigError, match="classes: mnist_sample has 0, 1"):
+    config = load_config(TINY, overrides).data
+    parts = config.datasets("train")
+    assert [(part.name, part.rate, [op.name for op in part.first_ops]) for part in parts] == [
+        ("tiny_numbers", 3, []),
+        ("small", 1, ["tiny_scale"]),
+    ]
+    with pytest.raises(ConfigError, match="classes: tiny_numbers has class 0, class 1"):
         input_ops.open_mix(config, "train", training=True)
     valid = input_ops.open_mix(config, "valid", training=False)
-    assert valid.element_spec["inputs"].shape == [28, 28, 1] and len(valid) == 40
-    assert [op.name for op in valid.parts[0].ops] == ["resize", "scale"]
+    assert valid.element_spec["inputs"].shape == [6] and len(valid) == 13
+    assert [op.name for op in valid.sources[0].ops] == ["tiny_scale", "tiny_noise"]
 
 
 def test_a_damaged_example_is_named_by_trying_the_candidates():
@@ -370,6 +383,6 @@ def test_a_damaged_example_is_named_by_trying_the_candidates():
     mix = Mix.of(data_loader.Source(**{**vars(source), "read": read}), [])
     with (
         pytest.raises(DataError, match=r"^n: record 13: .*unlucky"),
-        input_ops.naming_examples(mix, lambda: range(20)),
+        mix.naming_examples(range(20)),
     ):
         stream(mix)

@@ -5,19 +5,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import data_config
 import model_config
 import train_config
 from cli import typed_yaml
 from engine.checkpoint import restore
 from engine.optimizer import build_optimizer, build_schedule
-from engine.weights import named_variables, read_variables, write_variables
+from engine.variables import named_variables, read_variables, write_variables
 from eval import Evaluator
-from model import TASKS, build_model, build_task
+from model import build_model, build_task
 from model_config import ClassificationTask
-from preprocess_data import OPS
 from train_config import Adam, Clock, Spec, Train
-from train_step import TrainStep
+from trainer import Trainer
 
 SMALL = {  # what makes a network that is large or needs more than 28 pixels quick to test
     "vgg": {"width": 0.125},
@@ -218,7 +216,7 @@ def test_every_network_trains_and_is_scored_in_other_precisions(config, precisio
         Adam(name="adam", learning_rate=1e-4),
     )
     schedule = build_schedule(settings, Clock(32, 32), 2)
-    step = TrainStep(
+    step = Trainer(
         model,
         task,
         build_optimizer(settings, schedule, model),
@@ -240,20 +238,6 @@ def test_lenet_has_the_papers_layers():
     counts = {layer.name: layer.count_params() for layer in model.layers if layer.count_params()}
     assert counts == {"c1": 156, "c3": 2416, "c5": 48120, "f6": 10164, "logits": 850}
     assert model.get_layer("s4").output.shape == (None, 5, 5, 16)
-
-
-@pytest.mark.parametrize(
-    ("functions", "union"),
-    [
-        (TASKS, train_config.TrainConfig.model_fields["task"].annotation),
-        (OPS, data_config.OpConfig),
-    ],
-    ids=["tasks", "operations"],
-)
-def test_every_name_of_the_configuration_has_its_function(functions, union):
-    assert set(functions) == {
-        cls.model_fields["name"].annotation.__args__[0] for cls in typed_yaml.members(union)
-    }
 
 
 # -------------------------------------------------------------------------------------------------- classification

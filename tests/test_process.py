@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from places import ROOT
+from places import HANG, ROOT
 
 from cli.program import CheckpointError
 from engine import checkpoint
@@ -25,7 +25,7 @@ def test_a_signal_during_start_up_writes_nothing(tmp_path, delay):
     )
     time.sleep(delay)
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANG)
     # Within the first moments Python itself has no handler yet and the signal ends it, which a shell reports as 143 too.
     assert process.returncode in (143, -signal.SIGTERM)
     assert list(tmp_path.iterdir()) == []
@@ -40,7 +40,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path):
     os.close(end)
     os.read(pipe, 1)
     os.close(pipe)
-    assert process.wait(timeout=120) == 0
+    assert process.wait(timeout=HANG) == 0
     assert checkpoint.read_state(checkpoint.newest(tmp_path / "run/checkpoints"))["progress"][
         "finished"
     ]
@@ -62,7 +62,7 @@ def test_one_writer_any_number_of_readers_and_what_signals_do(tmp_path, program)
     ]
     process = subprocess.Popen(forever, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + HANG
         while len(checkpoint.steps_in(run_dir / "checkpoints")) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         second = program(*forever[1:])
@@ -77,7 +77,7 @@ def test_one_writer_any_number_of_readers_and_what_signals_do(tmp_path, program)
     finally:
         process.terminate()
         process.send_signal(signal.SIGINT)  # the second signal ends it at once
-        _, stderr = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=HANG)
     assert process.returncode in (130, 143) and "Traceback" not in stderr
     for path in checkpoint.steps_in(run_dir / "checkpoints").values():
         checkpoint.verify(path)
@@ -86,7 +86,7 @@ def test_one_writer_any_number_of_readers_and_what_signals_do(tmp_path, program)
         if "going on from step" in line:
             break
     third.send_signal(signal.SIGINT)
-    _, stderr = third.communicate(timeout=60)
+    _, stderr = third.communicate(timeout=HANG)
     assert third.returncode == 75 and "trainer: stopped: SIGINT: saved" in stderr
 
 

@@ -10,11 +10,11 @@ import model_config
 from cli.program import ConfigError, DataError
 from engine.checkpoint import restore
 from engine.optimizer import build_optimizer, build_schedule
-from engine.weights import named_variables, read_variables, write_variables
+from engine.variables import named_variables, read_variables, write_variables
 from eval import Evaluator
 from model import build_model, build_task, initialize
 from train_config import Adam, Clock, Spec, Train
-from train_step import TrainStep
+from trainer import Trainer
 
 IDS = np.random.default_rng(0).integers(2, 12, [16, 7], np.int32) * (
     np.arange(7) < np.arange(16)[:, np.newaxis] % 6 + 2
@@ -105,7 +105,7 @@ def test_every_recurrent_network_trains_saves_restores_and_evaluates(config, tmp
     batches = tf.data.Dataset.from_tensors(batch).repeat()
     model, settings = build_model(config, spec), Adam(name="adam", learning_rate=0.03)
     schedule = build_schedule(settings, Clock(16, 16), 40)
-    step = TrainStep(
+    step = Trainer(
         model,
         task,
         build_optimizer(settings, schedule, model),
@@ -114,18 +114,18 @@ def test_every_recurrent_network_trains_saves_restores_and_evaluates(config, tmp
         clip_norm=1.0,
     )
     evaluate = Evaluator(model, task)
-    before = evaluate(iter(batches), 1)
+    before = evaluate.score_batches(iter(batches), 1)
     assert bool(step.run(iter(batches), tf.constant(40)))
-    after = evaluate(iter(batches), 1)
+    after = evaluate.score_batches(iter(batches), 1)
     assert after["loss"] < 0.6 * before["loss"] and after["accuracy"] > before["accuracy"]
 
     outputs, variables = model(IDS).numpy(), named_variables(model=model.variables)
     write_variables(tmp_path, variables)
     for variable in variables.values():
         variable.assign(tf.zeros_like(variable))
-    assert evaluate(iter(batches), 1) != after
+    assert evaluate.score_batches(iter(batches), 1) != after
     restore(tmp_path, variables, read_variables, groups=("model",))
-    assert evaluate(iter(batches), 1) == after
+    assert evaluate.score_batches(iter(batches), 1) == after
     np.testing.assert_array_equal(model(IDS), outputs)
 
     longer = model(np.pad(IDS, [[0, 0], [0, 4]])).numpy()  # bit for bit

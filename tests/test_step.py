@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import spread
 import tensorflow as tf
-from places import ROOT
+from places import TINY
 from spread import build_step, outcome
 from test_distribution import ONE, apart, on_one_device, towers
 
@@ -12,22 +12,24 @@ import eval as evaluation
 import trainer
 from cli.program import ConfigError, NumericsError
 from engine import checkpoint
-from engine.weights import load_weights, read_variables
+from engine.variables import read_variables
+from engine.weights import load_weights
+from model import build_model
 from train_config import InitFrom, load_config
 
 SHORT = [
-    "train.epochs=null", "validation={every: null}", "checkpoint={every: null}", "summary={tensorboard: false}",
-    "data.train=fake", "data.valid=fake", "data.train_ops=[]",
-]  # fmt: skip
+    "train.epochs=null",
+    "validation={every: null}",
+    "checkpoint={every: null}",
+]
 
 
 def short_run(run_dir, *overrides, **options):
-    return trainer.train_and_evaluate(
-        load_config(ROOT / "configs/lenet.yaml", [*SHORT, *overrides]), run_dir, **options
-    )
+    config = load_config(TINY, [*SHORT, *overrides])
+    return trainer.train_and_evaluate(config, run_dir, **options)
 
 
-# -------------------------------------------------------------------------------------------------------- precision
+# ---- precision
 
 
 @pytest.mark.parametrize("network", ["lenet", "masked"])  # dropout draws other masks in 16 bits
@@ -41,7 +43,7 @@ def test_sixteen_bits_come_close_and_keep_their_weights_in_32(network, precision
 
 
 def off_the_way(network, exact, found):
-    """How far `found` is from `exact`, as a share of the way that training went: |found - exact| / |exact - start|."""
+    """|found - exact| / |exact - start|: the distance, as a share of the way that training went."""
     start = {
         name: variable.numpy() for name, variable in build_step(network, ONE).variables().items()
     }
@@ -60,7 +62,7 @@ def test_sixteen_bits_on_towers(precision):
 
 
 def test_everything_at_once():
-    """Two towers, two accumulated parts on each, averages, XLA, clipping and float16 with its scale."""
+    """Two towers, two accumulated parts on each, averages, XLA, clipping, scaled float16."""
     options = {"ema": 0.9, "non_finite": {"name": "skip"}}
     found = outcome("lenet", towers(2), precision="float16", jit="on", accumulate=2, **options)
     plain = outcome("lenet", ONE, **options)
@@ -89,11 +91,14 @@ def test_batch_statistics_of_several_cpus_are_not_compiled():
         build_step("batch_norm", towers(2), jit="on")
 
 
-# --------------------------------------------------------------------------------------------- steps that are not finite
+# ---- steps that are not finite
 
 
 def steps_with_a_bad_one(step, bad: int, number: int = 4):
-    """Runs steps of which one has NaN in a single image, of the last tower; returns (whether to go on, variables before and after it)."""
+    """Runs steps of which one has NaN in a single image, of the last tower.
+
+    Returns (whether to go on, [variables before each step, and after the last]).
+    """
     batches, seen = iter(spread.batches_of("lenet", ONE)), []
     for at in range(number):
         batch = next(batches)
@@ -161,16 +166,16 @@ def test_only_so_many_steps_are_left_out(tmp_path):
 
 
 def test_the_scale_of_float16_grows_again(monkeypatch):
-    monkeypatch.setattr("train_step._STEPS_TO_GROW", 3)
+    monkeypatch.setattr("engine.step_state.STEPS_TO_GROW", 3)
     step = build_step("lenet", ONE, precision="float16")
-    scales = [float(step.state["loss_scale"].numpy())]
+    scales = [float(step.policy.loss_scale.numpy())]
     for _ in range(7):
         assert step.run(iter(spread.batches_of("lenet", ONE)), tf.constant(1))
-        scales.append(float(step.state["loss_scale"].numpy()))
+        scales.append(float(step.policy.loss_scale.numpy()))
     assert scales == [1024, 1024, 1024, 2048, 2048, 2048, 4096, 4096]
 
 
-# --------------------------------------------------------------------------------------------------------- averages
+# ---- averages
 
 
 @pytest.mark.parametrize("devices", [1, 2])
@@ -193,7 +198,7 @@ def test_averages_by_hand(devices):
             step.variables()[f"ema/{name}"].numpy(), expected[name], rtol=1e-5, atol=1e-6
         )
     own = {name: variable.numpy() for name, variable in step.variables().items()}
-    with step.averaged():
+    with step.averages.swapped_in():
         np.testing.assert_array_equal(
             step.variables()[f"model/{names[0]}"].numpy(), own[f"ema/{names[0]}"]
         )
@@ -209,21 +214,16 @@ def test_averages_are_evaluated_saved_and_taken_by_choice(tmp_path):
         "valid"
     ]
     config = tmp_path / "run/config.yaml"
-    averaged = evaluation.main(tmp_path / "run", None, load_config(config), "valid")
-    last = evaluation.main(
-        tmp_path / "run", None, load_config(config, ["validation.ema=false"]), "valid"
-    )
+    averaged = evaluation.main(tmp_path / "run", load_config(config), "valid")
+    last = evaluation.main(tmp_path / "run", load_config(config, ["validation.ema=false"]), "valid")
     assert {name: averaged[name] for name in trained} == trained
     assert {name: last[name] for name in raw} == raw and raw["loss"] != trained["loss"]
     saved = read_variables(checkpoint.newest(tmp_path / "run/checkpoints"))
+    built = load_config(config)
     for ema in (True, False):
-        model = build_step("lenet", ONE).model
-        load_weights(
-            model,
-            InitFrom(ckpt=str(tmp_path / "run"), ema=ema, skip=["logits/"]),
-            evaluation.read_model,
-        )
-        expected = saved["ema/c3/kernel" if ema else "model/c3/kernel"]
-        np.testing.assert_array_equal(
-            next(v for v in model.variables if v.path == "c3/kernel").numpy(), expected
-        )
+        model = build_model(built.model, built.spec, seed=1)
+        begin = InitFrom(ckpt=str(tmp_path / "run"), ema=ema, skip=["logits/"])
+        load_weights(model, begin)
+        expected = saved["ema/hidden/kernel" if ema else "model/hidden/kernel"]
+        kernel = next(v for v in model.variables if v.path == "hidden/kernel")
+        np.testing.assert_array_equal(kernel.numpy(), expected)

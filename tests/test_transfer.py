@@ -22,12 +22,13 @@ from cli.program import CheckpointError, ConfigError, DataError, Stopped
 from data_loader import from_arrays, of_classes
 from engine import checkpoint
 from engine.optimizer import build_multipliers, build_optimizer, build_schedule
-from engine.weights import freeze, load_weights, named_variables, read_variables, write_variables
-from eval import read_model
+from engine.resume import differences
+from engine.variables import named_variables, read_variables, write_variables
+from engine.weights import freeze, load_weights
 from model import build_model, build_task
 from model_config import ClassificationTask
-from train_config import Clock, InitFrom, Spec, differences, load_config
-from train_step import TrainStep
+from train_config import Clock, InitFrom, Spec, load_config
+from trainer import Trainer
 
 LENET = [
     "c1/kernel",
@@ -65,7 +66,7 @@ def same(model, before: dict) -> list[str]:
 
 
 def load(model, ckpt, **options) -> None:
-    load_weights(model, InitFrom(ckpt=str(ckpt), **options), read_model)
+    load_weights(model, InitFrom(ckpt=str(ckpt), **options))
 
 
 def write_run(run_dir, model) -> None:
@@ -416,13 +417,13 @@ SPEC = Spec(
 )
 
 
-def train_steps(model, config, number: int = 1) -> TrainStep:
+def train_steps(model, config, number: int = 1) -> Trainer:
     schedule, task = (
         build_schedule(config, Clock(4, 4), 10),
         build_task(ClassificationTask(name="classification"), SPEC),
     )
     optimizer = build_optimizer(config, schedule, model)
-    step = TrainStep(
+    step = Trainer(
         model,
         task,
         optimizer,
@@ -596,7 +597,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, trained, tmp_pat
     with pytest.raises(Stopped, match="at step 20 of 40"):
         run(tmp_path / "run", trained, on_eval=interrupt)
     monkeypatch.setattr(
-        "run.load_weights", lambda *_: pytest.fail("weights are loaded once, at the beginning")
+        "trainer.load_weights", lambda *_: pytest.fail("weights are loaded once, at the beginning")
     )
     run(tmp_path / "run", trained)
     assert outcome(tmp_path / "run") == outcome(uninterrupted)

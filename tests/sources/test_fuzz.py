@@ -17,7 +17,8 @@ import pytest
 import tensorflow as tf
 from loading import Seed, examples_of
 
-from cli.program import Failure, reason_of
+from cli.program import Failure
+from engine.damaged import reason_of
 
 HERE = Path(__file__).parent
 CASES, QUICK = 2000, 300

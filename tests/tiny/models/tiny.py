@@ -9,7 +9,8 @@ def build(config, spec) -> keras.Model:
     l2 = keras.regularizers.L2(config.l2) if config.l2 else None
     inputs = keras.Input(spec.input_shape, name="inputs")
     x = layers.Flatten(name="flatten")(inputs)
-    x = layers.Dense(config.units, "relu", kernel_regularizer=l2, name="hidden")(x)
+    if config.units:
+        x = layers.Dense(config.units, "relu", kernel_regularizer=l2, name="hidden")(x)
     if config.batch_norm:
         x = layers.BatchNormalization(name="norm")(x)
     if config.dropout:

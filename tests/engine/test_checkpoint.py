@@ -11,11 +11,17 @@ import sys
 
 import numpy as np
 import pytest
-from places import ROOT
+from places import HANG, ROOT
 
 from cli.program import BusyError, CheckpointError, ResourceError
 from engine import checkpoint
 
+# What each script of another process begins with; none may wait for TensorFlow.
+PREAMBLE = """
+import pathlib, sys
+from engine import checkpoint
+assert "tensorflow" not in sys.modules
+"""
 WEIGHTS = bytes(range(256)) * 40
 NAMES = ["MANIFEST.json", "state.json", "weights.bin"]
 
@@ -298,6 +304,23 @@ def test_a_checkpoint_removed_while_we_look_is_no_damage(tmp_path, monkeypatch, 
     assert capsys.readouterr().err == ""
 
 
+def test_the_only_checkpoint_may_be_replaced_while_we_look(tmp_path, monkeypatch, capsys):
+    """Its trainer keeps one: what we were reading is gone, and a newer one is there."""
+    (older,) = commit(tmp_path, 10)
+    verify = checkpoint.verify
+
+    def replaced(path):
+        if path == older:
+            commit(tmp_path, 20)
+            checkpoint.remove(older)
+        verify(path)
+
+    monkeypatch.setattr(checkpoint, "verify", replaced)
+    assert checkpoint.newest(tmp_path, quarantine=True).name == "step-0000000020"
+    assert capsys.readouterr().err == ""
+    assert names(tmp_path) == ["step-0000000020"]
+
+
 def test_steps_are_ordered_as_numbers(tmp_path):
     commit(tmp_path, 9, 10, 12_345_678_901)  # eleven digits sort before ten as text
     assert list(checkpoint.steps_in(tmp_path)) == [9, 10, 12_345_678_901]
@@ -312,6 +335,21 @@ def test_keep_only_removes_the_others(tmp_path):
     checkpoint.keep_only(tmp_path, {20, 40, 99})
     assert names(tmp_path) == ["step-0000000020", "step-0000000040"]
     checkpoint.verify(tmp_path / "step-0000000020")
+
+
+def test_a_run_keeps_the_last_and_the_best(tmp_path):
+    checkpoints = checkpoint.Checkpoints(tmp_path, keep=2, write=write, size=len(WEIGHTS))
+    assert checkpoints.newest() is None
+    for step in (10, 20, 30):
+        checkpoints.save(step, {"step": step})
+    assert list(checkpoint.steps_in(tmp_path)) == [20, 30]
+    checkpoints.save(40, {"step": 40}, best_steps=[20])
+    checkpoints.save(50, {"step": 50}, best_steps=[20])
+    assert list(checkpoint.steps_in(tmp_path)) == [20, 40, 50]
+    assert checkpoint.read_state(checkpoints.newest()) == {"step": 50}
+    truncate(checkpoints.newest() / "weights.bin")
+    assert checkpoints.newest().name == "step-0000000040"
+    assert names(tmp_path)[-1] == "step-0000000050.bad"
 
 
 def test_a_removal_that_is_cut_short_leaves_no_half_checkpoint(tmp_path, monkeypatch):
@@ -429,7 +467,7 @@ class Child:
         command = [
             sys.executable,
             "-c",
-            "import checkpoint, pathlib, sys\n" + code,
+            PREAMBLE + code,
             *map(str, words),
         ]
         self.process = subprocess.Popen(
@@ -442,7 +480,7 @@ class Child:
 
     def __exit__(self, *_):
         self.process.kill()
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=HANG)
 
 
 HOLD = """
@@ -553,8 +591,8 @@ POINTS.insert(2, "after half of weights.bin")
 
 def crashed(directory, point):
     commit(directory, 10, 20)
-    command = [sys.executable, "-c", "import checkpoint, pathlib, sys\n" + CRASH, directory, point]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", PREAMBLE + CRASH, directory, point]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG)
 
 
 def test_the_named_points_are_all_there_are(tmp_path):

@@ -1,0 +1,72 @@
+"""What `--help` prints: flags and sections on one screen; `--help KEY` shows one of them."""
+
+import re
+import textwrap
+import typing
+
+from cli.mistakes import homes_of
+from cli.program import Command
+from cli.typed_yaml import Section, default_name, members, mistake, name_of, nearest, to_text
+
+_COLUMNS = 80
+
+
+def help_text(command: Command) -> str:
+    """Of `--help` alone, or of the keys after it."""
+    if command.config_class and command.overrides:
+        return "\n\n".join(_about(command.config_class, key) for key in command.overrides)
+    lines = [_row("usage:", command.usage, width=7), "", "flags:"]
+    for name in command.flags:
+        if len(name) > 1:
+            lines.append(_row(f"  --{name}", command.flags[name].help))
+    if command.config_class:
+        classes = members(command.config_class)
+        names = list(filter(None, map(name_of, classes)))
+        rows = [_row(" ", ", ".join(names), 2)] if names else _rows(classes)
+        example = names[0] if names else "train, --help train.epochs"
+        lines += ["", "configuration, in the YAML file or as key=value:", *rows, ""]
+        lines += [f"--help KEY shows more, such as --help {example}"]
+    return "\n".join(lines)
+
+
+def _row(name: str, text: str, width: int = 22) -> str:
+    """`name` and, beside it, a text of several lines."""
+    return textwrap.fill(f"{name} ".ljust(width) + text, _COLUMNS, subsequent_indent=" " * width)
+
+
+def _about(model: type[Section], topic: str) -> str:
+    """One section, one choice (model.rnn or model.name=rnn), or one field."""
+    field, classes = None, members(model)
+    for word in re.split("[.=]", topic):
+        if word == "name" or word.isdigit() or not classes:
+            continue
+        fields = {name: field for cls in classes for name, field in cls.model_fields.items()}
+        below = [cls for field in fields.values() for cls in members(field.annotation)]
+        named = {name_of(cls): cls for cls in [*below, *classes]}
+        if word not in fields and word not in named:
+            cure = nearest(word, [*fields, *filter(None, named), *homes_of(model, word)])
+            raise mistake(f"command line: --help {topic}: unknown key {word!r}{cure}")
+        field = fields.get(word)
+        classes = members(field.annotation) if field else [named[word]]
+    text = _details(field) if field else classes[0].__doc__ or ""
+    return "\n".join([_row(f"{topic}:", text, width=2), *_rows(classes)])
+
+
+def _rows(classes: list[type[Section]]) -> list[str]:
+    """A row for each choice of several classes, and for each field that all of them have."""
+    rows = []
+    if len(classes) > 1:
+        rows = [(name_of(cls), (cls.__doc__ or "").split("\n")[0]) for cls in classes]
+    for name, field in classes[0].model_fields.items() if classes else ():
+        if name != "name" and all(name in cls.model_fields for cls in classes):
+            rows.append((name, _details(field)))
+    return [_row(f"  {name}", text) for name, text in rows]
+
+
+def _details(field) -> str:
+    """Description, (choices) and [default]."""
+    text = field.description or ""
+    if typing.get_origin(field.annotation) is typing.Literal:
+        text += f" ({', '.join(map(str, typing.get_args(field.annotation)))})"
+    default = "required" if field.is_required() else to_text(field.default)
+    return f"{text} [{default_name(field) or default}]".removesuffix(" [{}]")

@@ -1,0 +1,76 @@
+"""Checkpoints of a run that may be training meanwhile, and removing old ones while they are read."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from cli.program import CheckpointError
+from engine import checkpoint
+from engine.variables import read_variables, with_averages
+
+_READING_ERRORS = (OSError, ValueError, tf.errors.OpError)  # where files go while they are read
+_MOST_TRIES = 20
+
+
+def with_newest(run_dir: Path, use: Callable[[Path], object]) -> tuple[Path, object]:
+    """The newest checkpoint of a run, and what `use` makes of it."""
+    directory = run_dir / "checkpoints"
+    for _ in range(_MOST_TRIES):
+        path = checkpoint.newest(directory)
+        if path is None:
+            raise CheckpointError(f"{directory}: no checkpoint yet; expected at least one")
+        try:
+            return path, use(path)
+        except _READING_ERRORS:
+            if path.exists():
+                raise
+    raise CheckpointError(f"{directory}: every checkpoint was removed while it was being read")
+
+
+def with_step(path: Path, use: Callable[[Path], object]) -> tuple[Path, object]:
+    """One checkpoint, verified, and what `use` makes of it."""
+    checkpoint.verify(path)
+    try:
+        return path, use(path)
+    except _READING_ERRORS as error:
+        if path.exists():
+            raise
+        raise CheckpointError(f"{path}: was removed while it was being read") from error
+
+
+def with_checkpoint(ckpt: str | Path, use: Callable[[Path], object]) -> tuple[Path, object]:
+    """A run's newest checkpoint, or the one that is named, and what `use` makes of it."""
+    run_dir, step_dir = checkpoint.find_run(ckpt)
+    return with_newest(run_dir, use) if step_dir is None else with_step(step_dir, use)
+
+
+def restore_network(path: Path, variables: dict, averaged: bool = False) -> int:
+    """Restores `model/...`, nothing missing and nothing left over; returns the step."""
+
+    def read(path: Path) -> dict:
+        return with_averages(read_variables(path)) if averaged else read_variables(path)
+
+    checkpoint.restore(path, variables, read, groups=("model",))
+    return checkpoint.read_state(path)["step"]
+
+
+def read_network(ckpt: str, averaged: bool = False) -> tuple[Path, dict[str, np.ndarray]]:
+    """A run's newest checkpoint, or the one that is named, and {path: value} of its network.
+
+    Raises CheckpointError for averages that the run has not.
+    """
+
+    def read(path: Path) -> dict[str, np.ndarray]:
+        values = read_variables(path)
+        if averaged and not any(name.startswith("ema/") for name in values):
+            raise CheckpointError(
+                f"{path}: expected averaged weights, for init_from.ema, "
+                "but that run had no train.ema"
+            )
+        values = with_averages(values) if averaged else values
+        names = [name for name in values if name.startswith("model/")]
+        return {name.removeprefix("model/"): values[name] for name in names}
+
+    return with_checkpoint(ckpt, read)

@@ -1,0 +1,109 @@
+"""Arrays from files of others: nothing in them is run, followed or unpacked without a bound.
+
+Each function raises `failure(message)`, with the file's path, for a file that is damaged, hostile
+or not there: an exception class of cli/program.py, or a function that makes one.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+Failure = Callable[[str], Exception]
+_MOST_PACKED = 2000  # times the stored size; the compression of NumPy and HDF5 reaches about 1,000
+
+
+class _Refused(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def _naming(path: Path, failure: Failure, expected: str):
+    try:
+        yield
+    except FileNotFoundError:
+        raise failure(f"{path}: no such file") from None
+    except _Refused as error:
+        raise failure(f"{path}: {error}") from None
+    except Exception as error:  # what damage makes readers of zip and HDF5 raise is not documented
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise failure(f"{path}: expected {expected}: {reason}") from error
+
+
+def read_npz(path: Path, failure: Failure) -> dict[str, np.ndarray]:
+    """{name: array} of any plain type. Pickled objects, which could run code, are refused."""
+    with _naming(path, failure, "a NumPy archive of plain arrays"), open(path, "rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if not hasattr(archive, "files"):
+            raise _Refused("expected an archive (.npz), got a single array")
+        unpacked = sum(member.file_size for member in archive.zip.infolist())
+        if unpacked > _MOST_PACKED * path.stat().st_size:
+            raise _Refused(
+                f"expected at most {_MOST_PACKED:,} times its size when unpacked, "
+                f"got {unpacked:,} bytes"
+            )
+        arrays = {name: archive[name] for name in archive.files}
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise _Refused(f"{name}: expected an array, got a file that does not begin as one")
+    return arrays
+
+
+def read_h5(path: Path, failure: Failure) -> dict[str, np.ndarray]:
+    """{layer/.../number: value} of a file that model.save_weights(path) has written.
+
+    Groups bear the names of attributes and classes there; the name of a layer is an attribute of
+    its group `vars`. An array in any other place has its place as its name.
+    """
+    values = {}
+    with _naming(path, failure, "an HDF5 file of arrays"), h5py.File(path, "r") as file:
+        objects = dict(_walk(file, set()))
+        for place, array in objects.items():
+            if isinstance(array, h5py.Dataset):
+                name = _keras_name(place, objects)
+                if name in values:
+                    raise _Refused(f"{place}: expected one array called {name}, got two")
+                values[name] = array[()]
+    return values
+
+
+def _keras_name(place: str, objects: dict[str, h5py.Group | h5py.Dataset]) -> str:
+    """/layers/dense/vars/0 -> logits/0, where the layer is called so."""
+    *folders, number = place[1:].split("/")
+    if folders[-1:] != ["vars"]:
+        return place[1:]
+    groups = [f"/{'/'.join(folders[:depth])}/vars" for depth in range(1, len(folders))]
+    layers = [objects[group].attrs.get("name") for group in groups if group in objects]
+    return "/".join([*(layer for layer in layers if isinstance(layer, str)), number])
+
+
+def _walk(group: h5py.Group, seen: set) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    for key in group:
+        place, link = f"{group.name.rstrip('/')}/{key}", group.get(key, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise _Refused(f"{place}: expected data in this file, got {type(link).__name__}")
+        child = group[key]
+        address = h5py.h5o.get_info(child.id).addr
+        if address in seen:  # a circle, perhaps
+            raise _Refused(f"{place}: expected everything once, got it under two names")
+        seen.add(address)
+        if not isinstance(child, h5py.Group):
+            _check_array(place, child)
+        yield place, child
+        if isinstance(child, h5py.Group):
+            yield from _walk(child, seen)
+
+
+def _check_array(place: str, array) -> None:
+    if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "biuf":
+        raise _Refused(
+            f"{place}: expected an array of numbers, "
+            f"got {getattr(array, 'dtype', type(array).__name__)}"
+        )
+    if array.external or array.is_virtual:
+        raise _Refused(f"{place}: expected data in this file, got an array in another")
+    stored = array.id.get_storage_size()
+    if array.nbytes > _MOST_PACKED * stored:
+        raise _Refused(f"{place}: expected {array.nbytes:,} bytes, got {stored:,}")

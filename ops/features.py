@@ -1,0 +1,66 @@
+"""What operations expect of a feature: gives it, or says in one line what to put before."""
+
+import tensorflow as tf
+
+from cli.program import ConfigError
+
+
+def numbers(features, config, name="inputs"):
+    """Any numbers -> float32."""
+    values = features[name]
+    if values.dtype == tf.string:
+        cure = "put `decode_image` or `tokenize` before"
+        raise ConfigError(f"{config.name}: expected numbers, got text or encoded images; {cure}")
+    return tf.cast(values, tf.float32)
+
+
+def floats(features, config, cure: str):
+    inputs = features["inputs"]
+    if not inputs.dtype.is_floating:
+        raise ConfigError(f"{config.name}: expected float inputs, got {inputs.dtype.name}; {cure}")
+    return inputs
+
+
+def images(features, config):
+    """Inputs [n, height, width, channels]."""
+    inputs = features["inputs"]
+    if inputs.shape.rank != 4:
+        got = f"got inputs of shape {inputs.shape[1:]}"
+        cure = "; put `decode_image` before" if inputs.dtype == tf.string else ""
+        raise ConfigError(f"{config.name}: expected images [height, width, channels], {got}{cure}")
+    return inputs
+
+
+def colors(features, config):
+    """Images of 1 or 3 channels."""
+    channels = images(features, config).shape[3]
+    if channels not in (1, 3):
+        raise ConfigError(f"{config.name}: expected 1 or 3 channels, got {channels}")
+    return features["inputs"]
+
+
+def texts(features, config, name: str):
+    """string [n]."""
+    values = features[name]
+    if values.dtype != tf.string or values.shape.rank != 1:
+        got = f"got {values.dtype.name} of shape {values.shape[1:]}"
+        raise ConfigError(f"{config.name}: expected texts, {got}")
+    return values
+
+
+def sequences(features, config, name="inputs"):
+    """Numbers or token ids [n, length, ...]."""
+    values = features[name]
+    if values.shape.rank < 2 or values.dtype == tf.string:
+        got = f"got {values.dtype.name} of shape {values.shape[1:]}"
+        raise ConfigError(f"{config.name}: expected sequences, {got}; put `tokenize` before")
+    return values
+
+
+def token_ids(features, config):
+    """Integers [n, length]."""
+    ids = sequences(features, config)
+    if not ids.dtype.is_integer:
+        got = f"got {ids.dtype.name}; put `tokenize` before"
+        raise ConfigError(f"{config.name}: expected token ids, {got}")
+    return ids

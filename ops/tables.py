@@ -1,0 +1,56 @@
+"""Columns of tables and of series.
+
+`window` takes inputs [n, steps, columns]; `encode_categories` takes inputs [n, columns] and
+`categories`, string [n, text columns].
+"""
+
+import tensorflow as tf
+
+from cli.program import ConfigError
+from ops import features as expected
+
+
+def window(features, seeds, config):
+    """Inputs [n, steps - horizon, columns], targets [n, horizon]."""
+    series, horizon, column = features["inputs"], config.horizon, config.column
+    if series.shape.rank != 3 or horizon >= series.shape[1] or column >= series.shape[2]:
+        asked = f"more than {horizon} steps and {column} columns"
+        got = f"got inputs of shape {series.shape[1:]}"
+        raise ConfigError(f"window: expected series [steps, columns] of {asked}, {got}")
+    return features | {"inputs": series[:, :-horizon], "targets": series[:, -horizon:, column]}
+
+
+def undo_targets_window(config, undo):
+    def of_column(numbers: list[float]) -> list[float]:
+        return numbers[config.column : config.column + 1] or numbers  # the latter: one for all
+
+    return [
+        step.model_copy(update={"scale": of_column(step.scale), "offset": of_column(step.offset)})
+        for step in undo
+    ]
+
+
+def encode_categories(features, seeds, config):
+    """Inputs float32 [n, columns + categories]."""
+    encoded = [expected.numbers(features, config)]
+    for column, names in enumerate(config.categories):
+        text = _categories(features)[:, column, tf.newaxis]
+        encoded.append(tf.cast(text == tf.constant(names), tf.float32))  # (n, names)
+    kept = {key: value for key, value in features.items() if key != "categories"}
+    return kept | {"inputs": tf.concat(encoded, axis=1)}
+
+
+def measure_encode_categories(config, batches):
+    columns = None
+    for batch in batches:
+        texts = _categories(batch).numpy()
+        columns = columns or [set() for _ in texts.T]
+        for column, values in zip(columns, texts.T, strict=True):
+            column.update(value.decode() for value in values)
+    return config.model_copy(update={"categories": [sorted(column) for column in columns]})
+
+
+def _categories(features):
+    if "categories" not in features:
+        raise ConfigError("encode_categories: expected text columns; this data set has none")
+    return features["categories"]

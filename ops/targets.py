@@ -1,0 +1,21 @@
+"""What the targets are: class indices as vectors, or the inputs themselves."""
+
+import tensorflow as tf
+
+from cli.program import ConfigError
+
+
+def one_hot(features, seeds, config, *, num_classes: int):
+    """Targets int [n, ...] -> float32 [n, ..., num_classes]."""
+    dtype = features["targets"].dtype
+    if not dtype.is_integer:
+        raise ConfigError(f"one_hot: expected class indices in the targets, got {dtype.name}")
+    return features | {"targets": tf.one_hot(features["targets"], num_classes)}
+
+
+def inputs_as_targets(features, seeds, config):
+    return features | {"targets": features["inputs"]}
+
+
+def undo_targets_inputs_as_targets(config, undo):
+    return undo
