@@ -85,22 +85,24 @@ def from_arrays(
     name: str,
     features: dict[str, np.ndarray],
     class_names: Iterable[str] = (),
-    locate: Callable[[int], str] = "memory: record {}".format,
+    locate: Callable[[int], str] | str = "memory",
 ) -> Source:
     """A source over {feature: array [length, ...]} in memory; text as object arrays of bytes.
 
+    `locate`: where an example is stored, or what the numbers of records are appended to.
     Raises DataError, with the record, for numbers that are not finite and for classes out of range.
     """
     lengths = {key: len(array) for key, array in features.items()}
     if len(set(lengths.values())) != 1:
         raise DataError(f"{name}: expected features of one length, got {lengths}")
+    location = locate if callable(locate) else lambda index: f"{locate}: record {index}"
     class_names = tuple(class_names)
     for key, array in features.items():
         if array.dtype.kind == "f":
-            check_finite(key, array, locate)
+            check_finite(key, array, location)
     labels, targets = None, features.get("targets")
     if class_names and targets is not None and targets.dtype.kind in "iu":
-        check_classes(targets, len(class_names), locate)
+        check_classes(targets, len(class_names), location)
         labels = targets if targets.ndim == 1 else None
     texts = [array for array in features.values() if array.dtype == object]
     sizes = _text_sizes(texts) if texts else None
@@ -110,7 +112,7 @@ def from_arrays(
         return {key: tf.gather(tensor, indices) for key, tensor in tensors.items()}
 
     length, fingerprint = lengths["inputs"], _fingerprint(features)
-    return Source(name, length, read, class_names, fingerprint, locate, labels, sizes)
+    return Source(name, length, read, class_names, fingerprint, location, labels, sizes)
 
 
 def _fingerprint(features: dict[str, np.ndarray]) -> str:
@@ -161,9 +163,8 @@ def of_classes(source: Source, classes: list[str]) -> Source:
     names = list(source.class_names)
     for name in classes:
         if name not in names:
-            raise DataError(
-                f"{source.name}: classes: no class {name!r}; it has , ".join(names[:12]) or "none"
-            )
+            known = ", ".join(names[:12]) or "none"
+            raise DataError(f"{source.name}: classes: no class {name!r}; it has {known}")
     dtype = _label_dtype(source)
     new_label = np.full(len(names), -1, np.int64)
     new_label[[names.index(name) for name in classes]] = np.arange(len(classes))
