@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import data_config
 import model_config
 import train_config
 from cli import typed_yaml
