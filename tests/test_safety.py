@@ -378,6 +378,7 @@ def test_weights_are_not_read_from_another_file(tmp_path):
     assert "expected data in this file, got ExternalLink" in refused(by_weights, path)
 
 
+LONG = 1 << 20
 TEXTS_REFUSED = {
     "CSV field": (
         "csv",
