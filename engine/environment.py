@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+_CPU_INFO = Path("/proc/cpuinfo")  # on Linux
 _PACKAGES = ("tensorflow", "keras", "numpy", "pydantic", "tensorboard")
 # Environment variables that change results; not logging, not cluster addresses.
 _VARIABLES = re.compile(
@@ -69,7 +70,7 @@ def _device_name(device) -> str:
 def _cpu() -> dict:
     """Model and instruction sets of the first CPU, as Linux tells them; nothing elsewhere."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        text = _CPU_INFO.read_text(encoding="utf-8")
     except OSError:
         return {}
     fields = dict(re.findall(r"(?m)^([^\t:]+?)\s*: ?(.*)$", text.partition("\n\n")[0]))

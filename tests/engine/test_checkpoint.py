@@ -41,7 +41,7 @@ def names(directory) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-# -------------------------------------------------------------------------------------------------- commit and verify
+# ---- commit and verify
 
 
 def test_a_commit_is_complete_verifies_and_may_be_moved(tmp_path):
@@ -204,7 +204,7 @@ def test_a_deleted_run_directory_is_not_made_anew(tmp_path):
     assert names(tmp_path) == ["checkpoints"]
 
 
-# ---------------------------------------------------------------------------------------------------------------- newest
+# ---- newest
 
 
 @pytest.mark.parametrize("quarantine", [True, False])
@@ -327,7 +327,7 @@ def test_steps_are_ordered_as_numbers(tmp_path):
     assert checkpoint.newest(tmp_path).name == "step-12345678901"
 
 
-# ---------------------------------------------------------------------------------------------------- removing, cleaning
+# ---- removing, cleaning
 
 
 def test_keep_only_removes_the_others(tmp_path):
@@ -338,13 +338,17 @@ def test_keep_only_removes_the_others(tmp_path):
 
 
 def test_a_run_keeps_the_last_and_the_best(tmp_path):
-    checkpoints = checkpoint.Checkpoints(tmp_path, keep=2, write=write, size=len(WEIGHTS))
+    def write_variables(path, variables):
+        (path / "weights.bin").write_bytes(variables["weights"])
+
+    checkpoints = checkpoint.Checkpoints(tmp_path, 2, write_variables, len(WEIGHTS))
+    variables = {"weights": WEIGHTS}
     assert checkpoints.newest() is None
     for step in (10, 20, 30):
-        checkpoints.save(step, {"step": step})
+        checkpoints.save(step, variables, {"step": step}, [])
     assert list(checkpoint.steps_in(tmp_path)) == [20, 30]
-    checkpoints.save(40, {"step": 40}, best_steps=[20])
-    checkpoints.save(50, {"step": 50}, best_steps=[20])
+    checkpoints.save(40, variables, {"step": 40}, best_steps=[20])
+    checkpoints.save(50, variables, {"step": 50}, best_steps=[20])
     assert list(checkpoint.steps_in(tmp_path)) == [20, 40, 50]
     assert checkpoint.read_state(checkpoints.newest()) == {"step": 50}
     truncate(checkpoints.newest() / "weights.bin")
@@ -382,7 +386,7 @@ def test_clean_up_removes_leftovers_only_and_names_them(tmp_path, capsys):
     checkpoint.clean_up(tmp_path / "absent")  # the first start of a run
 
 
-# --------------------------------------------------------------------------------------------------------------- restore
+# ---- restore
 
 
 class Variable:
@@ -457,7 +461,7 @@ def test_restore_names_ten_problems():
     assert error.endswith("(and 2 more)")
 
 
-# ------------------------------------------------------------------------------------------------------- other processes
+# ---- other processes
 
 
 class Child:
@@ -547,7 +551,7 @@ def test_a_process_killed_while_it_saves(tmp_path):
     assert names(tmp_path) == [older.name, "step-0000000020"]
 
 
-# ------------------------------------------------------------------------------------------------------------- crashes
+# ---- crashes
 
 CRASH = """
 import os, signal
