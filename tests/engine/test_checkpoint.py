@@ -1,4 +1,7 @@
-"""Checkpoints are whole or not there; one process owns a run directory. Nothing here imports TensorFlow."""
+"""Checkpoints are whole or not there.
+
+One process owns a run directory. Nothing here imports TensorFlow.
+"""
 
 import errno
 import json
@@ -277,7 +280,10 @@ def test_all_of_a_run_are_verified_and_every_damaged_one_is_named(tmp_path):
 
 
 def test_the_same_step_may_be_damaged_twice(tmp_path):
-    """A run that goes on from step 10 writes step 20 again; its quarantine must not trip over the first one."""
+    """A run that goes on from step 10 writes step 20 again.
+
+    Its quarantine must not trip over the first one.
+    """
     commit(tmp_path, 10)
     for _ in range(2):
         (newer,) = commit(tmp_path, 20)
@@ -465,7 +471,10 @@ def test_restore_names_ten_problems():
 
 
 class Child:
-    """A Python process that has printed its first line; it is killed without warning at the end of `with`."""
+    """A Python process that has printed its first line.
+
+    It is killed without warning at the end of `with`.
+    """
 
     def __init__(self, code: str, *words):
         command = [
@@ -605,7 +614,10 @@ def test_the_named_points_are_all_there_are(tmp_path):
 
 
 def test_names_on_the_way_to_a_checkpoint_are_durable(tmp_path, monkeypatch):
-    """A loss of power may take away what was not flushed: every directory that has got a new name in it is."""
+    """A loss of power may take away what was not flushed.
+
+    Every directory that has got a new name in it is.
+    """
     flushed, fsync = [], os.fsync
     monkeypatch.setattr(
         os,
