@@ -502,7 +502,7 @@ class Dataset(Section):
 
 
 class Divided(Dataset):
-    """A set that may come in one piece; the hash of an example's name divides it, not its neighbors."""
+    """A set that may come in one piece, which the hash of each example's name then divides."""
 
     valid: Share = Field(
         0.1, description="Share held out as `valid`, if the data are in one piece."
@@ -524,7 +524,7 @@ class DividedFile(Divided):
 
 
 class MnistSample(Dataset):
-    """4,000 train and 1,000 valid digits in data/mnist_sample: real, 28x28 grayscale, no download."""
+    """4,000 train and 1,000 valid digits, bundled: real, 28x28 grayscale, no download."""
 
     name: Literal["mnist_sample"]
 
@@ -536,7 +536,7 @@ class Mnist(Dataset):
 
 
 class FashionMnist(Dataset):
-    """Fashion-MNIST: 60,000 train images; the 10,000 official test images as both valid and test."""
+    """Fashion-MNIST: 60,000 train images; the 10,000 test images as both valid and test."""
 
     name: Literal["fashion_mnist"]
 
@@ -566,7 +566,7 @@ class Fake(Dataset):
 
 
 class ImageFolder(Divided):
-    """Image files, a directory per class: DIR/<class>/..., or DIR/train/<class>/..., DIR/valid/..."""
+    """Image files, a directory per class: DIR/<class>/..., or DIR/train/<class>/..., ..."""
 
     name: Literal["image_folder"]
     group: Regex | None = Field(
@@ -582,7 +582,7 @@ class ImageFolder(Divided):
 
 
 class Npz(DividedFile):
-    """A NumPy archive: arrays `x_train`, `y_train`, ... (also `x_valid`, `x_test`), or `x` and `y`."""
+    """A NumPy archive: arrays `x_train`, `y_train`, `x_valid`, ..., or `x` and `y`."""
 
     name: Literal["npz"]
     targets: Literal["classes", "numbers"] = Field("classes", description="Kind of values in y.")
@@ -592,7 +592,7 @@ class Npz(DividedFile):
 
 
 class Csv(DividedFile):
-    """A table with a header line. Inputs: the number columns; text columns for `encode_categories`."""
+    """A table with a header line: columns of numbers, and of text for `encode_categories`."""
 
     name: Literal["csv"]
     exclusive: ClassVar = ("group", "time")
@@ -664,7 +664,7 @@ class Cmudict(Divided):
 
     name: Literal["cmudict"]
     task: Literal["syllables", "stress", "g2p"] = Field(
-        description="spelling -> number of syllables; phonemes -> stress of each; spelling -> phonemes."
+        description="Targets: syllables of a spelling; stress of phonemes; phonemes of a spelling."
     )
     variants: Bool = Field(
         True, description="Every pronunciation of a word; false: the first, so one answer a word."

@@ -4,14 +4,15 @@ To add a data set `my_digits`, write two things; `load` finds the file by the na
 
     sources/my_digits.py    def load(config, split, directory) -> Source:
                                 ...
-                                return from_arrays("my_digits", {"inputs": ..., "targets": ...}, names)
+                                return from_arrays("my_digits", {"inputs": ..., "targets": ...})
     data_config.py          class MyDigits(Dataset):
                                 name: Literal["my_digits"]
 
-`split` is one of SPLITS, `directory` the set's `dir` or `data.dir`, or None. What a source gives is
-raw: operations decode and scale it. Whatever is missing or damaged is a DataError of one line that
-begins with the file; a split that the data do not have is NoSplit. sources/mnist_sample.py is a short
-one to copy; tests/sources/test_every_source.py tests a new one too.
+`config` is that class with the user's options, `split` one of SPLITS, `directory` the set's `dir`
+or `data.dir`, or None. What a source gives is raw: operations decode and scale it. Whatever is
+missing or damaged is a DataError of one line that begins with the file; a split that the data do
+not have is NoSplit. sources/mnist_sample.py is a short one to copy;
+tests/sources/test_every_source.py tests a new one too.
 """
 
 import hashlib
@@ -37,14 +38,14 @@ class NoSplit(DataError):
 class Source:
     """Examples by index.
 
-    `read` takes int64 [n], every value in [0, length), and returns {feature: [n, ...]} for the batch
-    at once; it is called inside the input pipeline's graph. The features are `inputs` and mostly
-    `targets`, raw. `fingerprint` changes when the data does. `locate(index)` says where an example
-    is stored. `labels`, if examples have classes and they are known without reading: int64 [length].
-    `sizes`, if examples differ in size and it is known without reading: int64 [length], in any unit.
-    `stored_bytes`: of all examples, if they are read from files as they are asked for; 0 for what
-    lies in memory. `block_length`, if examples are stored in blocks (shards) of so many:
-    `read_in_blocks(number)` is then a `read` that fetches whole blocks and keeps the last `number`.
+    `read` takes int64 [n], every value in [0, length), and returns {feature: [n, ...]} for the
+    batch at once; it is called inside the input pipeline's graph. The features are `inputs` and
+    mostly `targets`, raw. `fingerprint` changes when the data does. `locate(index)` says where an
+    example is stored. What is None where reading would be needed to know it: `labels`, int64
+    [length], the class of each example, and `sizes`, int64 [length], in any unit. `stored_bytes`:
+    of all examples, if they are read from files as they are asked for; 0 for what lies in memory.
+    `block_length`, if examples are stored in blocks (shards) of so many: `read_in_blocks(number)`
+    is then a `read` that fetches whole blocks and keeps the last `number` of them.
     """
 
     name: str
@@ -84,22 +85,24 @@ def from_arrays(
     name: str,
     features: dict[str, np.ndarray],
     class_names: Iterable[str] = (),
-    locate: Callable[[int], str] = "memory: record {}".format,
+    locate: Callable[[int], str] | str = "memory",
 ) -> Source:
     """A source over {feature: array [length, ...]} in memory; text as object arrays of bytes.
 
+    `locate`: where an example is stored, or what the numbers of records are appended to.
     Raises DataError, with the record, for numbers that are not finite and for classes out of range.
     """
     lengths = {key: len(array) for key, array in features.items()}
     if len(set(lengths.values())) != 1:
         raise DataError(f"{name}: expected features of one length, got {lengths}")
+    location = locate if callable(locate) else lambda index: f"{locate}: record {index}"
     class_names = tuple(class_names)
     for key, array in features.items():
         if array.dtype.kind == "f":
-            check_finite(key, array, locate)
+            check_finite(key, array, location)
     labels, targets = None, features.get("targets")
     if class_names and targets is not None and targets.dtype.kind in "iu":
-        check_classes(targets, len(class_names), locate)
+        check_classes(targets, len(class_names), location)
         labels = targets if targets.ndim == 1 else None
     texts = [array for array in features.values() if array.dtype == object]
     sizes = _text_sizes(texts) if texts else None
@@ -109,7 +112,7 @@ def from_arrays(
         return {key: tf.gather(tensor, indices) for key, tensor in tensors.items()}
 
     length, fingerprint = lengths["inputs"], _fingerprint(features)
-    return Source(name, length, read, class_names, fingerprint, locate, labels, sizes)
+    return Source(name, length, read, class_names, fingerprint, location, labels, sizes)
 
 
 def _fingerprint(features: dict[str, np.ndarray]) -> str:
@@ -160,9 +163,8 @@ def of_classes(source: Source, classes: list[str]) -> Source:
     names = list(source.class_names)
     for name in classes:
         if name not in names:
-            raise DataError(
-                f"{source.name}: classes: no class {name!r}; it has , ".join(names[:12]) or "none"
-            )
+            known = ", ".join(names[:12]) or "none"
+            raise DataError(f"{source.name}: classes: no class {name!r}; it has {known}")
     dtype = _label_dtype(source)
     new_label = np.full(len(names), -1, np.int64)
     new_label[[names.index(name) for name in classes]] = np.arange(len(classes))
@@ -190,7 +192,7 @@ def of_classes(source: Source, classes: list[str]) -> Source:
 
 
 def _label_dtype(source: Source) -> tf.DType:
-    """The type of the targets. Raises DataError for a source whose targets are not one class each."""
+    """The type of the targets. Raises DataError unless they are one known class each."""
     expected = f"{source.name}: classes: expected"
     if source.labels is None:
         raise DataError(f"{expected} a set that knows the class of each example without reading it")

@@ -1,19 +1,24 @@
-"""The hyper-parameters of every network: one typed class each, chosen by `model.name`.
+"""Options of every network, chosen by `model.name`, and of every task, chosen by `task.name`.
 
-To add a network: one file in `models/` whose `build(config, spec)` returns a keras.Model, one class here, one YAML.
+To add a network: `models/<name>.py` and one class here below `Network`. To add a task:
+`tasks/<name>.py` and one class below `TaskConfig`. What the files hold: `model.py`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from cli.typed_yaml import Bool, Float, Int, Multiplier, Rate, Section, Width, one_of, or_name
 
-
-def _weights(value: str) -> str:
-    if value != "imagenet" and not value.endswith((".h5", ".hdf5")):
-        raise ValueError(f"expected null, imagenet, or the path of an .h5 file, got {value!r}")
-    return value
+L2 = Annotated[
+    Float,
+    Field(ge=0, description="L2 penalty on dense kernels: l2 * sum(w^2) is added to the loss."),
+]
+Channels = Annotated[
+    Multiplier,
+    Field(description="Multiplier of the channels, rounded to multiples of 8."),
+]
+Dropout = Annotated[Rate, Field(description="Dropout rate before the logits.")]
 
 
 class Network(Section):
@@ -25,14 +30,10 @@ class Lenet(Network):
 
     name: Literal["lenet"]
     activation: Literal["relu", "tanh"] = Field(
-        "relu", description="After every layer but the last."
+        "relu", description="Activation of every layer but the last."
     )
-    dropout: Rate = Field(0.0, description="Share of F6's units dropped in training.")
-    l2: Float = Field(
-        0.0,
-        ge=0,
-        description="L2 penalty on the dense kernels: l2 * sum(w^2) is added to the loss.",
-    )
+    dropout: Dropout = 0.0
+    l2: L2 = 0.0
 
 
 class Mlp(Network):
@@ -42,16 +43,14 @@ class Mlp(Network):
     hidden: list[Width] = Field(
         [512, 512], description="Units of each hidden layer; []: softmax regression."
     )
-    activation: Literal["relu", "tanh"] = Field("relu", description="After every hidden layer.")
-    dropout: Rate = Field(
-        0.0, description="Share of units dropped after every hidden layer in training."
+    activation: Literal["relu", "tanh"] = Field(
+        "relu", description="Activation of the hidden layers."
     )
-    l2: Float = Field(
-        0.0, ge=0, description="L2 penalty on the kernels: l2 * sum(w^2) is added to the loss."
-    )
+    dropout: Rate = Field(0.0, description="Dropout rate after every hidden layer.")
+    l2: L2 = 0.0
 
 
-# ------------------------------------------------------------------------------------------------ networks for images
+# ---- networks for images
 
 
 class Vgg(Network):
@@ -60,11 +59,12 @@ class Vgg(Network):
     name: Literal["vgg"]
     depth: Literal[13, 16] = Field(
         13,
-        description="16: the paper's D; 13: its convolutions with BN, PReLU, a fully convolutional head.",
+        description="Layers; 16: the paper's D; 13: its convolutions with BN, PReLU, "
+        "a fully convolutional head.",
     )
-    width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
+    width: Channels = 1.0
     dropout: Rate = Field(
-        0.5, description="Before the scores of depth 13; after fc6 and fc7 of depth 16."
+        0.5, description="Dropout rate before the scores of depth 13; after fc6 and fc7 of 16."
     )
 
 
@@ -72,11 +72,9 @@ class Squeezenet(Network):
     """SqueezeNet, models/squeezenet.py."""
 
     name: Literal["squeezenet"]
-    width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
-    bypass: Bool = Field(
-        False, description="Add the input of every second fire module to its output."
-    )
-    dropout: Rate = Field(0.5, description="After fire9.")
+    width: Channels = 1.0
+    bypass: Bool = Field(False, description="Shortcuts around every second fire module.")
+    dropout: Rate = Field(0.5, description="Dropout rate after fire9.")
 
 
 class Resnet(Network):
@@ -84,10 +82,10 @@ class Resnet(Network):
 
     name: Literal["resnet"]
     depth: Literal[18, 34, 50, 101, 152, 20, 32, 44, 56, 110] = Field(
-        20, description="20, 32, 44, 56, 110: of CIFAR; others: of ImageNet."
+        20, description="Layers; 20, 32, 44, 56, 110: of CIFAR; others: of ImageNet."
     )
-    width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
-    dropout: Rate = Field(0.0, description="Before the logits.")
+    width: Channels = 1.0
+    dropout: Dropout = 0.0
 
 
 class Inception(Network):
@@ -95,8 +93,8 @@ class Inception(Network):
 
     name: Literal["inception"]
     modules: Width = Field(2, description="Modules after each of the two grid reductions.")
-    width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
-    dropout: Rate = Field(0.0, description="Before the logits.")
+    width: Channels = 1.0
+    dropout: Dropout = 0.0
 
 
 class Mobilenet(Network):
@@ -105,14 +103,19 @@ class Mobilenet(Network):
     name: Literal["mobilenet"]
     width: Multiplier = Field(
         1.0,
-        description="Times the channels, rounded to multiples of 8; the last 1,280 only where above 1.",
+        description="Multiplier of the channels, rounded to multiples of 8; "
+        "of the last 1,280 only where above 1.",
     )
-    depth: Multiplier = Field(1.0, description="Times the blocks of each stage, at least 1.")
-    resolution: Multiplier = Field(1.0, description="Times the height and width of the images.")
+    depth: Multiplier = Field(
+        1.0, description="Multiplier of the blocks of each stage, at least 1."
+    )
+    resolution: Multiplier = Field(
+        1.0, description="Multiplier of the height and width of the images."
+    )
     shortcut: Literal["identity", "projection"] = Field(
-        "identity", description="projection: also around blocks that change shapes."
+        "identity", description="Shortcut; projection: also around blocks that change shapes."
     )
-    dropout: Rate = Field(0.0, description="Before the logits.")
+    dropout: Dropout = 0.0
 
 
 class Xception(Network):
@@ -123,30 +126,39 @@ class Xception(Network):
         True, description="The 41 layers for dense prediction; false: the 36 of the first paper."
     )
     middle: Width = Field(8, description="Units of the middle flow; 16 make 65 layers of 41.")
-    width: Multiplier = Field(1.0, description="Times the channels, rounded to multiples of 8.")
+    width: Channels = 1.0
     output_stride: Literal[4, 8, 16, 32] = Field(
-        32, description="How much coarser the features may be than the image."
+        32, description="Size of the image over that of the last features, at most."
     )
-    dropout: Rate = Field(0.5, description="Before the logits.")
+    dropout: Dropout = 0.5
 
 
-Backbone = Literal[
-    "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtSmall", "ConvNeXtTiny", "ConvNeXtXLarge", "DenseNet121", "DenseNet169",
-    "DenseNet201", "EfficientNetB0", "EfficientNetB1", "EfficientNetB2", "EfficientNetB3", "EfficientNetB4",
-    "EfficientNetB5", "EfficientNetB6", "EfficientNetB7", "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2",
-    "EfficientNetV2B3", "EfficientNetV2L", "EfficientNetV2M", "EfficientNetV2S", "InceptionResNetV2", "InceptionV3",
-    "MobileNet", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small", "NASNetLarge", "NASNetMobile", "ResNet101",
-    "ResNet101V2", "ResNet152", "ResNet152V2", "ResNet50", "ResNet50V2", "VGG16", "VGG19", "Xception",
-]  # fmt: skip
+BACKBONES = """
+    ConvNeXtBase ConvNeXtLarge ConvNeXtSmall ConvNeXtTiny ConvNeXtXLarge DenseNet121 DenseNet169
+    DenseNet201 EfficientNetB0 EfficientNetB1 EfficientNetB2 EfficientNetB3 EfficientNetB4
+    EfficientNetB5 EfficientNetB6 EfficientNetB7 EfficientNetV2B0 EfficientNetV2B1
+    EfficientNetV2B2 EfficientNetV2B3 EfficientNetV2L EfficientNetV2M EfficientNetV2S
+    InceptionResNetV2 InceptionV3 MobileNet MobileNetV2 MobileNetV3Large MobileNetV3Small
+    NASNetLarge NASNetMobile ResNet101 ResNet101V2 ResNet152 ResNet152V2 ResNet50 ResNet50V2
+    VGG16 VGG19 Xception
+"""
+
+
+def _weights(value: str) -> str:
+    if value != "imagenet" and not value.endswith((".h5", ".hdf5")):
+        raise ValueError(f"expected null, imagenet, or the path of an .h5 file, got {value!r}")
+    return value
 
 
 class Pretrained(Network):
     """A backbone of keras.applications with a new head, models/pretrained.py."""
 
     name: Literal["pretrained"]
-    backbone: Backbone = Field("MobileNetV2", description="A function of keras.applications.")
+    backbone: Literal[tuple(BACKBONES.split())] = Field(
+        "MobileNetV2", description="Backbone, a function of keras.applications."
+    )
     weights: Annotated[str, AfterValidator(_weights)] | None = Field(
-        None, description="imagenet, path of an .h5 file, or null: random."
+        None, description="Weights: imagenet, path of an .h5 file, or null: random."
     )
     size: Int | None = Field(
         None,
@@ -154,9 +166,9 @@ class Pretrained(Network):
         description="Height and width to which images are resized first; null: as they come.",
     )
     pooling: Literal["avg", "max"] = Field(
-        "avg", description="Over the places of the backbone's last features."
+        "avg", description="Pooling over the places of the backbone's last features."
     )
-    dropout: Rate = Field(0.2, description="Before the logits.")
+    dropout: Dropout = 0.2
 
 
 class Autoencoder(Network):
@@ -164,27 +176,31 @@ class Autoencoder(Network):
 
     name: Literal["autoencoder"]
     filters: list[Width] = Field(
-        [32, 64], min_length=1, description="Of each stage; each halves height and width."
+        [32, 64], min_length=1, description="Filters of each stage; each halves height and width."
     )
     upsampling: Literal["nearest", "transposed"] = Field(
-        "nearest", description="How the decoder doubles them."
+        "nearest", description="Layer with which the decoder doubles height and width."
     )
     skip: Bool = Field(
         False,
-        description="The decoder also sees what the encoder saw at that size: for damage, not for compression.",
+        description="Features of the encoder beside those of the decoder: for damage, "
+        "not for compression.",
     )
     residual: Bool = Field(
-        False, description="The output is added to the input: the network says what to change."
+        False, description="Sum of output and input: the network says what to change."
     )
+
+
+# ---- networks for sequences
 
 
 class Embedding(Section):
-    """What stands for a token."""
+    """Vectors for tokens."""
 
 
 class Learned(Embedding):
     name: Literal["learned"]
-    size: Width = Field(64, description="Numbers that stand for a token.")
+    size: Width = Field(64, description="Numbers of a token's vector.")
 
 
 class OneHotTokens(Embedding):
@@ -194,47 +210,45 @@ class OneHotTokens(Embedding):
 class WordVectors(Embedding):
     name: Literal["file"]
     path: str = Field(
-        description="GloVe or word2vec as text: a token and its numbers on each line."
+        description="GloVe or word2vec file as text: a token and its numbers on each line."
     )
     size: Width = Field(description="Numbers on each line.")
-    trainable: Bool = Field(True, description="Go on from them; false: keep them.")
+    trainable: Bool = Field(True, description="Training of the vectors; false: as in the file.")
 
 
 class Rnn(Network):
     """Recurrent layers, models/rnn.py."""
 
     name: Literal["rnn"]
-    cell: Literal["simple", "lstm", "gru"] = Field("lstm", description="Of every layer.")
-    bidirectional: Bool = Field(False, description="Read from both ends.")
-    units: Width = Field(128, description="Of each layer, in each direction.")
+    cell: Literal["simple", "lstm", "gru"] = Field("lstm", description="Cell of every layer.")
+    bidirectional: Bool = Field(False, description="Layers that read from both ends.")
+    units: Width = Field(128, description="Units of each layer, in each direction.")
     layers: Width = Field(1, description="Number of layers.")
     dropout: Rate = Field(
-        0.0, description="Of embeddings, between layers and before the logits, in training."
+        0.0, description="Dropout rate of embeddings, between layers and before the logits."
     )
     output: Literal["one", "many"] = Field(
         "one", description="One output, after the last step, or one for every step."
     )
     relative: Bool = Field(
-        False, description="Of numbers: the recurrent layers see every step less the last one."
+        False, description="Numbers less those of the last step, for the recurrent layers."
     )
     autoregressive: Int = Field(
         0,
         ge=0,
-        description="Of numbers: a linear function of so many last steps is added to the one output.",
+        description="Number of last steps of which a linear function is added to the output.",
     )
-    embedding: one_of(Embedding, default="learned") = Field(
-        {}, description="What stands for a token."
-    )
+    embedding: one_of(Embedding, default="learned") = Field({}, description="Vectors for tokens.")
 
 
 class Encoder(Section):
-    units: Width = Field(128, description="Of each layer, in each direction.")
+    units: Width = Field(128, description="Units of each layer, in each direction.")
     layers: Width = Field(2, description="Number of layers.")
-    bidirectional: Bool = Field(True, description="Read from both ends.")
+    bidirectional: Bool = Field(True, description="Layers that read from both ends.")
 
 
 class Decoder(Section):
-    units: Width = Field(256, description="Of each layer.")
+    units: Width = Field(256, description="Units of each layer.")
     layers: Width = Field(1, description="Number of layers.")
 
 
@@ -242,14 +256,14 @@ class Seq2seq(Network):
     """Encoder, attention, decoder, models/seq2seq.py."""
 
     name: Literal["seq2seq"]
-    cell: Literal["gru", "lstm"] = Field("gru", description="Of encoder and decoder.")
-    embedding: Width = Field(64, description="Numbers that stand for a token, on both sides.")
-    encoder: Encoder = Field({}, description="Reads the source.")
-    decoder: Decoder = Field({}, description="Writes the targets.")
+    cell: Literal["gru", "lstm"] = Field("gru", description="Cell of encoder and decoder.")
+    embedding: Width = Field(64, description="Numbers of a token's vector, on both sides.")
+    encoder: Encoder = Field({}, description="Encoder of the source.")
+    decoder: Decoder = Field({}, description="Decoder, which writes the targets.")
     attention: Literal["none", "luong_dot", "luong_general", "luong_concat", "bahdanau"] = Field(
-        "luong_dot", description="How the decoder looks back at the source."
+        "luong_dot", description="Attention of the decoder to the source."
     )
-    dropout: Rate = Field(0.0, description="Between all layers, in training.")
+    dropout: Rate = Field(0.0, description="Dropout rate between all layers.")
 
     @property
     def encoder_outputs(self) -> int:
@@ -263,7 +277,7 @@ class SkipGram(Network):
     size: Width = Field(32, description="Numbers of a vector.")
 
 
-# ------------------------------------------------------------------------------------- tasks
+# ---- losses and metrics for labels
 
 
 class LabelLoss(Section):
@@ -283,7 +297,10 @@ class Focal(LabelLoss):
 
 
 class LabelMetric(Section):
-    """A metric for labels: the function or class of its name in tasks/metrics.py."""
+    """A metric for labels: the function or the class of its name in tasks/metrics.py."""
+
+    more_classes_than: ClassVar[int] = 0  # left out where there are no more classes
+    in_training: ClassVar[bool] = True  # false: measured in evaluation alone
 
 
 class Accuracy(LabelMetric):
@@ -296,6 +313,7 @@ class Top5Accuracy(LabelMetric):
     """Share of items whose label is among the five largest logits."""
 
     name: Literal["top_5_accuracy"]
+    more_classes_than = 5
 
 
 class Auc(LabelMetric):
@@ -314,37 +332,48 @@ class ConfusionMatrix(LabelMetric):
     """How many items of each class were taken for which."""
 
     name: Literal["confusion_matrix"]
+    in_training = False
+
+
+# ---- tasks
 
 
 class TaskConfig(Section):
     """Options of a task; a class below it with a `name` can be chosen in `task`."""
 
 
-class ClassificationTask(TaskConfig):
-    """One label per example; model.py."""
+class LabelTask(TaskConfig):
+    """A task whose targets are classes."""
 
-    name: Literal["classification"]
+    name: str
     loss: or_name(one_of(LabelLoss)) = Field(
-        "cross_entropy", description="How far logits are from a label."
+        "cross_entropy", description="Distance of logits from a label."
     )
     label_smoothing: Rate = Field(
         0.0,
-        description="Share of each target spread over all classes, in training and validation loss.",
+        description="Share of each target spread over all classes, for the loss in training "
+        "and validation.",
     )
     metrics: list[or_name(one_of(LabelMetric))] = Field(
         ["accuracy", "top_5_accuracy"],
-        description="What is measured; top_5_accuracy is left out where there are at most 5 classes.",
+        description="Metrics; top_5_accuracy is left out where there are at most 5 classes.",
     )
 
 
-class TaggingTask(ClassificationTask):
-    """One label per item of a sequence; model.py."""
+class ClassificationTask(LabelTask):
+    """One label per example, tasks/classification.py."""
+
+    name: Literal["classification"]
+
+
+class TaggingTask(LabelTask):
+    """One label per item of a sequence, tasks/tagging.py."""
 
     name: Literal["tagging"]
 
 
 class MultiLabelTask(TaskConfig):
-    """Any number of labels per example: targets are 0 or 1 for each; model.py."""
+    """Any number of labels per example: targets are 0 or 1 for each, tasks/multi_label.py."""
 
     name: Literal["multi_label"]
     threshold: Float = Field(
@@ -353,25 +382,21 @@ class MultiLabelTask(TaskConfig):
 
 
 class Seq2seqTask(TaskConfig):
-    """A sequence of tokens from another one; model.py."""
+    """A sequence of tokens from another one, tasks/seq2seq.py."""
 
     name: Literal["seq2seq"]
     label_smoothing: Rate = Field(0.0, description="Share of each target spread over all tokens.")
-    beam: Int = Field(
-        1,
-        ge=1,
-        description="Sequences that are followed beside each other in evaluation; 1: greedy.",
-    )
+    beam: Width = Field(1, description="Width of the beam search in evaluation; 1: greedy.")
 
 
 class RegressionTask(TaskConfig):
-    """Numbers; model.py. Metrics are in the data's own units: scaling and logarithms of the targets are undone."""
+    """Numbers, tasks/regression.py; metrics are in the data's units: scaling is undone."""
 
     name: Literal["regression"]
-    loss: Literal["mse", "mae", "huber"] = Field(
-        "mse", description="On the targets as they are scaled."
+    loss: Literal["mse", "mae", "huber"] = Field("mse", description="Loss of the scaled targets.")
+    delta: Float = Field(
+        1.0, gt=0, description="Error from which on Huber's loss is straight instead of square."
     )
-    delta: Float = Field(1.0, gt=0, description="Where Huber's loss turns from square to straight.")
     persistence: Int | None = Field(
         None,
         ge=0,
@@ -380,20 +405,22 @@ class RegressionTask(TaskConfig):
 
 
 class ReconstructionTask(TaskConfig):
-    """Inputs from damaged inputs: the targets have the shape of the outputs; model.py."""
+    """Inputs from damaged inputs, tasks/reconstruction.py."""
 
     name: Literal["reconstruction"]
-    loss: Literal["mse", "mae"] = Field("mse", description="Mean over the values of an example.")
+    loss: Literal["mse", "mae"] = Field(
+        "mse", description="Loss, a mean over the values of an example."
+    )
     peak: Float = Field(
         1.0, gt=0, description="Range of the values, for the signal-to-noise ratio."
     )
 
 
 class SkipGramTask(TaskConfig):
-    """Which tokens stand near which, against random ones; model.py."""
+    """Which tokens stand near which, against random ones, tasks/skip_gram.py."""
 
     name: Literal["skip_gram"]
     groups: dict[str, list[str]] = Field(
         {}, description="Tokens by kind; gives `neighbors`: share of near ones of one kind."
     )
-    nearest: Int = Field(5, ge=1, description="How many nearest neighbors count.")
+    nearest: Width = Field(5, description="Number of nearest neighbors that count.")

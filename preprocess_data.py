@@ -107,11 +107,11 @@ def _functions() -> dict[str, list[Callable]]:
 
 def find(name: str) -> Callable | None:
     """The function of this name in ops/, or None."""
-    functions = _functions().get(name, [])
+    functions = _functions().get(name, [None])
     if len(functions) > 1:
-        files = " and ".join(f"{found.__module__.replace('.', '/')}.py" for found in functions)
+        files = " and ".join(found.__module__ for found in functions)
         raise ConfigError(f"{files}: expected one function `{name}`, got {len(functions)}")
-    return functions[0] if functions else None
+    return functions[0]
 
 
 def operation(config) -> Callable:
@@ -173,26 +173,35 @@ def measured(data: Data) -> Data:
     An operation is measured after those before it, in their order in evaluation, on up to 20,000
     training examples of each data set that shares its list, spread evenly over the set, or on all.
     """
+    if not any(find("measure_" + config.name) for _, config in _operations(data)):
+        return data
     for key in ("first_ops", "eval_ops", "ops"):
-        parts = data.datasets("train")
-        sharing = [part for part in parts if getattr(part.dataset, key) is None]
-        if sharing:
-            data = data.model_copy(update={key: _measured_list(key, sharing)})
-        for number, part in enumerate(parts):
-            if part not in sharing:
-                data = _with_own_list(data, key, data.datasets("train")[number])
-    for split in data_loader.SPLITS:
-        for part in data.datasets(split):
-            _check_measured(split, part)
+        data = _with_measured_lists(data, key)
+    for place, config in _operations(data):
+        if config.measured and getattr(config, config.measured) is None:
+            expected = "among the ops or first_ops of a training set, or its numbers written out"
+            raise ConfigError(f"{place}: nothing to measure it on; expected it {expected}")
     return data
 
 
-def _check_measured(split: str, part: MixedDataset) -> None:
-    for config in [*part.first_ops, *part.train_ops, *part.eval_ops, *part.ops]:
-        if config.measured and getattr(config, config.measured) is None:
-            problem = f"data.{split}: {part.name}: {config.name}: nothing to measure it on"
-            places = "among the ops or first_ops of a training set, or its numbers written out"
-            raise ConfigError(f"{problem}; expected it {places}")
+def _operations(data: Data):
+    """(where it stands, its options) of every operation of every data set."""
+    for split in data_loader.SPLITS:
+        for part in data.datasets(split):
+            for config in (*part.first_ops, *part.train_ops, *part.eval_ops, *part.ops):
+                yield f"data.{split}: {part.name}: {config.name}", config
+
+
+def _with_measured_lists(data: Data, key: str) -> Data:
+    """The list of the section and those that data sets of a mix have of their own."""
+    parts = data.datasets("train")
+    sharing = [part for part in parts if getattr(part.dataset, key) is None]
+    if sharing:
+        data = data.model_copy(update={key: _measured_list(key, sharing)})
+    for number, part in enumerate(parts):
+        if part not in sharing:
+            data = _with_own_list(data, key, data.datasets("train")[number])
+    return data
 
 
 def _measured_list(key: str, parts: list[MixedDataset]) -> list:
@@ -227,12 +236,12 @@ def _with_own_list(data: Data, key: str, part: MixedDataset) -> Data:
     return data.model_copy(update=update | {"sources": sources})
 
 
-def _treat(source: data_loader.Source, ops: list, indices: tf.Tensor) -> dict[str, tf.Tensor]:
+def _treat(source, ops: list, indices):
     features = source.read(indices)
     return apply_ops(features, fold(0, indices), ops, len(source.class_names))
 
 
-def _batches(source: data_loader.Source, ops: list, indices: np.ndarray):
+def _batches(source, ops: list, indices: np.ndarray):
     """Features of the examples, a batch at a time; treated in parallel, given in order."""
     of_texts = source.sizes is not None and not source.stored_bytes
     at_once = _TEXTS_AT_ONCE if of_texts else _EXAMPLES_AT_ONCE

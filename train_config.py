@@ -581,6 +581,16 @@ class Spec(Section):
             raise ValueError(f"expected {self.num_classes} class names, got {got}")
         return self
 
+    def image_shape(self, at_least: int, network: str) -> list[int]:
+        """[H, W, C] of images of one size. Raises ConfigError for other inputs, and for smaller ones."""
+        sizes = [size or 0 for size in self.input_shape]
+        if len(sizes) != 3 or not sizes[2] or min(sizes[:2]) < at_least:
+            expected = (
+                f"images of one size, at least {at_least}x{at_least} pixels, and a channel axis"
+            )
+            raise ConfigError(f"{network}: expected {expected}, got {self.input_shape}")
+        return self.input_shape
+
     @property
     def tokens(self) -> list[str]:
         return self.vocabulary.split("\n") if self.vocabulary else []

@@ -311,7 +311,7 @@ def report(out: Path, manifest: dict) -> dict:
             text += f" ({highest / max(fewest, 1):.1f} x)"
         warn(f"{out}: {split}: {text}")
     duplicates = manifest["duplicates"]
-    pairs = duplicates.pop("first")
+    pairs = duplicates["first"]
     within, across = pairs[duplicates["across"] :], pairs[: duplicates["across"]]
     leak = "in two splits: what is tested on was trained on"
     for key, what, pairs in (("within", "twice in one split", within), ("across", leak, across)):
@@ -319,7 +319,8 @@ def report(out: Path, manifest: dict) -> dict:
             shown = "".join(f"\n  {a} = {b}" for a, b in pairs[:5])
             warn(f"{out}: {duplicates[key]:,} examples are {what}:{shown}")
     examples = {split: described["examples"] for split, described in manifest["splits"].items()}
-    return {"out": str(out), "examples": examples, "duplicates": duplicates}
+    counts = {key: duplicates[key] for key in ("within", "across")}
+    return {"out": str(out), "examples": examples, "duplicates": counts}
 
 
 def check(directory: Path) -> int:

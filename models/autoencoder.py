@@ -1,7 +1,8 @@
 """A convolutional autoencoder; given damaged inputs, a denoising one.
 
-G. Hinton, R. Salakhutdinov, Reducing the dimensionality of data with neural networks, 2006; P. Vincent et al., Extracting and
-composing robust features with denoising autoencoders, 2008, section 2.
+G. Hinton, R. Salakhutdinov, Reducing the dimensionality of data with neural networks, 2006;
+P. Vincent et al., Extracting and composing robust features with denoising autoencoders, 2008,
+section 2.
 """
 
 import keras
@@ -13,34 +14,60 @@ from train_config import Spec
 
 
 def build(config: Autoencoder, spec: Spec) -> keras.Model:
-    """Images [B, H, W, C] -> images of the same shape; each stage halves height and width, and the decoder doubles them again."""
+    """Images [B, H, W, C] -> images of the same shape.
+
+    Each stage of the encoder halves height and width, each of the decoder doubles them.
+    """
     factor = 2 ** len(config.filters)
-    images = x = blocks.images(spec, factor, "autoencoder")
+    images = x = keras.Input(spec.image_shape(factor, "autoencoder"), name="images")
     _, height, width, channels = images.shape
-    bottom, right = -height % factor, -width % factor
-    if bottom or right:
-        x = layers.ZeroPadding2D(((0, bottom), (0, right)), name="pad")(
-            x
-        )  # so that every stage halves evenly
+    borders = ((0, -height % factor), (0, -width % factor))  # so that every stage halves evenly
+    pads = borders != ((0, 0), (0, 0))
+    if pads:
+        x = layers.ZeroPadding2D(borders, name="pad")(x)
     skipped = []
-    for number, filters in enumerate(config.filters, 1):
+    for number, filters in enumerate(config.filters, 1):  # (B, H, W, .) -> (B, H/2, W/2, filters)
         x = blocks.conv_bn(x, filters, name=f"encode{number}")
         skipped.append(x)
-        x = blocks.conv_bn(
-            x, filters, strides=2, name=f"down{number}"
-        )  # (B, H, W, .) -> (B, H/2, W/2, filters)
+        x = blocks.conv_bn(x, filters, strides=2, name=f"down{number}")
     x = blocks.conv_bn(x, config.filters[-1], name="code")
-    upsample = {"nearest": blocks.upsample_nearest, "transposed": blocks.upsample_transposed}[
-        config.upsampling
-    ]
-    for number, filters in reversed(list(enumerate(config.filters, 1))):
-        x = upsample(x, filters, name=f"up{number}")  # (B, H/2, W/2, .) -> (B, H, W, filters)
+    upsample = {"nearest": upsample_nearest, "transposed": upsample_transposed}[config.upsampling]
+    for number in range(len(config.filters), 0, -1):  # (B, H/2, W/2, .) -> (B, H, W, filters)
+        filters = config.filters[number - 1]
+        x = upsample(x, filters, name=f"up{number}")
         if config.skip:
             x = layers.Concatenate(name=f"skip{number}")([x, skipped[number - 1]])
         x = blocks.conv_bn(x, filters, name=f"decode{number}")
     x = layers.Conv2D(channels, 1, name="outputs")(x)
-    if bottom or right:
-        x = layers.Cropping2D(((0, bottom), (0, right)), name="crop")(x)
+    if pads:
+        x = layers.Cropping2D(borders, name="crop")(x)
     if config.residual:
         x = layers.Add(name="residual")([images, x])  # the network says what to change
     return keras.Model(images, x, name="autoencoder")
+
+
+def upsample_nearest(x, filters, factor=2, name="up"):
+    """Repeats pixels, then convolves: [B, H, W, C] -> [B, f * H, f * W, filters].
+
+    No checkerboard: Odena et al., Deconvolution and checkerboard artifacts, 2016.
+    """
+    x = layers.UpSampling2D(factor, interpolation="nearest", name=f"{name}_nearest")(x)
+    return blocks.conv_bn(x, filters, 3, name=name)
+
+
+def upsample_transposed(x, filters, factor=2, name="up"):
+    """Transposed convolution, normalization, ReLU: [B, H, W, C] -> [B, f * H, f * W, filters].
+
+    The kernel is twice the factor wide, so that every output pixel is in as many windows: Odena et
+    al., 2016. Long et al., Fully convolutional networks, 2015, section 3.3.
+    """
+    conv = layers.Conv2DTranspose(
+        filters,
+        2 * factor,
+        factor,
+        "same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )
+    return blocks.activation(blocks.batch_norm(f"{name}_bn")(conv(x)), "relu", f"{name}_relu")

@@ -1,8 +1,9 @@
-"""Recurrent networks over tokens or numbers: simple, LSTM or GRU; one way or both; one layer or several; one output or one a step.
+"""Recurrent networks over tokens or numbers: simple, LSTM or GRU; one output, or one a step.
 
-S. Hochreiter, J. Schmidhuber, Long short-term memory, 1997; K. Cho et al., Learning phrase representations using RNN
-encoder-decoder, 2014, section 2.3 (GRU); M. Schuster, K. Paliwal, Bidirectional recurrent neural networks, 1997; G. Lai et al.,
-Modeling long- and short-term temporal patterns with deep neural networks, 2018, section 3.5 (autoregressive).
+S. Hochreiter, J. Schmidhuber, Long short-term memory, 1997; K. Cho et al., Learning phrase
+representations using RNN encoder-decoder, 2014, section 2.3 (GRU); M. Schuster, K. Paliwal,
+Bidirectional recurrent neural networks, 1997; G. Lai et al., Modeling long- and short-term temporal
+patterns with deep neural networks, 2018, section 3.5 (autoregressive).
 """
 
 import math
@@ -19,137 +20,138 @@ _CELLS = {"simple": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
 
 
 def build(config: Rnn, spec: Spec) -> keras.Model:
-    """Token ids [B, T] or numbers [B, T, ...] -> [B, num_outputs], or with `output: many` [B, T, outputs of a step].
+    """Token ids [B, T] or numbers [B, T, ...] -> [B, num_outputs]; `output: many`: [B, T, outputs].
 
     Padding, token 0, is masked: it changes no state and no output.
     """
-    if not spec.vocabulary and (
-        len(spec.input_shape) < 2 or None in spec.input_shape
-    ):  # padded numbers have no mask
-        expected = "expected token ids, or numbers in sequences of one length"
-        raise ConfigError(
-            f"rnn: {expected}, got inputs of shape {spec.input_shape}; add `tokenize` or `pad`"
-        )
-    if config.output == "many" and len(spec.target_shape) < 1:
-        raise ConfigError(
-            f"rnn: output: many: expected a target for every step, got targets of shape {spec.target_shape}"
-        )
-    inputs = keras.Input(spec.input_shape, dtype=spec.input_dtype, name="inputs")
+    _check(config, spec)
+    steps, *sizes = spec.input_shape
+    inputs = x = keras.Input(spec.input_shape, dtype=spec.input_dtype, name="inputs")
     if spec.vocabulary:
-        x = _embedding(config, len(spec.tokens))(inputs)  # (B, T) -> (B, T, E)
-    elif len(spec.input_shape) > 2:
-        x = layers.Reshape((spec.input_shape[0], math.prod(spec.input_shape[1:])), name="rows")(
-            inputs
-        )  # (B, H, W, C) -> (B, H, W * C)
-    else:
-        x = inputs
-    if spec.vocabulary and (config.relative or config.autoregressive):
-        raise ConfigError("rnn: relative and autoregressive: expected numbers, got token ids")
+        x = _embedding(config.embedding, len(spec.tokens))(x)  # (B, T) -> (B, T, E)
+    elif len(sizes) > 1:
+        x = layers.Reshape((steps, math.prod(sizes)), name="rows")(x)  # -> (B, H, W * C)
     numbers = x
     if config.relative:  # so that levels which training has not shown do not saturate the cells
-        x = layers.Subtract(name="relative")(
-            [x, layers.Cropping1D((spec.input_shape[0] - 1, 0), name="last_step")(x)]
-        )
-    for number in range(config.layers):
-        if config.dropout and (number or spec.vocabulary):  # not of the inputs' own numbers
-            x = layers.Dropout(config.dropout, name=f"dropout_{number}")(x)
-        every_step = config.output == "many" or number < config.layers - 1
-        recurrent = _CELLS[config.cell](
-            config.units, return_sequences=every_step, name=f"layer_{number}"
-        )
-        if config.bidirectional:
-            recurrent = layers.Bidirectional(recurrent, name=f"layer_{number}")
-        x = recurrent(
-            x
-        )  # -> (B, T, units), twice as many both ways; the last of `output: one`: (B, units)
-    x = layers.Dropout(config.dropout, name="dropout")(x) if config.dropout else x
-    of_a_step = [1, *spec.target_shape[1:]][-1]  # numbers of one step's target
-    size = spec.num_outputs if config.output == "one" or spec.num_classes else of_a_step
+        last_step = layers.Cropping1D((steps - 1, 0), name="last_step")(x)
+        x = layers.Subtract(name="relative")([x, last_step])
+    x = _recurrent_layers(x, config, spec)
+    size = spec.num_outputs
+    if config.output == "many" and not spec.num_classes:
+        size = [1, *spec.target_shape[1:]][-1]  # numbers of one step's target
     outputs = layers.Dense(size, name="logits")(x)
     if config.autoregressive:
-        if config.output == "many" or config.autoregressive > spec.input_shape[0]:
-            raise ConfigError(
-                f"rnn: autoregressive: expected one output, of {config.autoregressive} steps or more"
-            )
-        last = layers.Cropping1D(
-            (spec.input_shape[0] - config.autoregressive, 0), name="last_steps"
-        )(numbers)
-        linear = layers.Dense(size, name="autoregressive")(
-            layers.Flatten(name="flatten")(last)
-        )  # (B, N, C) -> (B, outputs)
-        outputs = layers.Add(name="sum")([outputs, linear])
+        first = steps - config.autoregressive
+        x = layers.Cropping1D((first, 0), name="last_steps")(numbers)  # (B, N, C)
+        x = layers.Flatten(name="flatten")(x)
+        x = layers.Dense(size, name="autoregressive")(x)  # -> (B, outputs)
+        outputs = layers.Add(name="sum")([outputs, x])
     return keras.Model(inputs, outputs, name="rnn")
 
 
-def _embedding(config: Rnn, num_tokens: int) -> layers.Embedding:
-    options = config.embedding
-    if options.name == "one_hot":
-        return layers.Embedding(
-            num_tokens,
-            num_tokens,
-            keras.initializers.Identity(),
-            mask_zero=True,
-            trainable=False,
-            name="embedding",
+def _check(config, spec):
+    shape, last = spec.input_shape, config.autoregressive
+    if not spec.vocabulary and (len(shape) < 2 or None in shape):  # padded numbers have no mask
+        raise ConfigError(
+            "rnn: expected token ids, or numbers in sequences of one length, "
+            f"got inputs of shape {shape}; add `tokenize` or `pad`"
         )
-    trainable = options.name == "learned" or options.trainable
+    if config.output == "many" and not spec.target_shape:
+        raise ConfigError(
+            "rnn: output: many: expected a target for every step, got targets of shape []"
+        )
+    if spec.vocabulary and (config.relative or last):
+        raise ConfigError("rnn: relative and autoregressive: expected numbers, got token ids")
+    if last and (config.output == "many" or last > shape[0]):
+        raise ConfigError(f"rnn: autoregressive: expected one output, of {last} steps or more")
+
+
+def _recurrent_layers(x, config, spec):
+    """(B, T, .) -> (B, T, units), twice as many both ways; with `output: one` (B, units)."""
+    for number in range(config.layers):
+        name = f"layer_{number}"
+        if config.dropout and (number or spec.vocabulary):  # not of the inputs' own numbers
+            x = layers.Dropout(config.dropout, name=f"dropout_{number}")(x)
+        every_step = config.output == "many" or number < config.layers - 1
+        layer = _CELLS[config.cell](config.units, return_sequences=every_step, name=name)
+        x = layers.Bidirectional(layer, name=name)(x) if config.bidirectional else layer(x)
+    return layers.Dropout(config.dropout, name="dropout")(x) if config.dropout else x
+
+
+def _embedding(config, num_tokens):
+    one_hot = config.name == "one_hot"
     return layers.Embedding(
-        num_tokens, options.size, mask_zero=True, trainable=trainable, name="embedding"
+        num_tokens,
+        num_tokens if one_hot else config.size,
+        keras.initializers.Identity() if one_hot else "uniform",
+        mask_zero=True,
+        trainable=config.name == "learned" or (config.name == "file" and config.trainable),
+        name="embedding",
     )
 
 
+# ---- vectors from a file
+
+
 def initialize(model: keras.Model, config: Rnn, spec: Spec) -> None:
-    """Puts the vectors of a GloVe or word2vec text file into the embedding; once, when a run begins."""
+    """Puts the vectors of a GloVe or word2vec text file into the embedding."""
     if spec.vocabulary and config.embedding.name == "file":
         embedding = model.get_layer("embedding").embeddings
-        embedding.assign(
-            read_vectors(config.embedding.path, spec.tokens, keras.ops.convert_to_numpy(embedding))
-        )
+        random = keras.ops.convert_to_numpy(embedding)
+        embedding.assign(read_vectors(config.embedding.path, spec.tokens, random))
 
 
 def read_vectors(path: str, tokens: list[str], vectors: np.ndarray) -> np.ndarray:
-    """`vectors` [V, D] with the rows replaced of the tokens that the file has: lines `token x1 ... xD`.
+    """`vectors` [V, D] with the rows replaced of the tokens that the file has: `token x1 ... xD`.
 
-    The first line may be word2vec's, `count D`. Raises DataError with the line for anything else, and where no token is
-    there; says how many are not, which keep their random rows.
+    The first line may be word2vec's, `count D`. Raises DataError with the line for anything else,
+    and where no token is there; says how many are not, which keep their random rows.
     """
-    vectors, row_of, found = vectors.copy(), {token: row for row, token in enumerate(tokens)}, set()
+    vectors, size = vectors.copy(), vectors.shape[1]
+    row_of, read = {token: row for row, token in enumerate(tokens)}, set()
+    for number, line in _lines(path):
+        token, *numbers = line.rstrip().rsplit(" ", size)  # some tokens hold blanks themselves
+        count = len(line.split())
+        if number == 1 and count == 2 and size != 1:
+            continue
+        place = f"{path}:{number}"
+        if len(numbers) != size:
+            raise DataError(f"{place}: expected a token and {size} numbers, got {count - 1}")
+        if token in row_of:
+            vectors[row_of[token]] = _vector(f"{place}: {token}", numbers)
+            read.add(token)
+    words = [token for token in tokens if not (token.startswith("<") and token.endswith(">"))]
+    missing = [word for word in words if word not in read]
+    if len(missing) == len(words):
+        raise DataError(
+            f"{path}: expected vectors of the vocabulary, got none of its {len(words):,} tokens"
+        )
+    if missing:
+        warn(
+            f"{path}: {len(missing):,} of {len(words):,} tokens have no vector "
+            f"and begin at random: {', '.join(missing[:10])}"
+        )
+    return vectors
+
+
+def _lines(path):
     try:
         with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                token, *values = line.rstrip().rsplit(
-                    " ", vectors.shape[1]
-                )  # a token of some files holds blanks itself
-                if number == 1 and len(line.split()) == 2 and vectors.shape[1] != 1:
-                    continue
-                if len(values) != vectors.shape[1]:
-                    raise DataError(
-                        f"{path}:{number}: expected a token and {vectors.shape[1]} numbers, got {len(line.split()) - 1}"
-                    )
-                if token in row_of:
-                    row = np.array([float(value) for value in values], np.float32)
-                    if not np.isfinite(row).all():
-                        raise ValueError
-                    vectors[row_of[token]] = row
-                    found.add(token)
+            yield from enumerate(file, 1)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#x}"
         ) from error
-    except ValueError as error:
-        raise DataError(
-            f"{path}:{number}: {token}: expected finite numbers, got {' '.join(values)[:40]!r}"
-        ) from error
-    own = [token for token in tokens if not (token.startswith("<") and token.endswith(">"))]
-    missing = [token for token in own if token not in found]
-    if len(missing) == len(own):
-        raise DataError(
-            f"{path}: expected vectors of the vocabulary, got none of its {len(own):,} tokens"
-        )
-    if missing:
-        warn(
-            f"{path}: {len(missing):,} of {len(own):,} tokens have no vector and begin at random: {', '.join(missing[:10])}"
-        )
-    return vectors
+
+
+def _vector(place, numbers):
+    try:
+        vector = np.array([float(number) for number in numbers], np.float32)
+    except ValueError:
+        vector = np.array(np.nan)
+    if not np.isfinite(vector).all():
+        got = " ".join(numbers)[:40]
+        raise DataError(f"{place}: expected finite numbers, got {got!r}")
+    return vector

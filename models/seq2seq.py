@@ -1,9 +1,12 @@
 """Sequence to sequence: an encoder, a decoder, and attention between them.
 
-I. Sutskever et al., Sequence to sequence learning with neural networks, 2014 (no attention); D. Bahdanau et al., Neural machine
-translation by jointly learning to align and translate, 2015, section 3; M.-T. Luong et al., Effective approaches to
-attention-based neural machine translation, 2015, sections 3 and 3.1.
+I. Sutskever et al., Sequence to sequence learning with neural networks, 2014 (no attention);
+D. Bahdanau et al., Neural machine translation by jointly learning to align and translate, 2015,
+section 3; M.-T. Luong et al., Effective approaches to attention-based neural machine translation,
+2015, sections 3 and 3.1.
 """
+
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -19,15 +22,16 @@ _NEVER = -1e9  # the log probability of what must not be chosen
 
 
 def build(config: Seq2seq, spec: Spec) -> keras.Model:
-    """{source [B, S], previous [B, T]} token ids -> {logits [B, T, V], attention [B, T, S]}; see `Translator.write` too."""
+    """{source [B, S], previous [B, T]} token ids -> {logits [B, T, V], attention [B, T, S]}."""
     if not spec.vocabulary or not spec.target_vocabulary:
         raise ConfigError(
             "seq2seq: expected token ids as inputs and as targets; add `tokenize` for both"
         )
-    if config.attention == "luong_dot" and config.encoder_outputs != config.decoder.units:
-        both = f"{config.encoder_outputs} units of the encoder and {config.decoder.units} of the decoder"
+    encoder, decoder = config.encoder_outputs, config.decoder.units
+    if config.attention == "luong_dot" and encoder != decoder:
         raise ConfigError(
-            f"seq2seq: attention: luong_dot expected as many of both, got {both}; or luong_general"
+            f"seq2seq: attention: luong_dot expected as many of both, got {encoder} units of the "
+            f"encoder and {decoder} of the decoder; or luong_general"
         )
     return Translator(config, len(spec.tokens), len(spec.target_tokens))
 
@@ -35,131 +39,143 @@ def build(config: Seq2seq, spec: Spec) -> keras.Model:
 class Translator(keras.Model):
     """The network with teacher forcing; `write` lets it go on by itself."""
 
-    def __init__(self, config: Seq2seq, source_tokens: int, target_tokens: int):
+    def __init__(self, config, source_tokens, target_tokens):
         encoder = Encoder(config, source_tokens, name="encoder")
         decoder = Decoder(config, target_tokens, name="decoder")
         source = keras.Input([None], dtype="int32", name="source")
         previous = keras.Input([None], dtype="int32", name="previous")
         memory, state = encoder(source)
         logits, attention, _ = decoder(previous, memory, source, state)
-        super().__init__(
-            {"source": source, "previous": previous},
-            {"logits": logits, "attention": attention},
-            name="seq2seq",
-        )
+        inputs = {"source": source, "previous": previous}
+        super().__init__(inputs, {"logits": logits, "attention": attention}, name="seq2seq")
         self.encoder, self.decoder = encoder, decoder
 
     def write(self, source, beam: int = 1) -> tf.Tensor:
-        """The most likely tokens for each source [B, S], by search over `beam` sequences: int32 [B, up to 2 S + 10], padded.
+        """The most likely tokens for sources [B, S], by beam search: int32 [B, up to 2 S + 10].
 
-        One step of all sequences at a time, compiled; it ends when all have ended. Scores are log probabilities over
-        length^0.6, Wu et al., Google's neural machine translation system, 2016, section 7.
+        One step of all sequences at a time, compiled; it ends when all have ended. 0 pads.
         """
+        num_sources, max_steps = tf.shape(source)[0], 2 * tf.shape(source)[1] + 10
         memory, state = self.encoder(source, training=False)
-        rows, most = tf.shape(source)[0], 2 * tf.shape(source)[1] + 10
-        source, memory, *state = (
-            tf.repeat(each, beam, axis=0) for each in (source, memory, *state)
-        )  # (B, ...) -> (B * beam, ...)
-        only_first = tf.concat(
-            [tf.zeros([rows, 1]), tf.fill([rows, beam - 1], _NEVER)], axis=1
-        )  # the others begin as copies of it
-        written = tf.TensorArray(
-            tf.int32, size=0, dynamic_size=True, clear_after_read=False, element_shape=[None]
+        tensors = [tf.repeat(tensor, beam, axis=0) for tensor in (source, memory, *state)]
+        source, memory, *state = tensors  # (B, ...) -> (B * beam, ...)
+
+        def step(at, beams, written, parents):
+            token = beams.token[:, tf.newaxis]
+            logits, _, state = self.decoder(token, memory, source, beams.state, training=False)
+            beams, parent = best_continuations(beams, logits[:, 0], state, beam)
+            return at + 1, beams, written.write(at, beams.token), parents.write(at, parent)
+
+        beams = first_beams(state, num_sources, beam)
+        any_size = tf.nest.map_structure(lambda x: tf.TensorShape([None] * x.shape.rank), beams)
+        any_shape = tf.TensorShape(None)
+        steps, _, written, parents = tf.while_loop(
+            lambda at, beams, *_: (at < max_steps) & ~tf.reduce_all(beams.ended),
+            step,
+            (0, beams, _growing_array(), _growing_array()),
+            (tf.TensorShape([]), any_size, any_shape, any_shape),
         )
-        parents = tf.TensorArray(
-            tf.int32, size=0, dynamic_size=True, clear_after_read=False, element_shape=[None]
-        )
-
-        def step(at, token, state, scores, lengths, ended, written, parents):
-            logits, _, state = self.decoder(
-                token[:, tf.newaxis], memory, source, state, training=False
-            )
-            logs = tf.nn.log_softmax(tf.cast(logits[:, 0], tf.float32))  # (B * beam, V)
-            size = logs.shape[-1]
-            forbidden = tf.reduce_max(tf.one_hot([PADDING, START], size), axis=0) * _NEVER
-            stay = tf.where(
-                tf.range(size) == PADDING, 0.0, _NEVER
-            )  # a sequence that has ended is only padded
-            logs = tf.where(ended[:, tf.newaxis], stay, logs + forbidden)
-            total = tf.reshape(scores, [-1, 1]) + logs
-            new_lengths = tf.repeat(
-                (lengths + tf.cast(~ended, tf.float32))[:, tf.newaxis], size, axis=1
-            )
-            ranked = tf.reshape(total / new_lengths**0.6, [rows, beam * size])
-            places = tf.math.top_k(ranked, beam).indices  # (B, beam)
-            flat = tf.reshape(places + tf.range(rows)[:, tf.newaxis] * beam * size, [-1])
-            parent, token = flat // size, flat % size
-            scores = tf.reshape(tf.gather(tf.reshape(total, [-1]), flat), [rows, beam])
-            lengths = tf.gather(tf.reshape(new_lengths, [-1]), flat)
-            state = [tf.gather(each, parent) for each in state]
-            ended = tf.gather(ended, parent) | (token == END)
-            return (
-                at + 1,
-                token,
-                state,
-                scores,
-                lengths,
-                ended,
-                written.write(at, token),
-                parents.write(at, parent),
-            )
-
-        everyone = tf.fill([rows * beam], START)
-        begin = (
-            0,
-            everyone,
-            state,
-            only_first,
-            tf.zeros([rows * beam]),
-            everyone != START,
-            written,
-            parents,
-        )
-        any_size = tf.nest.map_structure(
-            lambda each: tf.TensorShape([None] * each.shape.rank), begin[1:-2]
-        )
-        invariants = (tf.TensorShape([]), *any_size, tf.TensorShape(None), tf.TensorShape(None))
-        steps, *_, written, parents = tf.while_loop(
-            lambda at, *loop: (at < most) & ~tf.reduce_all(loop[4]), step, begin, invariants
-        )
-
-        def back(at, place, tokens):
-            return (
-                at - 1,
-                tf.gather(parents.read(at), place),
-                tokens.write(at, tf.gather(written.read(at), place)),
-            )
-
-        tokens = tf.TensorArray(tf.int32, size=steps, element_shape=[None])
-        best = tf.range(rows) * beam  # top_k puts the best first
-        *_, tokens = tf.while_loop(lambda at, *_: at >= 0, back, (steps - 1, best, tokens))
-        return tf.transpose(tokens.stack())
+        best = tf.range(num_sources) * beam  # top_k puts the best first
+        return followed_back(best, steps, written, parents)
 
 
-def _recurrent(cell: str, units: int, name: str):
-    return _CELLS[cell](units, return_sequences=True, return_state=True, name=name)
+def _growing_array():
+    return tf.TensorArray(
+        tf.int32, 0, dynamic_size=True, clear_after_read=False, element_shape=[None]
+    )
+
+
+# ---- beam search: `beam` sequences of each source, those of the first source first
+
+
+class Beams(NamedTuple):
+    """What one step of the search hands to the next."""
+
+    token: tf.Tensor  # int32 [B * beam], the last one of each sequence
+    state: list  # the decoder's, each [B * beam, units]
+    scores: tf.Tensor  # float32 [B, beam], log probabilities
+    lengths: tf.Tensor  # float32 [B * beam], tokens with the end
+    ended: tf.Tensor  # bool [B * beam]
+
+
+def first_beams(state, num_sources, beam) -> Beams:
+    """Start tokens; the first sequence of a source is the only likely one: the others copy it."""
+    size = num_sources * beam
+    token = tf.fill([size], START)
+    copies = tf.fill([num_sources, beam - 1], _NEVER)
+    scores = tf.concat([tf.zeros([num_sources, 1]), copies], axis=1)
+    return Beams(token, state, scores, tf.zeros([size]), token != START)
+
+
+def best_continuations(beams, logits, state, beam):
+    """The best `beam` sequences of each source after one more token, and the row that each extends.
+
+    Best are the highest log probabilities over length^0.6: Wu et al., Google's neural machine
+    translation system, 2016, section 7.
+    """
+    num_sources, num_tokens = tf.shape(beams.scores)[0], logits.shape[-1]
+    forbidden = tf.reduce_max(tf.one_hot([PADDING, START], num_tokens), axis=0) * _NEVER
+    only_padding = tf.where(tf.range(num_tokens) == PADDING, 0.0, _NEVER)  # after the end
+    logs = tf.nn.log_softmax(tf.cast(logits, tf.float32))  # (B * beam, V)
+    logs = tf.where(beams.ended[:, tf.newaxis], only_padding, logs + forbidden)
+    total = tf.reshape(beams.scores, [-1, 1]) + logs
+    lengths = beams.lengths + tf.cast(~beams.ended, tf.float32)
+    ranked = total / tf.repeat(lengths[:, tf.newaxis], num_tokens, axis=1) ** 0.6
+    ranked = tf.reshape(ranked, [num_sources, beam * num_tokens])
+    best = tf.math.top_k(ranked, beam).indices  # (B, beam)
+    first = tf.range(num_sources)[:, tf.newaxis] * beam * num_tokens
+    best = tf.reshape(best + first, [-1])  # (B * beam), among all B * beam * V
+    parent, token = best // num_tokens, best % num_tokens
+    scores = tf.gather(tf.reshape(total, [-1]), best)
+    beams = Beams(
+        token,
+        [tf.gather(tensor, parent) for tensor in state],
+        tf.reshape(scores, [num_sources, beam]),
+        tf.gather(lengths, parent),
+        tf.gather(beams.ended, parent) | (token == END),
+    )
+    return beams, parent
+
+
+def followed_back(row, steps, written, parents):
+    """The tokens int32 [B, steps] of the sequences that end in the rows [B]."""
+
+    def step(at, row, tokens):
+        token = tf.gather(written.read(at), row)
+        return at - 1, tf.gather(parents.read(at), row), tokens.write(at, token)
+
+    tokens = tf.TensorArray(tf.int32, size=steps, element_shape=[None])
+    *_, tokens = tf.while_loop(lambda at, *_: at >= 0, step, (steps - 1, row, tokens))
+    return tf.transpose(tokens.stack())
+
+
+# ---- layers
+
+
+def _recurrent_layers(cell, units, count):
+    cls = _CELLS[cell]
+    return [
+        cls(units, return_sequences=True, return_state=True, name=f"layer_{number}")
+        for number in range(count)
+    ]
 
 
 class Encoder(layers.Layer):
-    """Source [B, S] -> what the decoder may attend to [B, S, M], and the decoder's first state, a list of [B, units]."""
+    """Source [B, S] -> memory [B, S, M], and the decoder's first state, a list of [B, units]."""
 
-    def __init__(self, config: Seq2seq, num_tokens: int, name: str):
+    def __init__(self, config, num_tokens, name):
         super().__init__(name=name)
-        options = config.encoder
+        options, decoder = config.encoder, config.decoder
         self.embedding = layers.Embedding(num_tokens, config.embedding, name="embedding")
         self.dropout = layers.Dropout(config.dropout, name="dropout")
-        self.recurrent = [
-            _recurrent(config.cell, options.units, f"layer_{number}")
-            for number in range(options.layers)
-        ]
+        self.recurrent = _recurrent_layers(config.cell, options.units, options.layers)
         if options.bidirectional:
-            self.recurrent = [
-                layers.Bidirectional(layer, name=layer.name) for layer in self.recurrent
-            ]
-        states = config.decoder.layers * (2 if config.cell == "lstm" else 1)
+            # Keras tracks the unwrapped layers too: their random states are in checkpoints.
+            wrapped = [layers.Bidirectional(layer, name=layer.name) for layer in self.recurrent]
+            self.recurrent = wrapped
+        states = decoder.layers * (2 if config.cell == "lstm" else 1)
         self.bridge = [
-            layers.Dense(config.decoder.units, "tanh", name=f"bridge_{number}")
-            for number in range(states)
+            layers.Dense(decoder.units, "tanh", name=f"bridge_{number}") for number in range(states)
         ]
 
     def build(self, source_shape):
@@ -167,42 +183,35 @@ class Encoder(layers.Layer):
 
     def call(self, source, training=False):
         mask = source != PADDING
-        x = self.embedding(source)
+        x = self.embedding(source)  # (B, S) -> (B, S, E)
         for layer in self.recurrent:
             x = self.dropout(x, training=training)
-            x, *state = layer(x, mask=mask, training=training)
+            x, *state = layer(x, mask=mask, training=training)  # -> (B, S, M)
         last = tf.concat(state, axis=-1)  # both directions' of the last layer
         return x, [bridge(last) for bridge in self.bridge]
 
 
 class Decoder(layers.Layer):
-    """previous [B, T], memory [B, S, M], source [B, S], state -> logits [B, T, V], attention [B, T, S], state.
+    """previous [B, T], memory [B, S, M], source [B, S], state -> logits [B, T, V], weights, state.
 
-    luong_*: the recurrence runs first, then every step attends. bahdanau: each step attends with the state before it, and
-    what it found goes into the recurrence.
+    Attention weights are [B, T, S]. luong_*: the recurrence runs first, then every step attends.
+    bahdanau: each step attends with the state before it; the context goes into the recurrence.
     """
 
-    def __init__(self, config: Seq2seq, num_tokens: int, name: str):
+    def __init__(self, config, num_tokens, name):
         super().__init__(name=name)
         units, self.kind = config.decoder.units, config.attention
         self.embedding = layers.Embedding(num_tokens, config.embedding, name="embedding")
         self.dropout = layers.Dropout(config.dropout, name="dropout")
-        self.recurrent = [
-            _recurrent(config.cell, units, f"layer_{number}")
-            for number in range(config.decoder.layers)
-        ]
-        self.states_per_layer = 2 if config.cell == "lstm" else 1
+        self.recurrent = _recurrent_layers(config.cell, units, config.decoder.layers)
+        self.additive = self.kind in ("luong_concat", "bahdanau")
         if self.kind == "luong_general":
             self.query = layers.Dense(config.encoder_outputs, use_bias=False, name="query")
-        elif self.kind in ("luong_concat", "bahdanau"):
+        elif self.additive:
             self.query = layers.Dense(units, name="query")
             self.key = layers.Dense(units, use_bias=False, name="key")
-        additive = self.kind in ("luong_concat", "bahdanau")
-        self.attention = (
-            layers.AdditiveAttention(name="attention")
-            if additive
-            else layers.Attention(name="attention")
-        )
+        attention = layers.AdditiveAttention if self.additive else layers.Attention
+        self.attention = attention(name="attention")
         self.combine = layers.Dense(units, "tanh", name="combine")
         self.logits = layers.Dense(num_tokens, name="logits")
 
@@ -211,13 +220,14 @@ class Decoder(layers.Layer):
 
     def call(self, previous, memory, source, state, training=False):
         x = self.dropout(self.embedding(previous), training=training)  # (B, T) -> (B, T, E)
-        mask, keys = source != PADDING, self.keys_of(memory)
+        mask = source != PADDING
+        keys = self.key(memory) if self.additive else memory
         if self.kind == "bahdanau":
             x, context, weights, state = self.attend_and_recur(
-                x, memory, keys, mask, state, training
+                x, state, memory, keys, mask, training
             )
         else:
-            x, state = self.recur(x, state, training)
+            x, state = self.recur(x, state, training)  # -> (B, T, units)
             context, weights = self.attend(x, memory, keys, mask)
         x = x if context is None else tf.concat([context, x], axis=-1)
         x = self.dropout(self.combine(x), training=training)
@@ -225,46 +235,36 @@ class Decoder(layers.Layer):
 
     def recur(self, x, state, training):
         """x [B, T, E] through all layers; the state is a flat list, layer by layer."""
-        after = []
+        count, new_state = len(state) // len(self.recurrent), []
         for number, layer in enumerate(self.recurrent):
             x = self.dropout(x, training=training) if number else x
-            own = state[number * self.states_per_layer : (number + 1) * self.states_per_layer]
-            x, *new = layer(x, initial_state=own, training=training)
-            after += new
-        return x, after
-
-    def keys_of(self, memory):
-        return self.key(memory) if self.kind in ("luong_concat", "bahdanau") else memory
+            initial = state[number * count : (number + 1) * count]
+            x, *last = layer(x, initial_state=initial, training=training)
+            new_state += last
+        return x, new_state
 
     def attend(self, x, memory, keys, mask):
-        """Queries [B, T, units] -> what each found in the memory [B, T, M] and where it looked [B, T, S]."""
+        """Queries [B, T, units] -> contexts [B, T, M] from the memory, weights [B, T, S]."""
         if self.kind == "none":
             return None, tf.zeros([tf.shape(x)[0], tf.shape(x)[1], tf.shape(mask)[1]], x.dtype)
         query = x if self.kind == "luong_dot" else self.query(x)
-        return self.attention(
-            [query, memory, keys], mask=[None, mask], return_attention_scores=True
-        )
+        inputs = [query, memory, keys]
+        return self.attention(inputs, mask=[None, mask], return_attention_scores=True)
 
-    def attend_and_recur(self, x, memory, keys, mask, state, training):
-        """Step by step, since what a step finds goes into its own recurrence."""
+    def attend_and_recur(self, x, state, memory, keys, mask, training):
+        """Step by step, since the context of a step goes into its own recurrence."""
         steps = tf.shape(x)[1]
         outputs = [tf.TensorArray(x.dtype, size=steps) for _ in range(3)]
 
         def step(at, state, outputs):
-            context, weights = self.attend(
-                state[0][:, tf.newaxis], memory, keys, mask
-            )  # (B, 1, M), (B, 1, S)
-            found = tf.concat([x[:, at : at + 1], context], axis=-1)
-            y, state = self.recur(found, state, training)
-            values = (y[:, 0], context[:, 0], weights[:, 0])
-            return (
-                at + 1,
-                state,
-                [output.write(at, value) for output, value in zip(outputs, values, strict=True)],
-            )
+            query = state[0][:, tf.newaxis]
+            context, weights = self.attend(query, memory, keys, mask)  # (B, 1, M), (B, 1, S)
+            y = tf.concat([x[:, at : at + 1], context], axis=-1)
+            y, state = self.recur(y, state, training)
+            values = zip(outputs, (y, context, weights), strict=True)
+            return at + 1, state, [output.write(at, value[:, 0]) for output, value in values]
 
         _, state, outputs = tf.while_loop(lambda at, *_: at < steps, step, (0, state, outputs))
-        y, context, weights = (
-            tf.transpose(output.stack(), [1, 0, 2]) for output in outputs
-        )  # (T, B, ...) -> (B, T, ...)
+        # (T, B, ...) -> (B, T, ...)
+        y, context, weights = (tf.transpose(output.stack(), [1, 0, 2]) for output in outputs)
         return y, context, weights, state

@@ -1,6 +1,7 @@
-"""Skip-gram with negative sampling: two vectors for each token, whose products say which stand near each other.
+"""Skip-gram with negative sampling: two vectors for each token, whose products say which are near.
 
-T. Mikolov et al., Distributed representations of words and phrases and their compositionality, 2013, section 2.2.
+T. Mikolov et al., Distributed representations of words and phrases and their compositionality,
+2013, section 2.2.
 """
 
 import keras
@@ -12,10 +13,11 @@ from train_config import Spec
 
 
 def build(config: SkipGram, spec: Spec) -> keras.Model:
-    """{tokens [B, T], candidates [B, T, C, 1 + negatives]} ids -> scores [B, T, C, 1 + negatives]."""
+    """Ids {tokens [B, T], candidates [B, T, C, 1 + negatives]} -> scores, as many as candidates."""
     if not spec.vocabulary or len(spec.target_shape) != 3:
         raise ConfigError(
-            f"skip_gram: expected tokens and candidates near each, got targets of shape {spec.target_shape}; add `skip_gram`"
+            "skip_gram: expected tokens and candidates near each, "
+            f"got targets of shape {spec.target_shape}; add `skip_gram`"
         )
     return Vectors(len(spec.tokens), config.size, spec.target_shape)
 
@@ -23,10 +25,10 @@ def build(config: SkipGram, spec: Spec) -> keras.Model:
 class Vectors(keras.Model):
     """The network; `vectors()` is what is wanted of it."""
 
-    def __init__(self, num_tokens: int, size: int, target_shape: list[int | None]):
+    def __init__(self, num_tokens, size, target_shape):
         tokens = keras.Input([None], dtype="int32", name="tokens")
         candidates = keras.Input(target_shape, dtype="int32", name="candidates")
-        # Not "center": a checkpoint goes by the names of layers, and these have had theirs for long.
+        # Not "center": checkpoints go by the names of layers, and there are some with this one.
         center = layers.Embedding(num_tokens, size, name="centre")
         context = layers.Embedding(num_tokens, size, name="context")
         a = center(tokens)  # (B, T) -> (B, T, D)

@@ -1,4 +1,9 @@
-"""SqueezeNet. Iandola et al., SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, 2016, table 1 and figure 2."""
+"""SqueezeNet.
+
+Iandola et al., SqueezeNet: AlexNet-level accuracy with 50x fewer parameters, 2016, table 1.
+"""
+
+from functools import partial
 
 import keras
 from keras import layers
@@ -7,40 +12,39 @@ from model_config import Squeezenet
 from models import blocks
 from train_config import Spec
 
-SQUEEZE = (
-    16,
-    16,
-    32,
-    32,
-    48,
-    48,
-    64,
-    64,
-)  # channels of fire2 to fire9; each expands to 8 times as many
+# Channels of fire2 to fire9, each of which expands to 8 times as many.
+SQUEEZE = (16, 16, 32, 32, 48, 48, 64, 64)
+
+relu_conv = partial(layers.Conv2D, activation="relu", kernel_initializer="he_normal")
 
 
 def build(config: Squeezenet, spec: Spec) -> keras.Model:
-    """Images [B, H, W, C], H and W at least 16 -> logits [B, num_outputs]. 1,248,424 weights for RGB and 1,000 classes.
+    """Images [B, H, W, C], H and W at least 16 -> logits [B, num_outputs].
 
-    With `bypass` the input of fire3, 5, 7 and 9, which has as many channels, is added to their output (figure 2, middle).
-    Differences from the paper: no ReLU on the logits; under 96 pixels conv1 has no stride.
+    1,248,424 weights for RGB and 1,000 classes. With `bypass` the input of fire3, 5, 7 and 9,
+    which has as many channels, is added to their output (figure 2, middle). Differences from the
+    paper: no ReLU on the logits; under 96 pixels conv1 has no stride.
     """
-    images = blocks.images(spec, 16, "squeezenet")
-    first, strides = blocks.scaled(96, config.width), 1 if min(images.shape[1:3]) < 96 else 2
-    conv1 = layers.Conv2D(
-        first, 7, strides, "same", activation="relu", kernel_initializer="he_normal", name="conv1"
-    )
-    x = conv1(images)  # (B, 224, 224, 3) -> (B, 112, 112, 96)
+    images = keras.Input(spec.image_shape(16, "squeezenet"), name="images")  # (B, 224, 224, 3)
+    first = blocks.scaled(96, config.width)
+    strides = 1 if min(images.shape[1:3]) < 96 else 2
+    x = relu_conv(first, 7, strides, "same", name="conv1")(images)  # -> (B, 112, 112, 96)
     x = layers.MaxPooling2D(3, 2, name="pool1")(x)  # -> (B, 55, 55, 96)
     for number, squeeze in enumerate(SQUEEZE, 2):
         squeeze = blocks.scaled(squeeze, config.width)
-        y = blocks.fire(x, squeeze, 4 * squeeze, f"fire{number}")
+        y = fire(x, squeeze, 4 * squeeze, f"fire{number}")
         bypassed = config.bypass and number % 2 == 1
         x = layers.Add(name=f"fire{number}_bypass")([x, y]) if bypassed else y
-        if number in (4, 8) and min(x.shape[1:3]) >= 3:
-            x = layers.MaxPooling2D(3, 2, name=f"pool{number}")(
-                x
-            )  # -> (B, 27, 27, 256), (B, 13, 13, 512)
+        if number in (4, 8) and min(x.shape[1:3]) >= 3:  # -> (B, 27, 27, 256), (B, 13, 13, 512)
+            x = layers.MaxPooling2D(3, 2, name=f"pool{number}")(x)
     x = layers.Dropout(config.dropout, name="dropout")(x) if config.dropout else x
     x = layers.Conv2D(spec.num_outputs, 1, name="conv10")(x)  # -> (B, 13, 13, num_outputs)
     return keras.Model(images, blocks.global_average(x, "logits"), name="squeezenet")
+
+
+def fire(x, squeeze, expand, name="fire"):
+    """Squeeze 1x1, then expand 1x1 and 3x3 side by side: -> [B, H, W, 2 * expand] (section 3.2)."""
+    x = relu_conv(squeeze, 1, name=f"{name}_squeeze")(x)
+    one = relu_conv(expand, 1, name=f"{name}_expand1")(x)
+    three = relu_conv(expand, 3, padding="same", name=f"{name}_expand3")(x)
+    return layers.Concatenate(name=f"{name}_concat")([one, three])

@@ -1,4 +1,4 @@
-"""CIFAR-10, binary version, unpacked: 50,000 train images; the 10,000 test images as valid and test.
+"""CIFAR-10, binary version, unpacked: 50,000 train, 10,000 test images, these as valid too.
 
 A record: {"inputs": uint8 [32, 32, 3], RGB; "targets": int64 [], 3 is "cat"}
 """

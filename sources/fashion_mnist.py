@@ -1,7 +1,7 @@
 """Fashion-MNIST: 60,000 pictures of clothes; the 10,000 official test pictures as valid and test.
 
-H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, 2017. Its files have the names of MNIST's, so it needs
-a directory of its own.
+H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, 2017. Its files have the names of MNIST's, so it
+needs a directory of its own.
 
 A record: {"inputs": uint8 [28, 28, 1], 0 is background; "targets": int64 [], 9 is "Ankle boot"}
 """

@@ -26,7 +26,7 @@ def labeled_images(name: str, images_path: Path, labels_path: Path, class_names:
         raise DataError(f"{images_path}: expected at least one image, got none")
     check_classes(labels, len(class_names), lambda index: f"{labels_path}: record {index}")
     features = {"inputs": images[..., np.newaxis], "targets": labels.astype(np.int64)}
-    return from_arrays(name, features, class_names, lambda index: f"{images_path}: record {index}")
+    return from_arrays(name, features, class_names, str(images_path))
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:

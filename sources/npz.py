@@ -12,15 +12,15 @@ import numpy as np
 
 from cli.program import DataError
 from data_loader import SPLITS, Source, from_arrays
+from engine.safe_files import read_npz
 from sources import splits
 
 _MAX_CLASSES = 1_000_000
-_MAX_PACKED = 2000  # times larger when unpacked: NumPy's own compression reaches about 1,000
 
 
 def load(config, split, directory) -> Source:
     path = Path(directory or "", config.file)
-    arrays = _read_npz(path)
+    arrays = read_npz(path, DataError)
     in_one_piece = f"x_{split}" not in arrays
     x, y = ("x", "y") if in_one_piece else (f"x_{split}", f"y_{split}")
     inputs, targets = _pair(path, arrays, x, y, split)
@@ -87,31 +87,3 @@ def _class_numbers(path, arrays, y) -> list[str]:
 def _float32(array: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # to inf, which from_arrays refuses
         return array.astype(np.float32)
-
-
-def _read_npz(path) -> dict[str, np.ndarray]:
-    """Every array of the archive; one with Python objects in it, which could run code, is refused."""
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise DataError(f"{path}: expected an archive (.npz), got a single array")
-            unpacked = sum(member.file_size for member in archive.zip.infolist())
-            if unpacked > _MAX_PACKED * path.stat().st_size:
-                raise DataError(
-                    f"{path}: expected at most {_MAX_PACKED:,} times its size when unpacked, "
-                    f"got {unpacked:,} bytes"
-                )
-            arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except DataError:
-        raise
-    except Exception as error:  # what damage makes NumPy's readers raise is nowhere written
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: expected a NumPy archive of plain arrays: {reason}") from error
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise DataError(
-                f"{path}: {name}: expected an array, got a file that does not begin as one"
-            )
-    return arrays

@@ -157,11 +157,14 @@ def check(root: Path) -> dict:
         note(problems, f"import {module}", lambda module=module: importlib.import_module(module))
     note(problems, "trainer.py --help", show_help)
     for path in sorted((root / "configs").glob("*.yaml")):
-        config = importlib.import_module("train_config")
-        note(problems, path.name, lambda config=config, path=path: config.load_config(path))
+        note(problems, path.name, lambda path=path: load_config(path))
     forget(root)
     tests = collect(problems)
     return {"problems": problems, "tests": tests}
+
+
+def load_config(path: Path) -> None:
+    importlib.import_module("train_config").load_config(path)
 
 
 def holds_project(path: str) -> bool:

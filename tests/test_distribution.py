@@ -61,7 +61,7 @@ SPREAD = {
     "accumulate 2": (1, 2),
     "accumulate 2 on 2 towers": (2, 2),
 }
-WITH_PARTS = ("lenet", "masked")
+WITH_PARTS = ("plain", "masked")
 MATRIX = [
     (network, row)
     for network in (*WITH_PARTS, "batch_norm")
@@ -86,11 +86,11 @@ def test_however_a_batch_is_spread_the_weights_are_the_same(network, row, precis
 
 def test_the_comparison_means_something():
     """The weights moved, clipping and weights of 0 were at work, unevenly."""
-    start = spread.build_step("lenet", ONE)
+    start = spread.build_step("plain", ONE)
     before = {name: variable.numpy() for name, variable in start.variables().items()}
-    assert apart(before, on_one_device("lenet")) > 0.02
+    assert apart(before, on_one_device("plain")) > 0.02
     weights = np.array(
-        [batch["sample_weight"].numpy() for batch in spread.batches_of("lenet", ONE).take(20)]
+        [batch["sample_weight"].numpy() for batch in spread.batches_of("plain", ONE).take(20)]
     )
     halves = weights.reshape(20, 2, 8).sum(2)
     assert (weights == 0).any(1).all() and (halves[:, 0] != halves[:, 1]).mean() > 0.5
@@ -125,7 +125,7 @@ class ClippedPerTower(Trainer):
 
 
 @pytest.mark.parametrize("wrong", [MeanPerTower, MaskedMeanPerTower, ClippedPerTower])
-@pytest.mark.parametrize("network", ["lenet", "masked"])
+@pytest.mark.parametrize("network", ["plain", "masked"])
 def test_the_usual_mistakes_are_noticed(network, wrong):
     assert (
         apart(outcome(network, towers(2), cls=wrong), on_one_device(network))
@@ -191,11 +191,11 @@ def test_evaluation_counts_every_example_once_on_any_number_of_towers(number):
 
 
 def test_the_parts_of_processes_make_the_batch():
-    whole = [batch["id"].numpy() for batch in spread.batches_of("lenet", ONE).take(9)]
+    whole = [batch["id"].numpy() for batch in spread.batches_of("plain", ONE).take(9)]
     parts = [
         [
             batch["id"].numpy()
-            for batch in spread.batches_of("lenet", Devices(ONE.strategy, worker, 4)).take(9)
+            for batch in spread.batches_of("plain", Devices(ONE.strategy, worker, 4)).take(9)
         ]
         for worker in range(4)
     ]
@@ -259,7 +259,7 @@ def test_a_checkpoint_of_two_towers_goes_on_on_any_number(
 def of_two_workers(tmp_path_factory):
     out, what = (
         tmp_path_factory.mktemp("workers"),
-        [f"{n}-{p}" for n in ("lenet", "batch_norm", "masked") for p in CLOSE],
+        [f"{n}-{p}" for n in ("plain", "batch_norm", "masked") for p in CLOSE],
     )
     jobs = {"worker": launch.free_addresses(2)}
     processes = [
@@ -283,7 +283,7 @@ def of_two_workers(tmp_path_factory):
 
 
 @pytest.mark.parametrize("precision", CLOSE)
-@pytest.mark.parametrize("network", ["lenet", "batch_norm", "masked"])
+@pytest.mark.parametrize("network", ["plain", "batch_norm", "masked"])
 def test_two_processes_compute_the_same(network, precision, of_two_workers):
     first, second = of_two_workers(network, precision)
     expected = on_one_device(network, precision)

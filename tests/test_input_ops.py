@@ -1,15 +1,18 @@
 """Which examples a step sees: what must hold of every mix, seed and cut."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from generated import examples
 from hypothesis import example, given
 from hypothesis import strategies as st
+from places import TINY
 
 import data_loader
 import input_ops
 from data_loader import from_arrays
-from input_ops import Mix, Part
+from input_ops import Mix, MixSource
+from train_config import load_config
 
 seeds = st.integers(0, (1 << 62) - 1) | st.integers(0, 3)
 
@@ -26,7 +29,7 @@ def mix_of(*parts):
     """(length, slots, length of a block) of each data set."""
     return Mix(
         [
-            Part(str(i), numbers(str(i), length, 0, block), [], count)
+            MixSource(str(i), numbers(str(i), length, 0, block), [], count)
             for i, (length, count, block) in enumerate(parts)
         ]
     )
@@ -74,8 +77,8 @@ def test_ids_of_steps_do_not_depend_on_where_they_are_cut(
 @examples(40)
 @given(st.sampled_from(MIXES), seeds, st.sampled_from([0, 3]), st.integers(0, 1000))
 def test_every_example_of_a_mix_comes_once_in_each_epoch_of_its_set(mix, seed, blocks, epoch):
-    cycle = sum(part.slots for part in mix.parts)
-    for number, part in enumerate(mix.parts):
+    cycle = sum(part.slots for part in mix.sources)
+    for number, part in enumerate(mix.sources):
         length = len(part.source)
         cycles = range(
             epoch * length // part.slots, -(-(epoch + 1) * length // part.slots)
@@ -85,3 +88,19 @@ def test_every_example_of_a_mix_comes_once_in_each_epoch_of_its_set(mix, seed, b
         inside = ids[of_set == number] - mix.offsets[number]
         skipped = epoch * length - cycles.start * part.slots
         assert sorted(inside[skipped : skipped + length].tolist()) == list(range(length))
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["data.eval_ops=[scale]", "data.train={name: tiny_numbers, eval_ops: [scale]}"],
+    ids=["of data", "of a data set"],
+)
+def test_operations_of_evaluation_are_not_those_of_training(override):
+    config = load_config(TINY, [override, "data.ops=[{name: log, plus: 9}]"]).data
+
+    def ops(split: str, training: bool) -> list[str]:
+        mix = input_ops.open_mix(config, split, training)
+        return [op.name for part in mix.sources for op in part.ops]
+
+    assert ops("valid", training=False) == ["scale", "log"]
+    assert ops("train", training=True) == ["log"]

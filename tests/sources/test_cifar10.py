@@ -64,7 +64,7 @@ def seeds() -> dict:
 
 
 def planes(*values) -> bytes:
-    """One record's pixels: each plane counts 0, 1, 2 along a row of 32 and is set apart by its value."""
+    """Pixels of a record: each plane counts 0, 1, 2 along a row; its value sets it apart."""
     return b"".join(bytes([value]) + bytes(range(1, 32)) + bytes([value]) * 992 for value in values)
 
 

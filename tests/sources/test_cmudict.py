@@ -33,7 +33,12 @@ def test_the_bundled_dictionary_is_divided_by_headword():
 def dictionary(tmp_path, monkeypatch):
     monkeypatch.setattr(cmudict, "BUNDLED", tmp_path)
     (tmp_path / "cmudict").mkdir()
-    text = "aalborg AO1 L B AO0 R G # place, danish\naalborg(2) AA1 L B AO0 R G\nabstract AE0 B S T R AE1 K T\nhm HH M\n"
+    text = (
+        "aalborg AO1 L B AO0 R G # place, danish\n"
+        "aalborg(2) AA1 L B AO0 R G\n"
+        "abstract AE0 B S T R AE1 K T\n"
+        "hm HH M\n"
+    )
     (tmp_path / "cmudict" / "cmudict.dict.gz").write_bytes(gzip.compress(text.encode()))
 
 

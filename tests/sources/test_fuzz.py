@@ -1,9 +1,8 @@
-"""2,000 broken files of every format by the real loaders: read, or refused in one line that names it.
+"""2,000 broken files of every format by the real loaders: read, or refused in a line that names it.
 
-The formats are what the test files beside this one give as `seeds() -> {format: loading.Seed}`. A case
-is its format and its number: `pytest "tests/sources/test_fuzz.py::test_a_broken_file_is_read_or_refused[
-csv-17]" -n 0 -m ""` makes the same bytes again. Nothing may hang, take much memory, or end with an
-exception of another type.
+The formats are what the test files beside this one give as `seeds() -> {format: loading.Seed}`. A
+case is its format and its number: `pytest tests/sources/test_fuzz.py -k csv-17 -n 0 -m ""` makes
+the same bytes again. Nothing may hang, take much memory, or end with another exception.
 """
 
 import functools

@@ -55,7 +55,8 @@ def test_a_whole_file_is_read(tmp_path, name):
         (IDX + b"\x00", "expected 12 bytes of data for [3, 2, 2], got more"),
         (
             HEADER[:4] + b"\xff" * 12 + bytes(12),
-            "expected at most 4,294,967,296 bytes, got a header for [4294967295, 4294967295, 4294967295]",
+            "expected at most 4,294,967,296 bytes, "
+            "got a header for [4294967295, 4294967295, 4294967295]",
         ),
     ],
     ids=["empty", "short header", "magic", "dtype", "truncated", "trailing", "huge"],

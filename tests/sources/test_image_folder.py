@@ -176,7 +176,7 @@ def test_files_of_one_group_stay_in_one_split(tmp_path):
 
 
 def folder_of_images(tmp_path, **broken):
-    """A data set of four sound images of two classes, of which some are replaced by `broken`: {stem_suffix: bytes}."""
+    """Four sound images of two classes, some replaced by `broken`: {stem_suffix: bytes}."""
     content = {f"{'ab'[number % 2]}/{number}.png": PNG for number in range(4)}
     return fill(
         tmp_path / "data",
@@ -248,7 +248,7 @@ BROKEN_IMAGES = [
 
 @pytest.fixture(scope="module")
 def messages_of_broken_images(tmp_path_factory):
-    """What the real pipeline says of each, read one by one; no header makes it allocate what it claims."""
+    """What the pipeline says of each; no header makes it allocate what it claims."""
     content = {
         f"a/{place:02}.{kind}": data for place, (_, kind, data, _) in enumerate(BROKEN_IMAGES)
     }

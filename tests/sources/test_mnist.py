@@ -88,12 +88,13 @@ def test_without_network_the_error_says_what_to_put_where(tmp_path):
         load("train", "mnist", folder)
     message = str(caught.value)
     assert message.startswith(
-        f"{folder / IMAGES}.gz: not there, and https://storage.googleapis.com/cvdf-datasets/mnist/{IMAGES}.gz "
+        f"{folder / IMAGES}.gz: not there, and "
+        f"https://storage.googleapis.com/cvdf-datasets/mnist/{IMAGES}.gz "
     )
     assert "no route" in message
     assert (
-        f"put {IMAGES}.gz, {LABELS}.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz (gzip or unpacked) into {folder}"
-        in message
+        f"put {IMAGES}.gz, {LABELS}.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz "
+        f"(gzip or unpacked) into {folder}" in message
     )
     assert "data.dir=" in message
     assert not folder.exists()  # nothing on disk changes when a run is refused

@@ -48,8 +48,8 @@ def test_a_download_with_another_checksum_leaves_nothing(tmp_path, monkeypatch, 
     with pytest.raises(DataError) as caught:
         download(tmp_path)
     assert (
-        f"{URL}: expected SHA-256 {hashlib.sha256(CONTENT).hexdigest()}, got {hashlib.sha256(content).hexdigest()}"
-        in str(caught.value)
+        f"{URL}: expected SHA-256 {hashlib.sha256(CONTENT).hexdigest()}, "
+        f"got {hashlib.sha256(content).hexdigest()}" in str(caught.value)
     )
     assert list(tmp_path.iterdir()) == []
 

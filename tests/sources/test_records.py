@@ -212,7 +212,8 @@ def test_every_flipped_byte_of_a_shard_is_noticed(tmp_path):
     for at in range(len(whole)):
         shard.write_bytes(with_byte(whole, at, whole[at] ^ 0x10))
         number = at * 3 // len(whole)  # three records of one length
-        expected = f"{shard}: record {number} at byte {number * len(whole) // 3}: damaged: its checksum is not the one in the index"
+        place = f"{shard}: record {number} at byte {number * len(whole) // 3}"
+        expected = f"{place}: damaged: its checksum is not the one in the index"
         for reader in (stored.read, stored.read_in_blocks(1)):
             assert refused(lambda: reader(np.array([4, 5, 6])), shard) == expected  # noqa: B023
         if at % 6 == 0:
@@ -234,7 +235,8 @@ WRONG_EXAMPLES = [
     (
         "shape",
         files.example(inputs=[1.0, 2.0, 3.0], targets=1),
-        "Key: inputs, Index: 0.  Number of float values != expected.  Values size: 3 but output shape: [2]",
+        "Key: inputs, Index: 0.  Number of float values != expected.  "
+        "Values size: 3 but output shape: [2]",
     ),
     ("no example", b"\xff\xff\xff", "Could not parse example input"),
     (
@@ -310,5 +312,6 @@ def test_a_compressed_record_that_cannot_be_unpacked(tmp_path, damage):
     packed = [zlib.compress(data) for data in files.number_records()]
     packed[5] = damage(packed[5])
     files.write_records(tmp_path / "set", packed, compressed="already")
-    place = f"{tmp_path}/set/train-00001-of-00002.tfrecord: record 1 at byte {len(packed[4]) + 16}: damaged: "
+    shard = f"{tmp_path}/set/train-00001-of-00002.tfrecord"
+    place = f"{shard}: record 1 at byte {len(packed[4]) + 16}: damaged: "
     refused(lambda: one_pass(numbers_of(tmp_path / "set")), place)

@@ -50,7 +50,7 @@ def seeds() -> dict:
 
 
 def test_windows_of_a_series_at_the_borders_of_the_splits(tmp_path):
-    """20 rows: 12 to train, 4 to validate, 4 to test on; windows of 3 steps and 2 to be forecast."""
+    """20 rows: 12 to train, 4 to validate, 4 to test on; windows of 3 steps, 2 to forecast."""
     (tmp_path / "s.csv").write_text("t,a,b\n" + "".join(f"{i},{i},{100 + i}\n" for i in range(20)))
     options = {"file": "s.csv", "window": 3, "horizon": 2, "valid": 0.2, "test": 0.2}
     sources = {split: load(split, "series", tmp_path, **options) for split in SPLITS}

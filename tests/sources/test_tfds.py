@@ -33,7 +33,7 @@ def example(folder) -> dict:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A set of tensorflow-datasets: 12 pictures to train on, whose pixels, label, number and text tell which they are; 3 to test."""
+    """12 pictures to train on, whose pixels, label, number and text tell which; 3 to test."""
     tfds = pytest.importorskip("tensorflow_datasets")
     pytest.importorskip("array_record")
     folder, features = tmp_path_factory.mktemp("tfds"), tfds.features

@@ -1,0 +1,82 @@
+"""Numbers [B, ...]: the loss is the mean over an example's; metrics are in the data's units.
+
+`skill`: 1 - mean squared error / that of persistence, which says that nothing changes; above 0 is
+better than that.
+"""
+
+import math
+from functools import partial
+
+import tensorflow as tf
+
+from cli.program import ConfigError
+from model import Ratio, Task, mean_of
+from tasks import losses
+
+
+class Regression(Task):
+    def __init__(self, config, spec):
+        super().__init__(config, spec)
+        if spec.target_dtype.startswith("int") or None in spec.target_shape:
+            raise ConfigError(
+                f"task: regression: expected numbers as targets, "
+                f"got {spec.target_dtype} of shape {spec.target_shape}"
+            )
+        column, shape = config.persistence, spec.input_shape
+        if column is not None and (len(shape) != 2 or column >= shape[1]):
+            raise ConfigError(
+                f"task.persistence: expected series [steps, columns] with a column {column}, "
+                f"got inputs of shape {shape}"
+            )
+        self.size = math.prod(spec.target_shape)
+        self.outputs = ([self.size], spec.target_shape)
+        huber = partial(losses.huber, delta=config.delta)
+        self.error_loss = {"mse": tf.square, "mae": tf.abs, "huber": huber}[config.loss]
+
+    def call(self, model, batch, training):
+        outputs = {"values": model(batch["inputs"], training=training)}
+        if self.config.persistence is not None:
+            last = batch["inputs"][:, -1:, self.config.persistence]
+            outputs["persistence"] = tf.repeat(last, self.size, axis=1)  # (B, 1) -> (B, size)
+        return outputs
+
+    def loss(self, targets, outputs):
+        errors = self.flat(outputs["values"]) - self.flat(targets)
+        return tf.reduce_mean(self.error_loss(errors), axis=1)
+
+    def flat(self, values):
+        return tf.reshape(values, [-1, self.size])
+
+    def metrics(self, training):
+        metrics = {
+            "rmse": mean_of(self.squared_error, tf.sqrt),
+            "mae": mean_of(self.absolute_error),
+        }
+        if self.config.persistence is not None:
+            metrics["skill"] = Ratio(self.skill, lambda ratio: 1.0 - ratio)
+        return metrics
+
+    def squared_error(self, targets, outputs, of: str = "values"):
+        return tf.reduce_mean(self.flat(tf.square(self.error(targets, outputs[of]))), axis=1)
+
+    def absolute_error(self, targets, outputs):
+        return tf.reduce_mean(self.flat(tf.abs(self.error(targets, outputs["values"]))), axis=1)
+
+    def error(self, targets, values):
+        """In the units of the data, of the targets' shape."""
+        return self.unscaled(tf.reshape(values, tf.shape(targets))) - self.unscaled(targets)
+
+    def skill(self, targets, outputs, weight):
+        error = self.squared_error(targets, outputs)
+        return weight * error, weight * self.squared_error(targets, outputs, "persistence")
+
+    def unscaled(self, values):
+        """Scaled targets, or outputs like them, in the units of the data."""
+        for step in self.spec.target_units:
+            values = values * tf.constant(step.scale) + tf.constant(step.offset)
+            values = values if step.log_plus is None else tf.exp(values) - step.log_plus
+        return values
+
+    def predict(self, model, inputs):
+        values = tf.reshape(model(inputs, training=False), [-1, *self.spec.target_shape])
+        return {"values": self.unscaled(values)}
