@@ -151,7 +151,7 @@ def test_multipliers_by_hand(name):
 
 
 OVERRIDES = [
-    "model={batch_norm: true, dropout: 0.4}",
+    "model={name: tiny, batch_norm: true, dropout: 0.4}",
     "data.train={name: tiny_numbers, num_classes: 5, classes: [class 4, class 1, class 2]}",
     "train.epochs=null",
     "train.steps=40",

@@ -158,6 +158,6 @@ def test_the_pickle_is_live(tmp_path, monkeypatch):
     """The control: whoever unpickles it runs it."""
     monkeypatch.chdir(tmp_path)
     pickled(tmp_path / "a.npz")
-    with np.load("a.npz", allow_pickle=True) as archive, pytest.raises(FileExistsError):
-        archive["kernel"]
+    with np.load("a.npz", allow_pickle=True) as archive:
+        assert archive["kernel"].shape == (3,)
     assert (tmp_path / "executed").exists()

@@ -69,7 +69,8 @@ def test_every_kind_of_summary_arrives(tmp_path):
     board.scalars(6, "train", {"loss": 0.25})
     board.scalars(5, "valid", {"loss": 0.75, "accuracy": 1.0})
     board.texts({"config": "model: tiny"})
-    board.graph(keras.Sequential([keras.Input([3]), keras.layers.Dense(2)]))
+    inputs = keras.Input([3])
+    board.graph(keras.Model(inputs, keras.layers.Dense(2)(inputs)))
     board.histograms(7, {"weights/a": np.arange(4.0)})
     board.images(8, tf.reshape(tf.range(32.0), [2, 4, 4, 1]), 2)
     board.images(9, tf.zeros([2, 6]), 2)  # no image
