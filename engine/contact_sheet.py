@@ -14,24 +14,25 @@ def contact_sheet(path: Path, cells: list[tuple]) -> None:
     """Writes a picture of [(image [H, W, C], series [T, C], numbers, or text; caption)]."""
     examples = [_as_text(example) for example, _ in cells]
     of_text = isinstance(examples[0], str)
-    columns = 3 if of_text else min(len(cells), 8)
-    width = 3 * _CELL if of_text else _CELL
-    texts = [_wrapped(example, width, 6) if of_text else [] for example in examples]
+    if of_text:
+        columns, width = 3, 3 * _CELL
+        examples = [_wrapped(example, width, 6) for example in examples]
+        inner_height = _LINE * max(map(len, examples))
+    else:
+        columns, width, inner_height = min(len(cells), 8), _CELL, _CELL
+        low = min(example.min() for example in examples)
+        span = max(max(example.max() for example in examples) - low, 1e-12)
     captions = [_wrapped(caption, width, 3) for _, caption in cells]
-    inner_height = _LINE * max(map(len, texts)) if of_text else _CELL
     height = inner_height + _LINE * max(map(len, captions)) + _MARGIN
     rows = -(-len(cells) // columns)
     size = columns * (width + _MARGIN) + _MARGIN, rows * (height + _MARGIN) + _MARGIN
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
-    if not of_text:
-        low = min(example.min() for example in examples)
-        span = max(max(example.max() for example in examples) - low, 1e-12)
     for number, example in enumerate(examples):
         row, column = divmod(number, columns)
         x, y = _MARGIN + column * (width + _MARGIN), _MARGIN + row * (height + _MARGIN)
         if of_text:
-            draw.multiline_text((x, y), "\n".join(texts[number]), "black")
+            draw.multiline_text((x, y), "\n".join(example), "black")
         elif example.ndim == 3:
             _paste_image(sheet, (x, y), (example - low) / span)
         else:
@@ -43,9 +44,7 @@ def contact_sheet(path: Path, cells: list[tuple]) -> None:
 
 def _as_text(example):
     """Images and series as they are; everything else as words."""
-    if isinstance(example, str) or example.ndim == 2:
-        return example
-    if example.ndim == 3 and example.shape[2] in (1, 3):
+    if isinstance(example, str) or example.ndim == 2 or example.shape[2:] in ((1,), (3,)):
         return example
     return f"{list(example.shape)}: " + ", ".join(f"{value:.4g}" for value in example.ravel()[:40])
 
@@ -72,4 +71,4 @@ def _plot(draw, box: tuple[int, int, int, int], series) -> None:
         span = max(column.max() - column.min(), 1e-12)
         x = np.linspace(left + 2, right - 2, len(column))
         y = bottom - 2 - (column - column.min()) / span * (bottom - top - 4)
-        draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=color, width=2)
+        draw.line(np.stack([x, y], axis=1).ravel().tolist(), fill=color, width=2)
