@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cli.program import CheckpointError, NumericsError, ResourceError, warn
+from cli.program import NumericsError, ResourceError, warn
 from engine import checkpoint
 from engine.devices import open_towers
 from engine.resume import restore
@@ -166,8 +166,8 @@ def record(run_dir: Path, trainer, batch: dict, gradients: list, notes: dict) ->
     checkpoint.clean_up(directory)
     # The same step is there already when the run was started again.
     checkpoint.remove(checkpoint.path_of(directory, step))
-    size = size_of(variables.values()) + sum(array.nbytes for array in arrays.values())
-    return checkpoint.commit(directory, step, write, {**notes, "norms": norms}, size)
+    size = size_of(variables.values())
+    return checkpoint.commit(directory, step, write, notes | {"norms": norms}, size)
 
 
 def _norm(value) -> float | str | None:
@@ -188,7 +188,8 @@ def replay(directory: Path, config: TrainConfig, build_trainer: Callable) -> dic
     # Dropout is seeded by the step; the optimizer's state is not needed.
     trainer.skip_to(state["step"] - 1)
     trainer.rate_factor.assign(state["rate_factor"])
-    batch = _read_batch(directory / "batch.npz")
+    with np.load(directory / "batch.npz") as file:  # without pickles
+        batch = {key: tf.constant(file[key]) for key in _BATCH}
     outcome = trainer.inspect(iter(tf.data.Dataset.from_tensors(batch)))
     if not outcome.finite:
         finding = find(trainer, batch, outcome.gradients)
@@ -196,11 +197,3 @@ def replay(directory: Path, config: TrainConfig, build_trainer: Callable) -> dic
         raise NumericsError(f"{directory}: step {state['step']}: {problem}")
     readings = {name: float(value) for name, value in trainer.read_metrics().items()}
     return {"replayed": str(directory), "step": state["step"], "finite": True, **readings}
-
-
-def _read_batch(path: Path) -> dict[str, tf.Tensor]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: tf.constant(file[key]) for key in _BATCH}
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: not a batch: {error}") from error

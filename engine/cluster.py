@@ -76,7 +76,7 @@ def _problem_of_jobs(jobs) -> str | None:
         return f"{min(unknown)}: unknown job; expected {', '.join(_JOBS)}"
     addresses = [address for addresses in lists for address in addresses]
     for address in addresses:
-        if not isinstance(address, str) or not re.fullmatch(r"\S+:\d+", address):
+        if not re.fullmatch(r"\S+:\d+", str(address)):
             return f"expected host:port, got {address!r}"
         if addresses.count(address) > 1:
             return f"{address}: expected every address once"

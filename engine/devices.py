@@ -182,14 +182,14 @@ def open_towers(distribute: Distribute, batch_size: int) -> Devices:
     As many as divide the batch.
     """
     names = _local_devices(distribute)
-    most = 1 if distribute.strategy == "one" else min(distribute.towers or len(names), len(names))
+    most = min(distribute.towers or len(names), len(names))
     count = max(count for count in range(1, most + 1) if batch_size % count == 0)
     return _towers(names[:count])
 
 
 def _on_this_machine(distribute: Distribute) -> Devices:
     names = _local_devices(distribute)
-    count = 1 if distribute.strategy == "one" else distribute.towers or len(names)
+    count = distribute.towers or len(names)
     if count > len(names):
         kind = "GPUs" if "GPU" in names[0] else "device (no GPU, one CPU)"
         cure = "; distribute.virtual_devices splits the CPU"
@@ -216,7 +216,8 @@ def _local_devices(distribute: Distribute) -> list[str]:
     """Names of this machine's devices that can be towers: virtual ones, GPUs, or the CPU."""
     if distribute.virtual_devices:
         return _virtual_devices(distribute.virtual_devices)
-    return [device.name for device in tf.config.list_logical_devices("GPU")] or ["CPU:0"]
+    names = [device.name for device in tf.config.list_logical_devices("GPU")] or ["CPU:0"]
+    return names[:1] if distribute.strategy == "one" else names
 
 
 def _virtual_devices(count: int) -> list[str]:

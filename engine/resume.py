@@ -76,7 +76,15 @@ def begin_or_go_on(
         _check_same(config, mix, devices)
     progress = Progress()
     if devices.is_chief:
-        progress = _begin_or_go_on(run_dir, config, mix, variables, begin, allow_changed_data)
+        _check_directory(run_dir, config)
+        checkpoint.clean_up(run_dir / "checkpoints")
+        newest = checkpoint.newest(run_dir / "checkpoints", quarantine=True)
+        if newest is None:
+            begin()
+        else:
+            progress = _go_on(newest, mix, variables, allow_changed_data)
+        if not progress.finished:
+            _write_first_files(run_dir, config, mix.fingerprint, going_on=newest is not None)
     if devices.workers > 1:
         text = devices.gather_texts(json.dumps(asdict(progress)))[0]
         progress = Progress(**json.loads(text))
@@ -84,24 +92,12 @@ def begin_or_go_on(
     return progress
 
 
-def _begin_or_go_on(
-    run_dir: Path, config: TrainConfig, mix, variables, begin, allow_changed_data: bool
-) -> Progress:
-    _check_directory(run_dir, config)
-    checkpoint.clean_up(run_dir / "checkpoints")
-    newest = checkpoint.newest(run_dir / "checkpoints", quarantine=True)
-    if newest is None:
-        begin()
-        progress = Progress()
-    else:
-        progress = _go_on(newest, mix, variables, allow_changed_data)
-    if not progress.finished:
-        train_config.save_config(config, run_dir / "config.yaml")
-        file, now = run_dir / "environment.json", environment(mix.fingerprint)
-        if newest:
-            _name_changes(file, now)
-        program.write_whole(file, json.dumps(now, indent=1))
-    return progress
+def _write_first_files(run_dir: Path, config: TrainConfig, data: str, going_on: bool) -> None:
+    train_config.save_config(config, run_dir / "config.yaml")
+    file, now = run_dir / "environment.json", environment(data)
+    if going_on:
+        _name_changes(file, now)
+    program.write_whole(file, json.dumps(now, indent=1))
 
 
 def _go_on(newest: Path, mix, variables: dict, allow_changed_data: bool) -> Progress:
@@ -136,17 +132,15 @@ def take_from_chief(variables: dict, devices: Devices) -> None:
 def _check_same(config: TrainConfig, mix, devices: Devices) -> None:
     """Raises ConfigError unless every worker has the configuration and the data of the first."""
     text = json.dumps({"data": mix.fingerprint, "config": config.model_dump(mode="json")})
-    first, *others = [json.loads(text) for text in devices.gather_texts(text)]
-    for worker, other in enumerate(others, 1):
-        configs = [TrainConfig.model_validate(worker["config"]) for worker in (first, other)]
-        changed = differences(*configs)
-        if first["data"] != other["data"]:
+    workers = [json.loads(text) for text in devices.gather_texts(text)]
+    configs = [TrainConfig.model_validate(worker["config"]) for worker in workers]
+    for number, worker in enumerate(workers):
+        changed = differences(configs[0], configs[number])
+        if worker["data"] != workers[0]["data"]:
             changed.append("its data differ")
         if changed:
-            expected = "expected the same configuration and data"
-            raise ConfigError(
-                f"worker {worker} differs from worker 0: {'; '.join(changed)}; {expected}"
-            )
+            problem = f"worker {number} differs from worker 0: {'; '.join(changed)}"
+            raise ConfigError(f"{problem}; expected the same configuration and data")
 
 
 def _check_directory(run_dir: Path, config: TrainConfig) -> None:

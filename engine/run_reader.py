@@ -59,13 +59,10 @@ def read_network(ckpt: str, averaged: bool = False) -> tuple[Path, dict[str, np.
     Raises CheckpointError for averages that the run has not.
     """
 
-    def read(path: Path) -> dict[str, np.ndarray]:
-        values = read_variables(path)
-        if averaged and not any(name.startswith("ema/") for name in values):
-            expected = "expected averaged weights, for init_from.ema"
-            raise CheckpointError(f"{path}: {expected}, but that run had no train.ema")
-        values = with_averages(values) if averaged else values
-        names = [name for name in values if name.startswith("model/")]
-        return {name.removeprefix("model/"): values[name] for name in names}
-
-    return with_checkpoint(ckpt, read)
+    path, values = with_checkpoint(ckpt, read_variables)
+    if averaged and not any(name.startswith("ema/") for name in values):
+        expected = "expected averaged weights, for init_from.ema"
+        raise CheckpointError(f"{path}: {expected}, but that run had no train.ema")
+    values = with_averages(values) if averaged else values
+    names = [name for name in values if name.startswith("model/")]
+    return path, {name.removeprefix("model/"): values[name] for name in names}
