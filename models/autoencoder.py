@@ -19,11 +19,11 @@ def build(config: Autoencoder, spec: Spec) -> keras.Model:
     Each stage of the encoder halves height and width, each of the decoder doubles them.
     """
     factor = 2 ** len(config.filters)
-    images = x = keras.Input(spec.image_shape(factor, "autoencoder"), name="images")
-    _, height, width, channels = images.shape
-    borders = ((0, -height % factor), (0, -width % factor))  # so that every stage halves evenly
-    pads = borders != ((0, 0), (0, 0))
-    if pads:
+    height, width, channels = spec.image_shape(factor, "autoencoder")
+    images = x = keras.Input((height, width, channels), name="images")
+    below, beside = -height % factor, -width % factor
+    borders = ((0, below), (0, beside))  # so that every stage halves evenly
+    if below or beside:
         x = layers.ZeroPadding2D(borders, name="pad")(x)
     skipped = []
     for number, filters in enumerate(config.filters, 1):  # (B, H, W, .) -> (B, H/2, W/2, filters)
@@ -32,14 +32,14 @@ def build(config: Autoencoder, spec: Spec) -> keras.Model:
         x = blocks.conv_bn(x, filters, strides=2, name=f"down{number}")
     x = blocks.conv_bn(x, config.filters[-1], name="code")
     upsample = {"nearest": upsample_nearest, "transposed": upsample_transposed}[config.upsampling]
-    for number in range(len(config.filters), 0, -1):  # (B, H/2, W/2, .) -> (B, H, W, filters)
+    for number in range(len(skipped), 0, -1):  # (B, H/2, W/2, .) -> (B, H, W, filters)
         filters = config.filters[number - 1]
         x = upsample(x, filters, name=f"up{number}")
         if config.skip:
-            x = layers.Concatenate(name=f"skip{number}")([x, skipped[number - 1]])
+            x = layers.Concatenate(name=f"skip{number}")([x, skipped.pop()])
         x = blocks.conv_bn(x, filters, name=f"decode{number}")
     x = layers.Conv2D(channels, 1, name="outputs")(x)
-    if pads:
+    if below or beside:
         x = layers.Cropping2D(borders, name="crop")(x)
     if config.residual:
         x = layers.Add(name="residual")([images, x])  # the network says what to change
