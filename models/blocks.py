@@ -24,9 +24,13 @@ def stem_strides(x) -> int:
     return 1 if min(height, width) < 96 else 2
 
 
-def batch_norm(name: str):
-    """Averages that follow in some 10 steps, not Keras' 100: short runs forget where they began."""
-    return layers.BatchNormalization(momentum=0.9, name=name)
+def batch_norm(x, act: str | None, name: str):
+    """Batch normalization, activation. Ioffe, Szegedy, Batch normalization, 2015, section 3.2.
+
+    Averages follow in some 10 steps, not Keras' 100: short runs forget where they began.
+    """
+    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+    return activation(x, act, f"{name}_{act}")
 
 
 def activation(x, kind: str | None, name: str):
@@ -45,10 +49,7 @@ def activation(x, kind: str | None, name: str):
 
 
 def conv_bn(x, filters: int, kernel=3, strides=1, act: str | None = "relu", name="conv"):
-    """Convolution, batch normalization, activation.
-
-    Ioffe, Szegedy, Batch normalization, 2015, section 3.2.
-    """
+    """Convolution, batch normalization, activation."""
     conv = layers.Conv2D(
         filters,
         kernel,
@@ -58,7 +59,7 @@ def conv_bn(x, filters: int, kernel=3, strides=1, act: str | None = "relu", name
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )
-    return activation(batch_norm(f"{name}_bn")(conv(x)), act, f"{name}_{act}")
+    return batch_norm(conv(x), act, name)
 
 
 def depthwise_bn(x, strides=1, act: str | None = "relu", name="depthwise", dilation=1):
@@ -77,7 +78,7 @@ def depthwise_bn(x, strides=1, act: str | None = "relu", name="depthwise", dilat
         depthwise_initializer=he_normal,
         name=f"{name}_conv",
     )
-    return activation(batch_norm(f"{name}_bn")(conv(x)), act, f"{name}_{act}")
+    return batch_norm(conv(x), act, name)
 
 
 def global_average(x, name: str = "pool"):

@@ -9,15 +9,7 @@ import keras
 from keras import layers
 
 from model_config import Xception
-from models.blocks import (
-    activation,
-    batch_norm,
-    conv_bn,
-    depthwise_bn,
-    head,
-    scaled,
-    stem_strides,
-)
+from models.blocks import batch_norm, conv_bn, depthwise_bn, head, scaled, stem_strides
 from train_config import Spec
 
 EXIT = {  # channels of the last two units, by `aligned`
@@ -112,7 +104,7 @@ def separable(x, filters, strides, dilation, aligned, name, act=None):
         use_bias=False,
         name=f"{name}_conv",
     )
-    return activation(batch_norm(f"{name}_bn")(conv(x)), act, f"{name}_{act}")
+    return batch_norm(conv(x), act, name)
 
 
 def separable_conv(x, filters, strides=1, act="relu", name="separable", dilation=1):

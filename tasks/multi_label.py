@@ -20,7 +20,8 @@ class MultiLabel(Task):
                 f"got {spec.target_dtype} of shape {spec.target_shape}"
             )
         self.outputs = (spec.target_shape,)
-        self.threshold = math.log(config.threshold / (1 - config.threshold))  # of logits
+        odds = config.threshold / (1 - config.threshold)
+        self.threshold = math.log(odds)  # of logits
 
     def loss(self, targets, logits):
         targets = tf.cast(targets, logits.dtype)

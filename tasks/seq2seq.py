@@ -46,12 +46,12 @@ class Seq2seq(Task):
         return metrics
 
     def token_accuracy(self, targets, outputs):
-        predicted = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32)
-        return tf.cast(predicted == targets, tf.float32)
+        return metrics.accuracy(targets, outputs["logits"])
 
     def sequence_errors(self, targets, outputs, weight):
         sequence_weight = tf.reduce_max(weight, axis=1)
-        return sequence_weight * tf.cast(outputs["edits"] > 0, tf.float32), sequence_weight
+        wrong = tf.cast(outputs["edits"] > 0, tf.float32)
+        return sequence_weight * wrong, sequence_weight
 
     def token_errors(self, targets, outputs, weight):
         sequence_weight = tf.reduce_max(weight, axis=1)
