@@ -36,14 +36,16 @@ def build(config: Resnet, spec: Spec) -> keras.Model:
         x = conv_bn(images, scaled(64, width), 7, 2, name="stem")  # -> (B, 112, 112, 64)
         if stem_strides(images) == 2:
             x = layers.MaxPooling2D(3, 2, "same", name="stem_pool")(x)  # -> (B, 56, 56, 64)
-        first, counts = 2, IMAGENET[depth]
+        first = 2
+        counts = IMAGENET[depth]
         channels = (64, 128, 256, 512)  # -> (B, 56, 56, 64), 28, 14, (B, 7, 7, 512)
         block, expansion = residual_block, 1
         if depth >= 50:  # -> (B, 56, 56, 256), 28, 14, (B, 7, 7, 2048)
             block, expansion = partial(residual_bottleneck, reduction=4), 4
     else:
         x = conv_bn(images, scaled(16, width), 3, name="stem")
-        first, counts = 1, [(depth - 2) // 6] * 3
+        first = 1
+        counts = [(depth - 2) // 6] * 3
         channels = (16, 32, 64)  # -> (B, 32, 32, 16), (B, 16, 16, 32), (B, 8, 8, 64)
         block, expansion = partial(residual_block, shortcut="zeros"), 1
     for stage, count in enumerate(counts):

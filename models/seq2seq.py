@@ -46,8 +46,11 @@ class Translator(keras.Model):
         previous = keras.Input([None], dtype="int32", name="previous")
         memory, state = encoder(source)
         logits, attention, _ = decoder(previous, memory, source, state)
-        inputs = {"source": source, "previous": previous}
-        super().__init__(inputs, {"logits": logits, "attention": attention}, name="seq2seq")
+        super().__init__(
+            {"source": source, "previous": previous},
+            {"logits": logits, "attention": attention},
+            name="seq2seq",
+        )
         self.encoder, self.decoder = encoder, decoder
 
     def write(self, source, beam: int = 1) -> tf.Tensor:
@@ -300,5 +303,5 @@ class Decoder(layers.Layer):
 
         _, state, outputs = tf.while_loop(lambda at, *_: at < steps, step, (0, state, outputs))
         # (T, B, ...) -> (B, T, ...)
-        y, context, weights = (tf.transpose(output.stack(), [1, 0, 2]) for output in outputs)
-        return y, context, weights, state
+        outputs = [tf.transpose(output.stack(), [1, 0, 2]) for output in outputs]
+        return *outputs, state

@@ -30,7 +30,8 @@ def top_5_accuracy(targets, logits):
     labels = labels_of(targets)[:, tf.newaxis]
     target_logits = tf.gather(logits, labels, batch_dims=1)  # (N, 1)
     above = tf.cast(~(logits <= target_logits), tf.int32)
-    return tf.cast(tf.reduce_sum(above, axis=-1) < 5, tf.float32)
+    count = tf.reduce_sum(above, axis=-1)
+    return tf.cast(count < 5, tf.float32)
 
 
 class Auc(keras.metrics.AUC):
@@ -85,9 +86,9 @@ class ConfusionMatrix(keras.metrics.Metric):
 
 
 def edit_distance(written, targets):
-    """Insertions, deletions, substitutions from one to the other: ids [B, any], 0 pads -> [B]."""
-    sequences = [tf.cast(ids, tf.int32) for ids in (written, targets)]
-    written, targets = map(tf.sparse.from_dense, sequences)
+    """Insertions, deletions, substitutions between them: ids int32 [B, any], 0 pads -> [B]."""
+    written = tf.sparse.from_dense(written)
+    targets = tf.sparse.from_dense(targets)
     return tf.edit_distance(written, targets, normalize=False)
 
 

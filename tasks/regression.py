@@ -28,8 +28,12 @@ class Regression(Task):
             raise ConfigError(f"task.persistence: expected {expected}, got inputs of shape {shape}")
         self.size = math.prod(spec.target_shape)
         self.outputs = ([self.size], spec.target_shape)
-        huber = partial(losses.huber, delta=config.delta)
-        self.error_loss = {"mse": tf.square, "mae": tf.abs, "huber": huber}[config.loss]
+        losses_of_errors = {
+            "mse": tf.square,
+            "mae": tf.abs,
+            "huber": partial(losses.huber, delta=config.delta),
+        }
+        self.error_loss = losses_of_errors[config.loss]
 
     def call(self, model, batch, training):
         inputs, column = batch["inputs"], self.config.persistence
