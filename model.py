@@ -96,7 +96,8 @@ class Task:
         if not self.outputs:
             return
         shape = list(model.output_shape[1:])
-        if not any(_alike(expected, shape) for expected in self.outputs):
+        squeezed = _squeezed(shape)
+        if not any(squeezed.is_compatible_with(_squeezed(output)) for output in self.outputs):
             expected = " or ".join(map(str, self.outputs))
             raise ConfigError(
                 f"task: expected a network with outputs of shape {expected}; "
@@ -104,23 +105,25 @@ class Task:
             )
 
 
-def _alike(*shapes) -> bool:
-    a, b = (tf.TensorShape([size for size in shape if size != 1]) for shape in shapes)
-    return a.is_compatible_with(b)
+def _squeezed(shape) -> tf.TensorShape:
+    return tf.TensorShape([size for size in shape if size != 1])
 
 
 def build_task(config, spec: Spec) -> Task:
     """The class of `tasks/<config.name>.py`, made for such data."""
-    name, cls = config.name, _camel_case(config.name)
+    name = config.name
+    cls = _camel_case(name)
     task = _find(f"tasks.{name}", f"a class `{cls}` for the task {name!r}", cls)
     return task(config, spec)
 
 
 def cast_floats(tensors, dtype):
     """A structure of tensors with those of floating type cast."""
-    return tf.nest.map_structure(
-        lambda tensor: tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor, tensors
-    )
+
+    def cast(tensor):
+        return tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
+
+    return tf.nest.map_structure(cast, tensors)
 
 
 # ---- losses and metrics
@@ -141,9 +144,8 @@ class Ratio(keras.metrics.Metric):
         self.denominator.assign_add(tf.reduce_sum(denominators))
 
     def result(self):
-        numerator = tf.convert_to_tensor(self.numerator)
-        denominator = tf.convert_to_tensor(self.denominator)
-        return self._then(tf.math.divide_no_nan(numerator, denominator))
+        ratio = tf.math.divide_no_nan(self.numerator, self.denominator)
+        return self._then(ratio)
 
 
 def mean_of(values: Callable, then: Callable = lambda mean: mean) -> Ratio:
@@ -168,18 +170,17 @@ def label_loss(config, spec: Spec) -> Callable:
 
 def label_metrics(config, spec: Spec, training: bool) -> dict[str, keras.metrics.Metric]:
     """The metrics of `tasks/metrics.py` that a task names, fresh and by name."""
+    num_classes = spec.num_classes
     metrics = {}
-    for metric in config.metrics:
-        if spec.num_classes > metric.more_classes_than and (metric.in_training or not training):
-            metrics[metric.name] = _label_metric(metric.name, spec.num_classes)
+    for options in config.metrics:
+        if num_classes <= options.more_classes_than or (training and not options.in_training):
+            continue
+        name = options.name
+        cls = _camel_case(name)
+        expected = f"a function `{name}` or a class `{cls}` for the metric {name!r}"
+        metric = _find("tasks.metrics", expected, name, cls)
+        metrics[name] = metric(num_classes) if isinstance(metric, type) else mean_of(metric)
     return metrics
-
-
-def _label_metric(name, num_classes):
-    cls = _camel_case(name)
-    expected = f"a function `{name}` or a class `{cls}` for the metric {name!r}"
-    metric = _find("tasks.metrics", expected, name, cls)
-    return metric(num_classes) if isinstance(metric, type) else mean_of(metric)
 
 
 # ---- by name
