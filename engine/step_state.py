@@ -84,7 +84,7 @@ class Averages:
             average.assign(tf.convert_to_tensor(variable))
 
     def update(self, step) -> None:
-        """Moves towards the variables; faster in the first steps, or random weights would linger."""
+        """Moves to the variables; faster in the first steps, or random weights would linger."""
         step = tf.cast(step, tf.float32)
         for average, variable in self._pairs():
             decay = tf.minimum(self.decay, (1.0 + step) / (10.0 + step))
