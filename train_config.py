@@ -780,7 +780,7 @@ def describe_config(path: str | Path, overrides: Iterable[str] = ()) -> str:
         is_bare_name = key[-1] == "name" and key not in lines  # it stands for {name: name}
         written = key[:-1] if is_bare_name else key
         origin = f"{path}:{lines[written]}" if written in lines else "default"
-        if any(key[: len(path)] == path or path[: len(key)] == key for path in overridden):
+        if any(key[: len(path)] == path[: len(key)] for path in overridden):
             origin = "override"
         rows.append((f"{'.'.join(key)}: {typed_yaml.to_text(value)}", origin))
     width = min(70, max(len(text) for text, _ in rows))
