@@ -7,13 +7,12 @@ from files also has `initialize(model, config, spec)`. Task: `tasks/<name>.py` w
 """
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
-from cli.program import ConfigError
+from cli.program import ConfigError, look_up
 from engine.variables import layers_of
 from train_config import Spec
 
@@ -27,7 +26,8 @@ def build_model(config, spec: Spec, seed=0, precision="float32", strategy=None) 
     checkpoints go by name: its session is cleared first, so that a second run has the same names.
     """
     name = config.name
-    build = _find(f"models.{name}", f"a function `build` for the network {name!r}", "build")
+    expected = f"a function `build` for the network {name!r} of model_config.py"
+    build = look_up(f"models.{name}", expected, "build")
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     strategy = strategy or tf.distribute.get_strategy()
@@ -111,9 +111,9 @@ def _squeezed(shape) -> tf.TensorShape:
 
 def build_task(config, spec: Spec) -> Task:
     """The class of `tasks/<config.name>.py`, made for such data."""
-    name = config.name
-    cls = _camel_case(name)
-    task = _find(f"tasks.{name}", f"a class `{cls}` for the task {name!r}", cls)
+    cls = _camel_case(config.name)
+    expected = f"a class `{cls}` for the task {config.name!r} of model_config.py"
+    task = look_up(f"tasks.{config.name}", expected, cls)
     return task(config, spec)
 
 
@@ -165,7 +165,8 @@ def label_loss(config, spec: Spec) -> Callable:
             f"got {spec.target_dtype} of shape {spec.target_shape}"
         )
     name = config.loss.name
-    return _find("tasks.losses", f"a function `{name}` for the loss {name!r}", name)
+    expected = f"a function `{name}` for the loss {name!r} of model_config.py"
+    return look_up("tasks.losses", expected, name)
 
 
 def label_metrics(config, spec: Spec, training: bool) -> dict[str, keras.metrics.Metric]:
@@ -177,8 +178,8 @@ def label_metrics(config, spec: Spec, training: bool) -> dict[str, keras.metrics
             continue
         name = options.name
         cls = _camel_case(name)
-        expected = f"a function `{name}` or a class `{cls}` for the metric {name!r}"
-        metric = _find("tasks.metrics", expected, name, cls)
+        expected = f"a function `{name}` or a class `{cls}` for {name!r} of model_config.py"
+        metric = look_up("tasks.metrics", expected, name, cls)
         metrics[name] = metric(num_classes) if isinstance(metric, type) else mean_of(metric)
     return metrics
 
@@ -188,14 +189,3 @@ def label_metrics(config, spec: Spec, training: bool) -> dict[str, keras.metrics
 
 def _camel_case(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
-
-
-def _find(module: str, expected: str, *attributes: str):
-    """The first of these attributes that the module has; ConfigError names its file otherwise."""
-    missing = "" if importlib.util.find_spec(module) else "no such file; "
-    names = {} if missing else vars(importlib.import_module(module))
-    for attribute in attributes:
-        if attribute in names:
-            return names[attribute]
-    file = module.replace(".", "/")
-    raise ConfigError(f"{file}.py: {missing}expected {expected} of model_config.py")
