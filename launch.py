@@ -120,7 +120,9 @@ def main(counts: dict[str, int], words: list[str]) -> dict:
 
 def wait(tasks: list[Task], signals: program.StopSignals) -> dict:
     """Until all have ended; the chief's result. One failure ends all: its exit code is ours."""
-    chief, restarts = tasks[0], _RESTARTS if tasks[0].job == "chief" else 0
+    chief = tasks[0]
+    drives = chief.job == "chief"
+    restarts = _RESTARTS if drives else 0
     while chief.process.poll() is None and not signals.number:
         lost = [task for task in tasks if task.process.poll() not in (None, 0)]
         if restarts and lost and all(task.job == "worker" for task in lost):
@@ -142,7 +144,7 @@ def wait(tasks: list[Task], signals: program.StopSignals) -> dict:
     codes = {task.name: task.process.returncode for task in tasks}
     # A chief alone decides: a worker that has come back may still be starting, and would wait for
     # it in vain.
-    if not any([codes[chief.name]] if chief.job == "chief" else codes.values()):
+    if not (codes[chief.name] if drives else any(codes.values())):
         return json.loads(chief.result)
     raise _failure(codes)
 
@@ -162,7 +164,7 @@ def _failure(codes: dict[str, int]) -> program.Failure:
 
 
 if __name__ == "__main__":
-    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    cut = [*sys.argv, "--"].index("--")
     words, sys.argv = sys.argv[cut + 1 :], sys.argv[:cut]  # the trainer's own come after --
     COUNTS = program.start(COMMAND, prepare, tensorflow=False)
     program.run(COMMAND, lambda: main(COUNTS, words))

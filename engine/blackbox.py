@@ -114,7 +114,7 @@ def _not_finite(variables, values) -> list[str]:
 
 def _is_finite(value) -> bool:
     array = tf.convert_to_tensor(value).numpy()
-    return array.dtype.kind in "iub" or bool(np.isfinite(array.astype(np.float64)).all())
+    return bool(np.isfinite(array.astype(np.float64)).all())
 
 
 @contextmanager

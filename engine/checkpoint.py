@@ -103,9 +103,9 @@ def _name_disk_error(error: BaseException, final: Path, size: int) -> None:
 
 
 def _write_manifest(directory: Path, step: int) -> None:
-    files = sorted(directory.iterdir())
-    fingerprints = {file.name: _fingerprint(file) for file in files}
-    for file in files:
+    fingerprints = {}
+    for file in sorted(directory.iterdir()):
+        fingerprints[file.name] = _fingerprint(file)
         flush(file)
     manifest = directory / "MANIFEST.json"
     manifest.write_text(json.dumps({"step": step, "files": fingerprints}, indent=1))
@@ -233,8 +233,9 @@ def run_of(path: str | Path) -> Path:
 def find_run(ckpt: str | Path) -> tuple[Path, Path | None]:
     """A run's directory or one step's -> (run's directory, step's directory if it was named)."""
     path = Path(ckpt)
-    if (path / "MANIFEST.json").is_file() and (path.parent.parent / "config.yaml").is_file():
-        return path.parent.parent, path
+    run_dir = path.parent.parent
+    if (path / "MANIFEST.json").is_file() and (run_dir / "config.yaml").is_file():
+        return run_dir, path
     return run_of(path), None
 
 

@@ -80,18 +80,18 @@ def piecewise(config, rate, steps, warmup, clock):
 # ---- optimizers
 
 _OPTIMIZERS = {  # Keras' class, and those of its arguments that are fields of the configuration
-    "sgd": (keras.optimizers.SGD, ["momentum", "nesterov"]),
-    "adam": (keras.optimizers.Adam, ["beta_1", "beta_2", "epsilon"]),
-    "adamw": (keras.optimizers.AdamW, ["beta_1", "beta_2", "epsilon"]),
-    "rmsprop": (keras.optimizers.RMSprop, ["rho", "momentum", "epsilon", "centered"]),
-    "adagrad": (keras.optimizers.Adagrad, ["initial_accumulator_value", "epsilon"]),
+    "sgd": (keras.optimizers.SGD, {"momentum", "nesterov"}),
+    "adam": (keras.optimizers.Adam, {"beta_1", "beta_2", "epsilon"}),
+    "adamw": (keras.optimizers.AdamW, {"beta_1", "beta_2", "epsilon"}),
+    "rmsprop": (keras.optimizers.RMSprop, {"rho", "momentum", "epsilon", "centered"}),
+    "adagrad": (keras.optimizers.Adagrad, {"initial_accumulator_value", "epsilon"}),
 }
 
 
 def build_optimizer(config, schedule: Warmup, model: keras.Model) -> keras.optimizers.Optimizer:
     """The optimizer with its slots, for the variables that the model trains."""
     keras_class, fields = _named(config.name, "optimizer", _OPTIMIZERS)
-    options = {field: getattr(config, field) for field in fields}
+    options = config.model_dump(include=fields)
     decay = config.weight_decay or None
     optimizer = keras_class(schedule, weight_decay=decay, name=config.name, **options)
     variables = model.trainable_variables
