@@ -53,7 +53,8 @@ class Task:
     """One process of the cluster; its lines come out with its name before them."""
 
     def __init__(self, jobs: dict[str, list[str]], job: str, index: int, words: list[str]):
-        self.job, self.name = job, f"{job} {index}"
+        self.job = job
+        self.name = f"{job} {index}"
         self.result = ""  # the last line of stdout
         self._command = [sys.executable, Path(__file__).resolve().with_name("trainer.py"), *words]
         self._environment = {**os.environ, "TF_CONFIG": tf_config(jobs, job, index)}
@@ -165,6 +166,7 @@ def _failure(codes: dict[str, int]) -> program.Failure:
 
 if __name__ == "__main__":
     cut = [*sys.argv, "--"].index("--")
-    words, sys.argv = sys.argv[cut + 1 :], sys.argv[:cut]  # the trainer's own come after --
+    words = sys.argv[cut + 1 :]  # the trainer's own come after --
+    sys.argv = sys.argv[:cut]
     COUNTS = program.start(COMMAND, prepare, tensorflow=False)
     program.run(COMMAND, lambda: main(COUNTS, words))

@@ -162,7 +162,8 @@ def record(run_dir: Path, trainer, batch: dict, gradients: list, notes: dict) ->
         np.savez(path / "batch.npz", **arrays)
         write_variables(path, variables)
 
-    directory, step = run_dir / "blowup", notes["step"]
+    directory = run_dir / "blowup"
+    step = notes["step"]
     checkpoint.clean_up(directory)
     # The same step is there already when the run was started again.
     checkpoint.remove(checkpoint.path_of(directory, step))

@@ -274,7 +274,8 @@ def restore(path: Path, variables: Mapping, values: Mapping) -> None:
     problems = [f"{name}: missing in the checkpoint" for name in sorted({*variables} - saved)]
     problems += [f"{name}: in the checkpoint only" for name in sorted(saved - {*variables})]
     for name in sorted(saved & {*variables}):
-        expected, got = _type_of(variables[name]), _type_of(values[name])
+        expected = _type_of(variables[name])
+        got = _type_of(values[name])
         if expected != got:
             problems.append(f"{name}: expected {expected}, got {got}")
     if problems:

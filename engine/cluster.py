@@ -57,7 +57,8 @@ def read_cluster(text: str | None = None) -> Cluster | None:
     if not isinstance(config, dict):
         expected = "expected an object with `cluster` and `task`"
         raise ConfigError(f"TF_CONFIG: {expected}, got {text[:60]!r}")
-    jobs, task = config.get("cluster"), config.get("task")
+    jobs = config.get("cluster")
+    task = config.get("task")
     if not jobs:
         return None
     if problem := _problem_of_jobs(jobs) or _problem_of_task(task, jobs):
@@ -91,7 +92,8 @@ def _problem_of_jobs(jobs) -> str | None:
 def _problem_of_task(task, jobs: dict[str, list[str]]) -> str | None:
     """What is wrong with {"type": job, "index": number}."""
     task = task if isinstance(task, dict) else {}
-    job, index = task.get("type"), task.get("index")
+    job = task.get("type")
+    index = task.get("index")
     if job not in jobs:
         return f"task.type: expected one of {', '.join(jobs)}, got {job!r}"
     last = len(jobs[job]) - 1

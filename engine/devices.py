@@ -141,8 +141,10 @@ class Devices:
 
 def slice_of(value: tf.Tensor, number, count: int) -> tf.Tensor:
     """The `number`-th of `count` contiguous slices of a batch [n, ...]."""
-    size, rank = value.shape[0] // count, value.shape.rank
-    begin, sizes = [number * size] + [0] * (rank - 1), [size] + [-1] * (rank - 1)
+    size = value.shape[0] // count
+    rank = value.shape.rank
+    begin = [number * size] + [0] * (rank - 1)
+    sizes = [size] + [-1] * (rank - 1)
     return tf.ensure_shape(tf.slice(value, begin, sizes), [size, *value.shape[1:]])
 
 
@@ -194,7 +196,8 @@ def _on_this_machine(distribute: Distribute) -> Devices:
         kind = "GPUs" if "GPU" in names[0] else "device (no GPU, one CPU)"
         cure = "; distribute.virtual_devices splits the CPU"
         if distribute.virtual_devices:
-            kind, cure = "virtual devices", ""
+            kind = "virtual devices"
+            cure = ""
         expected = f"expected at most {len(names)}, as there are {len(names)} {kind}"
         raise ResourceError(f"distribute.towers: {expected}, got {count}{cure}")
     return _towers(names[:count])

@@ -75,7 +75,8 @@ def _cpu() -> dict:
 
 def changes(before: dict, now: dict) -> list[str]:
     """`what: before -> now` of everything that may round numbers differently."""
-    old, new = _flat(before), _flat(now)
+    old = _flat(before)
+    new = _flat(now)
     changed = [key for key in old | new if old.get(key) != new.get(key)]
     return [_change(key, str(old.get(key))[:40], str(new.get(key))[:40]) for key in changed]
 
