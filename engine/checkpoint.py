@@ -154,7 +154,10 @@ def clean_up(directory: Path) -> None:
 
 def steps_in(directory: Path) -> dict[int, Path]:
     """{step: path} of a directory's checkpoints, rising; not verified."""
-    matches = [(_STEP.fullmatch(path.name), path) for path in directory.glob("step-*")]
+    if not directory.is_dir():
+        return {}
+    # Not glob(), which says nothing of a directory that it may not read.
+    matches = [(_STEP.fullmatch(path.name), path) for path in directory.iterdir()]
     return dict(sorted((int(match[1]), path) for match, path in matches if match))
 
 
@@ -197,19 +200,23 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
     `*.bad`. Where all are damaged, CheckpointError: never a silent start from scratch.
     """
     damage = {}
+    removed = False
     for step, path in reversed(steps_in(directory).items()):
         problem = _damage_of(path)
         if problem is None:
             for lost, reason in damage.items():
                 warn(f"warning: {reason}; going on from step {step}, {lost - step} steps before")
             return path
-        if not path.exists():  # The trainer removed it while we were reading: look again.
-            return newest(directory, quarantine=quarantine)
+        if not path.exists():
+            removed = True
+            continue
         damage[step] = problem
         if quarantine:
             bad = path.with_name(f"{path.name}.bad")
             shutil.rmtree(bad, ignore_errors=True)
             os.rename(path, bad)
+    if removed:  # The trainer removed it while we were reading: look again.
+        return newest(directory, quarantine=quarantine)
     if damage or any(directory.glob("step-*.bad")):
         reason = f"; the newest: {next(iter(damage.values()))}" if damage else ""
         raise CheckpointError(
