@@ -23,12 +23,16 @@ def shuffled(
     shuffled, then the examples within each group of `blocks` of them. A shorter block stays in the
     last group, which keeps this arithmetic.
     """
-    seed, epoch, k = tf.constant(seed, tf.int64), positions // length, positions % length
+    seed = tf.constant(seed, tf.int64)
+    epoch = positions // length
+    k = positions % length
     if not blocks or length <= block_length * blocks:
         return permutation(seed, epoch, k, length)
-    whole_blocks, in_group = length // block_length, block_length * blocks
+    whole_blocks = length // block_length
+    in_group = block_length * blocks
     group = k // in_group
-    last, rest = length // in_group, length % in_group
+    last = length // in_group
+    rest = length % in_group
     group_seed = tf.cast(fold(fold(seed, epoch), group), tf.int64)
     within = permutation(group_seed, epoch, k % in_group, in_group)
     if rest:
