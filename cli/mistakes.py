@@ -164,7 +164,8 @@ def wrong_word(command: Command, words: list[str], place: int) -> ConfigError:
     """The cure of a word that is no `key=value`."""
     if command.config_class is None:
         return _after_dashes([f"{command.name}.py", *words], place + 1)
-    word, before = words[place], words[place - 1] if place else ""
+    word = words[place]
+    before = words[place - 1] if place else ""
     main_flag = next(name for name in command.flags if command.flags[name].flag_type() == "string")
     choices = map(name_of, members(command.config_class))
     is_main = word in choices or re.search(r"/|\.ya?ml", word)

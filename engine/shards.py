@@ -80,10 +80,11 @@ def _begin(part: Path, plan: dict) -> None:
     is_same = file.exists() and file.read_text() == text
     if file.exists() and not is_same:
         warn(f"{part}: begun from other data or options: starting again")
-    for path in list(part.iterdir()):
-        is_done = path.name.endswith(_DONE) or path.with_name(path.name + _DONE).exists()
-        if path.name != "lock" and not (is_same and is_done):
-            path.unlink()
+    kept = {part / "lock"}
+    for done in part.glob(f"*{_DONE}") if is_same else []:
+        kept |= {done, done.with_suffix("")}
+    for path in set(part.iterdir()) - kept:
+        path.unlink()
     _write_file(file, text.encode())
 
 
@@ -163,7 +164,9 @@ def _shard(path: Path, job: Job, source, indices: np.ndarray) -> dict:
     done = path.with_name(path.name + _DONE)
     if done.exists():
         return json.loads(done.read_text())
-    labels, digests, damaged = [], [], []
+    labels = []
+    digests = []
+    damaged = []
     temporary = path.with_name(path.name + ".tmp")
     try:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
@@ -173,7 +176,7 @@ def _shard(path: Path, job: Job, source, indices: np.ndarray) -> dict:
                     continue
                 data = _serialized(example)
                 writer.write(zlib.compress(data) if job.compress else data)
-                labels.append(int(source.labels[index]) if source.labels is not None else -1)
+                labels.append(-1 if source.labels is None else int(source.labels[index]))
                 digests.append(_digest(example["inputs"]))
     except tf.errors.OpError as error:  # of the disk or the memory: examples give a reason
         raise ResourceError(reason_of(error, str(temporary))) from error
@@ -303,7 +306,9 @@ def _features(source, treat: Callable) -> dict:
 
 def _duplicates(splits: dict, shards: dict[str, list]) -> dict:
     """How many inputs occur twice, within one split and across two, and where the first are."""
-    first_places, within, across = {}, [], []
+    first_places = {}
+    within = []
+    across = []
     for split, source in splits.items():
         digests = [digest for shard in shards[split] for digest in shard["digests"]]
         for index, digest in zip(written_order(len(digests)).tolist(), digests, strict=True):
@@ -330,7 +335,8 @@ def report(out: Path, manifest: dict) -> dict:
             )
         warn(f"{out}: {split}: {text}")
     duplicates = manifest["duplicates"]
-    within, across = duplicates["within"], duplicates["across"]
+    within = duplicates["within"]
+    across = duplicates["across"]
     pairs = [f"\n  {first} = {second}" for first, second in duplicates["first"]]
     if within:
         shown = "".join(pairs[across:][:5])

@@ -24,11 +24,10 @@ def named_variables(**groups: Iterable) -> dict[str, keras.Variable]:
     for group, variables in groups.items():
         for variable in variables:
             name = f"{group}/{variable.path}"
-            if name in named:
+            if named.setdefault(name, variable) is not variable:
                 raise ConfigError(
                     f"{name}: two variables have this path; give their layers different names"
                 )
-            named[name] = variable
     return named
 
 
@@ -46,9 +45,9 @@ def first_matches(field: str, regexes: Iterable[str], names: list[str]) -> dict[
     for regex in regexes:
         found = [name for name in names if re.search(regex, name)]
         if not found:
-            near = difflib.get_close_matches(regex, names, 3, 0.4) or names[:3]
+            near = ", ".join(difflib.get_close_matches(regex, names, 3, 0.4) or names[:3])
             raise ConfigError(
-                f"{field}: {regex!r} is found in no variable; there is {', '.join(near) or 'none'}"
+                f"{field}: {regex!r} is found in no variable; there is {near or 'none'}"
             )
         matches = dict.fromkeys(found, regex) | matches
     return {name: matches[name] for name in names if name in matches}
@@ -83,9 +82,11 @@ def read_variables(directory: Path) -> dict[str, np.ndarray]:
 
 def with_averages(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A checkpoint's values with the averaged weights (`ema/path`) as the model's."""
-    averages = {name for name in values if name.startswith("ema/")}
-    last = {name: values[name] for name in values.keys() - averages}
-    return last | {name.replace("ema/", "model/", 1): values[name] for name in averages}
+    averaged = dict(values)
+    for name in values:
+        if name.startswith("ema/"):
+            averaged[name.replace("ema/", "model/", 1)] = averaged.pop(name)
+    return averaged
 
 
 # ---- private in Keras, as read in 3.15.1; tests/engine/test_variables.py names one that is gone

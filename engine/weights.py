@@ -31,7 +31,8 @@ def load_weights(model: keras.Model, config: InitFrom) -> None:
     paths = _paths_by_number(model) if config.ckpt.endswith(".weights.h5") else {}
     names = _renamed(list(values), config.map, paths, source)
     fresh = first_matches("init_from.skip", config.skip, list(variables))
-    loaded, problems = {}, []
+    loaded = {}
+    problems = []
     for path, variable in variables.items():
         if path in fresh:
             continue
