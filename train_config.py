@@ -150,7 +150,6 @@ class Data(Section):
             return sources.get(value, {"name": value})
         if _kind(value) == "mix":
             for name in value:
-                _check_name(name, sources)
                 _dataset(name, sources)
         return value
 
@@ -179,8 +178,8 @@ class Data(Section):
     def _filled_in(self, name: str, rate: float, dataset: Dataset) -> MixedDataset:
         ops = {}
         for key in ("first_ops", "train_ops", "eval_ops", "ops"):
-            own_ops = getattr(dataset, key)
-            ops[key] = getattr(self, key) if own_ops is None else own_ops
+            section = self if getattr(dataset, key) is None else dataset
+            ops[key] = getattr(section, key)
         return MixedDataset(name, rate, dataset, dataset.dir or self.dir, **ops)
 
 
@@ -192,6 +191,7 @@ def _check_name(name: str, sources: dict) -> None:
 
 def _dataset(name: str, sources: dict) -> Dataset:
     """The data set of a bare name in a mix. Raises ValueError for one that needs options."""
+    _check_name(name, sources)
     if name in sources:
         return sources[name]
     (section,) = (cls for cls in named_classes(Dataset) if name_of(cls) == name)
@@ -537,7 +537,7 @@ class Distribute(Section):
 
     @model_validator(mode="after")
     def _fits(self):
-        if self.strategy == "one" and (self.virtual_devices or (self.towers or 1) > 1):
+        if self.strategy == "one" and (self.virtual_devices or self.towers not in (None, 1)):
             raise ValueError(
                 "strategy `one` is one device: "
                 "expected no `towers` and no `virtual_devices` beside it"
@@ -718,8 +718,7 @@ class Clock:
 
         The end of the run is a cadence too: its number of steps.
         """
-        due = [self.next_due(step, every) for every in cadences if every is not None]
-        return min([limit, *(next_step - step for next_step in due)])
+        return min([limit, *(self.next_due(step, every) - step for every in cadences if every)])
 
     def _periods(self, step: int, every: int | str) -> int:
         return int(step * self.batch_size // self._examples(every))

@@ -253,10 +253,11 @@ def _check_length(file, size: int) -> None:
 
 
 def files_like(path: Path) -> str:
-    folders = {path.parent, Path("configs")}
-    files = {file.stem: str(file) for folder in folders for file in folder.glob("*.yaml")}
+    files = {}
+    for folder in {path.parent, Path("configs")}:
+        files |= {file.stem: str(file) for file in folder.glob("*.yaml")}
     close = difflib.get_close_matches(path.stem, files, 3, 0.5) or sorted(files)[:5]
-    return f"; there is {', '.join(files[stem] for stem in close)}" if files else ""
+    return f"; there is {', '.join(map(files.get, close))}" if files else ""
 
 
 def parse(text: str, file: str) -> tuple[Any, dict[tuple, int]]:
@@ -286,12 +287,11 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent, index):
         event = self.peek_event()
-        problem = None
+        tag = getattr(event, "tag", None)
+        problem = tag and f"tag {tag!r} is not allowed; expected plain YAML"
         self.num_nodes += 1
         if self.num_nodes > 2 * MAX_NODES:  # a megabyte of them would take PyYAML ten seconds
             problem = f"more than {MAX_NODES:,} values"
-        elif getattr(event, "tag", None) is not None:
-            problem = f"tag {event.tag!r} is not allowed; expected plain YAML"
         if problem:
             raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
@@ -400,9 +400,8 @@ def _key_in(target, key: str, path: tuple, dotted_key: str) -> str | int:
     if isinstance(target, list) and key in map(str, range(len(target))):
         return int(key)
     if not isinstance(target, dict):
-        raise mistake(
-            f"command line: {dotted_key}: {dotted(path)} is {show(target)}, not a section"
-        )
+        message = f"{dotted_key}: {dotted(path)} is {show(target)}, not a section"
+        raise mistake(f"command line: {message}")
     return key
 
 
@@ -411,11 +410,10 @@ def displace(model: type[Section], data: dict, lines: dict, overridden: set[tupl
     for *place, key in sorted(overridden, key=str):
         section = section_at(model, data, place)
         values = at(data, place)
-        exclusive = section.exclusive if section else ()
-        if key not in exclusive or values[key] is None:
+        if not section or key not in section.exclusive or values[key] is None:
             continue
         winner = dotted([*place, key])
-        for other in exclusive:
+        for other in section.exclusive:
             path = (*place, other)
             if other == key or values.get(other) is None:
                 continue
@@ -438,7 +436,7 @@ def load(model: type[Section], path, overrides: list[str]) -> tuple[Section, dic
 
 
 def validate(
-    model: type[Section], data: dict, file: str, lines: dict[tuple, int], overridden: set[tuple]
+    model: type[Section], data: dict, file: str, lines: dict, overridden: set[tuple]
 ) -> Section:
     """`data` as a `model`. Raises ConfigError: `<file>: <key>: <what>` of the first mistake."""
     try:

@@ -295,11 +295,12 @@ def _read_index(file: _File, described: dict) -> np.ndarray:
     data = file.read()
     shards = described["shards"]
     counts = [shard["examples"] for shard in shards]
+    total = sum(counts)
     if hashlib.sha256(data).hexdigest() != described["index"]["sha256"]:
         raise DataError(f"{file.path}: damaged: its SHA-256 is not the one in {MANIFEST}")
-    if len(data) != sum(counts) * ENTRY.itemsize:
+    if len(data) != total * ENTRY.itemsize:
         raise DataError(
-            f"{file.path}: expected {sum(counts):,} entries of {ENTRY.itemsize} bytes, "
+            f"{file.path}: expected {total:,} entries of {ENTRY.itemsize} bytes, "
             f"got {len(data):,} bytes"
         )
     index = np.frombuffer(data, ENTRY)

@@ -199,8 +199,9 @@ def _shard(path: Path, job: Job, source, indices: np.ndarray) -> dict:
 
 def _examples(source, treat: Callable, indices: np.ndarray) -> Iterator[tuple]:
     """(index, {feature: value}, None) of each example, or (index, None, why it is damaged)."""
-    for start in range(0, len(indices), _EXAMPLES_AT_ONCE):
-        yield from _examples_of_batch(source, treat, indices[start : start + _EXAMPLES_AT_ONCE])
+    starts = range(_EXAMPLES_AT_ONCE, len(indices), _EXAMPLES_AT_ONCE)
+    for batch in np.split(indices, starts):
+        yield from _examples_of_batch(source, treat, batch)
 
 
 def _examples_of_batch(source, treat: Callable, indices: np.ndarray) -> Iterator[tuple]:
@@ -213,8 +214,8 @@ def _examples_of_batch(source, treat: Callable, indices: np.ndarray) -> Iterator
             (index,) = indices.tolist()
             yield index, None, reason_of(error, source.locate(index))
         else:
-            for index in indices:
-                yield from _examples_of_batch(source, treat, np.array([index]))
+            for index in np.split(indices, len(indices)):
+                yield from _examples_of_batch(source, treat, index)
         return
     for row, index in enumerate(indices.tolist()):
         example = {key: value[row] for key, value in features.items()}
@@ -223,7 +224,8 @@ def _examples_of_batch(source, treat: Callable, indices: np.ndarray) -> Iterator
             reason = damage_of(example["inputs"], source.locate(index))
         if "sample_weight" in example:  # a sequence, without the padding of its batch
             length = int(example["sample_weight"].sum())
-            example |= {key: example[key][:length] for key in ("targets", "sample_weight")}
+            for key in ("targets", "sample_weight"):
+                example[key] = example[key][:length]
         yield index, example, reason
 
 

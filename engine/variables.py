@@ -68,10 +68,11 @@ def write_variables(directory: Path, variables: dict[str, keras.Variable]) -> No
         )
     except tf.errors.OpError as error:
         # TensorFlow raises ResourceExhaustedError for a full disk, as for a full GPU.
-        numbers = [number for number in checkpoint.DISK if os.strerror(number) in str(error)]
-        if not numbers:
-            raise
-        raise OSError(numbers[0], os.strerror(numbers[0]), str(directory)) from error
+        for number in checkpoint.DISK:
+            reason = os.strerror(number)
+            if reason in str(error):
+                raise OSError(number, reason, str(directory)) from error
+        raise
 
 
 def read_variables(directory: Path) -> dict[str, np.ndarray]:
