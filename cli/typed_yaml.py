@@ -199,8 +199,8 @@ ClassNames = Annotated[list[str], Field(min_length=2), AfterValidator(_each_once
 
 def mistake(message: str) -> ConfigError:
     """Of one line, also where a key or a file name in it has line breaks."""
-    shown = [char if char.isprintable() else ascii(char)[1:-1] for char in message]
-    return ConfigError("".join(shown))
+    line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
+    return ConfigError(line)
 
 
 def show(value) -> str:

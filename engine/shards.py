@@ -59,13 +59,13 @@ def write(out: Path, job: Job) -> dict:
         raise ConfigError(
             f"{out}: expected no such directory yet, or one that this program has written"
         )
-    part = out.with_name(out.name + ".part")
+    part = Path(f"{out}.part")
     with checkpoint.lock(part, "--out"):
         _begin(part, job.plan)
         shards = _write_shards(part, job)
         manifest = _manifest(part, job, shards)
         _write_file(part / records.MANIFEST, json.dumps(manifest, indent=1).encode())
-        for path in [part / "plan.json", part / "lock", *part.glob("*" + _DONE)]:
+        for path in [part / "plan.json", part / "lock", *part.glob(f"*{_DONE}")]:
             path.unlink()
         checkpoint.flush(part)
         os.rename(part, out)
@@ -90,7 +90,7 @@ def _begin(part: Path, plan: dict) -> None:
 
 def _write_file(path: Path, data: bytes) -> None:
     """Writes a file that is complete or not there under its name, also after a loss of power."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = Path(f"{path}.tmp")
     temporary.write_bytes(data)
     checkpoint.flush(temporary)
     os.replace(temporary, path)
@@ -161,33 +161,37 @@ def written_order(length: int) -> np.ndarray:
 
 def _shard(path: Path, job: Job, source, indices: np.ndarray) -> dict:
     """Writes one shard unless it is there already; returns what the manifest needs of it."""
-    done = path.with_name(path.name + _DONE)
+    done = Path(f"{path}{_DONE}")
     if done.exists():
         return json.loads(done.read_text())
+    temporary = Path(f"{path}.tmp")
     labels = []
     digests = []
     damaged = []
-    temporary = path.with_name(path.name + ".tmp")
+
+    def write_records(writer: tf.io.TFRecordWriter) -> None:
+        for index, example, reason in _examples(source, job.treat, indices):
+            if reason is not None:
+                damaged.append(reason)
+                continue
+            data = _serialized(example)
+            writer.write(zlib.compress(data) if job.compress else data)
+            labels.append(-1 if source.labels is None else int(source.labels[index]))
+            digests.append(_digest(example["inputs"]))
+
     try:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
-            for index, example, reason in _examples(source, job.treat, indices):
-                if reason is not None:
-                    damaged.append(reason)
-                    continue
-                data = _serialized(example)
-                writer.write(zlib.compress(data) if job.compress else data)
-                labels.append(-1 if source.labels is None else int(source.labels[index]))
-                digests.append(_digest(example["inputs"]))
+            write_records(writer)
     except tf.errors.OpError as error:  # of the disk or the memory: examples give a reason
         raise ResourceError(reason_of(error, str(temporary))) from error
     entries = records.index_shard(temporary, labels)
     checkpoint.flush(temporary)
     shard = {
-        "examples": len(labels),
+        "file": path.name,
         "bytes": temporary.stat().st_size,
         "sha256": records.sha256_of(temporary),
+        "examples": len(labels),
         "index": base64.b64encode(entries.tobytes()).decode(),
-        "labels": labels,
         "digests": digests,
         "damaged": damaged,
     }
@@ -276,16 +280,14 @@ def _split(part: Path, split: str, class_names, shards: list[dict]) -> dict:
     entries = b"".join(base64.b64decode(shard["index"]) for shard in shards)
     index = part / f"{split}.index"
     _write_file(index, entries)
-    labels = [label for shard in shards for label in shard["labels"]]
+    labels = np.frombuffer(entries, records.ENTRY)["label"].tolist()
     counts = Counter(labels)
     classes = {}
     if max(labels) >= 0:
         classes = {name: counts[number] for number, name in enumerate(class_names)}
     described = []
-    for number, shard in enumerate(shards):
-        file = records.shard_name(split, number, len(shards))
-        size = {key: shard[key] for key in ("bytes", "sha256", "examples")}
-        described.append({"file": file} | size)
+    for shard in shards:
+        described.append({key: shard[key] for key in ("file", "bytes", "sha256", "examples")})
     sha256 = records.sha256_of(index)
     return {
         "examples": len(labels),

@@ -73,8 +73,10 @@ def _read(config: InitFrom) -> tuple[Path, dict[str, np.ndarray]]:
     else:
         path, values = read_network(config.ckpt, config.ema)
     # Random generators of dropout are seeded at each step.
-    names = [name for name in values if not name.endswith("seed_generator_state")]
-    return path, {name: values[name] for name in names}
+    for name in list(values):
+        if name.endswith("seed_generator_state"):
+            del values[name]
+    return path, values
 
 
 def _converted(value: np.ndarray | None, variable: keras.Variable) -> np.ndarray:
