@@ -38,7 +38,7 @@ def load(config, split, directory) -> Source:
     rows = np.arange(len(inputs))
     if in_one_piece:
         classes = targets if class_names and targets.ndim == 1 else ()
-        rows = splits.by_key(path, split, config, list(map(str, rows)), classes)
+        rows = splits.by_key(path, split, config, rows, classes)
     features = {"inputs": inputs[rows], "targets": targets[rows]}
     return from_arrays("npz", features, class_names, lambda index: f"{path}: row {rows[index]}")
 
