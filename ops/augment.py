@@ -12,7 +12,7 @@ import data_config
 from cli.program import ConfigError
 from engine.stateless import integers, philox, uniform
 from ops import features as expected
-from ops.features import on_colors, on_images
+from ops.features import on_colors, on_floats, on_images
 from ops.pixels import (
     as_type_of,
     blend,
@@ -184,10 +184,9 @@ def _filled(images, places, config):
     return tf.where(places, tf.cast(config.value, images.dtype), images)
 
 
-def gaussian_noise(features, seeds, config):
-    inputs = expected.floats(features, config, "put `scale` before")
-    noise = _noise(tf.random.stateless_normal, inputs, seeds)
-    return features | {"inputs": inputs + config.std * noise}
+@on_floats
+def gaussian_noise(inputs, seeds, config):
+    return inputs + config.std * _noise(tf.random.stateless_normal, inputs, seeds)
 
 
 def salt_noise(features, seeds, config):

@@ -12,7 +12,7 @@ from ops.pixels import rectangle, rounded
 
 
 def mixup(features, seeds, config, *, num_classes: int):
-    inputs = expected.floats(features, config, "put `scale` into data.ops")
+    inputs = expected.floats(features, config)
     targets = _soft_targets(features, num_classes, "mixup")
     share = _share_of_pairs(seeds, config.alpha)
 

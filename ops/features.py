@@ -18,10 +18,12 @@ def numbers(features, config, name="inputs"):
     return tf.cast(values, tf.float32)
 
 
-def floats(features, config, cure: str):
+def floats(features, config):
     inputs = features["inputs"]
     if not inputs.dtype.is_floating:
-        raise ConfigError(f"{config.name}: expected float inputs, got {inputs.dtype.name}; {cure}")
+        raise ConfigError(
+            f"{config.name}: expected float inputs, got {inputs.dtype.name}; put `scale` before"
+        )
     return inputs
 
 
@@ -96,5 +98,7 @@ def _on(expected):
 
 
 on_numbers = _on(numbers)
+on_floats = _on(floats)
 on_images = _on(images)
 on_colors = _on(colors)
+on_token_ids = _on(token_ids)

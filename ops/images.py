@@ -5,6 +5,8 @@
 channels], uint8 or float, and gives the same type: bytes are rounded and clipped.
 """
 
+from functools import partial
+
 import tensorflow as tf
 
 from cli.program import ConfigError
@@ -37,20 +39,14 @@ def decode_image(features, seeds, config, following: list, find):
     image_size = features.pop("image_size", None)
     orientation = features.pop("orientation", tf.ones_like(encoded, tf.int32))
     is_jpeg = tf.strings.substr(encoded, 0, 2) == b"\xff\xd8"
+    any_image = partial(_decoded, channels=config.channels)
     images = tf.cond(
         tf.reduce_all(is_jpeg & (orientation <= 1)),
         lambda: _plain_jpegs(encoded, image_size, following, find, spec),
-        lambda: _any_images(encoded, orientation, following, spec),
+        lambda: _one_by_one(any_image, [encoded, orientation], following, spec),
     )
     images = tf.ensure_shape(images, [encoded.shape[0], *spec.shape])
     return features | {"inputs": images}
-
-
-def _any_images(encoded, orientation, following: list, spec):
-    def decoded(data, turn):
-        return _decoded(data, turn, spec.shape[2])
-
-    return _one_by_one(decoded, [encoded, orientation], following, spec)
 
 
 def _plain_jpegs(encoded, image_size, following: list, find, spec):
@@ -62,10 +58,7 @@ def _plain_jpegs(encoded, image_size, following: list, find, spec):
         window = window_of(crop, height, width, seeds)
         if window:
             return _windows_of_jpegs(encoded, width, *window, spec)
-
-    def decoded(data):
-        return tf.io.decode_jpeg(data, channels=spec.shape[2])
-
+    decoded = partial(tf.io.decode_jpeg, channels=spec.shape[2])
     return _one_by_one(decoded, [encoded], following, spec)
 
 

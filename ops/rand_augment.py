@@ -35,7 +35,7 @@ def rand_augment(images, seeds, config):
 
 def _augmented(image, seed, strength: float):
     """One of the operations on float32 [1, height, width, channels] with values of bytes."""
-    sign = 2.0 * uniform(seed, 1, 0.0, 1.0) - 1.0
+    sign = 2.0 * uniform(seed, 1) - 1.0
     sign = tf.where(sign < 0, -1.0, 1.0)
     one = tf.ones_like(sign)
     zero = tf.zeros_like(sign)

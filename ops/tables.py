@@ -4,6 +4,8 @@
 `categories`, string [n, text columns].
 """
 
+from collections import defaultdict
+
 import tensorflow as tf
 
 from cli.program import ConfigError
@@ -45,13 +47,12 @@ def encode_categories(features, seeds, config):
 
 
 def measure_encode_categories(config, batches):
-    columns = None
+    columns = defaultdict(set)
     for batch in batches:
-        texts = _categories(batch).numpy()
-        columns = columns or [set() for _ in texts.T]
-        for column, values in zip(columns, texts.T, strict=True):
-            column.update(value.decode() for value in values)
-    return config.model_copy(update={"categories": [sorted(column) for column in columns]})
+        for column, texts in enumerate(_categories(batch).numpy().T):
+            columns[column].update(texts)
+    categories = [sorted(map(bytes.decode, texts)) for texts in columns.values()]
+    return config.model_copy(update={"categories": categories})
 
 
 def _categories(features):

@@ -15,6 +15,7 @@ from cli.program import ConfigError, DataError, warn
 from data_config import END, PADDING, UNKNOWN
 from engine.stateless import uniform
 from ops import features as expected
+from ops.features import on_token_ids
 
 # ---- texts
 
@@ -102,12 +103,16 @@ def _lengths(features, name: str):
     return tf.fill([batch_size], length)
 
 
+def _reversed(values, lengths):
+    return tf.reverse_sequence(values, lengths, seq_axis=1)
+
+
 def truncate(features, seeds, config):
     def first_or_last(values, lengths):
         if config.keep == "first":
             return values[:, : config.length]
-        backwards = tf.reverse_sequence(values, lengths, seq_axis=1)[:, : config.length]
-        return tf.reverse_sequence(backwards, tf.minimum(lengths, config.length), seq_axis=1)
+        backwards = _reversed(values, lengths)[:, : config.length]
+        return _reversed(backwards, tf.minimum(lengths, config.length))
 
     return _changed(features, config, first_or_last)
 
@@ -147,21 +152,18 @@ def pad(features, seeds, config):
 
 
 def reverse(features, seeds, config):
-    def reversed_by_length(values, lengths):
-        return tf.reverse_sequence(values, lengths, seq_axis=1)
-
-    return _changed(features, config, reversed_by_length)
+    return _changed(features, config, _reversed)
 
 
 # ---- random tokens
 
 
-def token_dropout(features, seeds, config):
-    ids = expected.token_ids(features, config)
+@on_token_ids
+def token_dropout(ids, seeds, config):
     places = tf.range(tf.shape(ids)[1], dtype=tf.int64)
     drawn = uniform(seeds[:, tf.newaxis], places[tf.newaxis])  # (n, length)
     is_dropped = (drawn < config.rate) & (ids != PADDING)
-    return features | {"inputs": tf.where(is_dropped, tf.cast(UNKNOWN, ids.dtype), ids)}
+    return tf.where(is_dropped, tf.cast(UNKNOWN, ids.dtype), ids)
 
 
 def skip_gram(features, seeds, config):

@@ -49,8 +49,8 @@ def labeled_images(
     begins = np.cumsum([0, *map(len, rows)])
 
     def locate(index: int) -> str:
-        file = int(np.searchsorted(begins, index, side="right")) - 1
-        return f"{paths[file]}: record {index - int(begins[file])}"
+        file = np.searchsorted(begins, index, side="right") - 1
+        return f"{paths[file]}: record {index - begins[file]}"
 
     rows = np.concatenate(rows)
     planes = rows[:, label_bytes:].reshape(-1, 3, 32, 32)

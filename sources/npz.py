@@ -29,7 +29,7 @@ def load(config, split, directory) -> Source:
         numbers = _class_numbers(path, arrays, y)
         class_names = config.class_names or numbers
         targets = targets.astype(np.int64)
-        if targets.ndim == 2 and targets.shape[1] == 1:
+        if targets.shape[1:] == (1,):
             targets = targets[:, 0]
     else:
         targets = _float32(targets)
@@ -53,12 +53,14 @@ def _pair(path, arrays, x, y, split) -> tuple[np.ndarray, np.ndarray]:
     if y not in arrays:
         raise DataError(f"{path}: expected the array {y}, got none")
     for name in (x, y):
-        dtype, shape = arrays[name].dtype, arrays[name].shape
-        if dtype.kind not in "biuf" or not shape:
+        array = arrays[name]
+        if array.dtype.kind not in "biuf" or not array.shape:
             raise DataError(
-                f"{path}: {name}: expected an array of numbers, got {dtype} of shape {shape}"
+                f"{path}: {name}: expected an array of numbers, "
+                f"got {array.dtype} of shape {array.shape}"
             )
-    inputs, targets = arrays[x], arrays[y]
+    inputs = arrays[x]
+    targets = arrays[y]
     if len(inputs) != len(targets):
         raise DataError(
             f"{path}: expected {x} and {y} of one length, got {len(inputs)} and {len(targets)}"

@@ -24,7 +24,15 @@ class Table:
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
             self.names = next(reader, [])
-            self._check_names()
+            if not any(self.names):
+                raise DataError(
+                    f"{path}:1: expected a line with the names of the columns, got nothing"
+                )
+            for name in self.names:
+                if self.names.count(name) > 1:
+                    raise DataError(
+                        f"{path}:1: expected a name for each column, got {name!r} twice"
+                    )
             for cells in filter(None, reader):  # no blank line
                 if len(cells) != len(self.names):
                     raise DataError(
@@ -40,17 +48,6 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def _check_names(self) -> None:
-        if not any(self.names):
-            raise DataError(
-                f"{self.path}:1: expected a line with the names of the columns, got nothing"
-            )
-        for name in self.names:
-            if self.names.count(name) > 1:
-                raise DataError(
-                    f"{self.path}:1: expected a name for each column, got {name!r} twice"
-                )
 
     def require(self, names: Iterable[str]) -> None:
         for name in names:

@@ -20,7 +20,6 @@ def load(config, split, directory) -> Source:
     splits = config.splits
     if split not in splits:
         raise NoSplit(f"{name}: no split {split!r}; it has {', '.join(splits)}")
-    not_found = tensorflow_datasets.core.DatasetNotFoundError
     try:
         builder = tensorflow_datasets.builder(name, data_dir=directory)
         features = builder.info.features
@@ -29,7 +28,12 @@ def load(config, split, directory) -> Source:
         decoders = {config.inputs: tensorflow_datasets.decode.SkipDecoding()} if is_image else None
         stored = builder.as_data_source(split=splits[split], decoders=decoders)
         length = len(stored)
-    except (not_found, ValueError, NotImplementedError, OSError) as error:
+    except (
+        tensorflow_datasets.core.DatasetNotFoundError,
+        ValueError,
+        NotImplementedError,
+        OSError,
+    ) as error:
         raise DataError(
             f"{name}: {str(error).strip().splitlines()[0]}; expected a set prepared "
             f"as array_record in {directory or 'its default directory'}"
