@@ -166,7 +166,7 @@ def of_classes(source: Source, classes: list[str]) -> Source:
     Raises DataError for a class that the source does not have, and where labels are not known
     without reading.
     """
-    names = list(source.class_names)
+    names = source.class_names
     for name in classes:
         if name not in names:
             raise DataError(

@@ -180,8 +180,6 @@ def measured(data: Data) -> Data:
     An operation is measured after those before it, in their order in evaluation, on up to 20,000
     training examples of each data set that shares its list, spread evenly over the set, or on all.
     """
-    if not any(find("measure_" + config.name) for _, config in _operations(data)):
-        return data
     for key in ("first_ops", "eval_ops", "ops"):
         data = _with_measured_lists(data, key)
     for place, config in _operations(data):

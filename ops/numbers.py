@@ -109,14 +109,15 @@ def _per_channel(features, config, *keys: str) -> Iterator[tuple]:
         values = expected.numbers(features, config, name)
         is_scalar = values.shape.rank < 2
         channels = 1 if is_scalar else values.shape[-1]
-        numbers = [getattr(config, key) for key in keys]
-        for key, given in zip(keys, numbers, strict=True):
+        numbers = []
+        for key in keys:
+            given = getattr(config, key)
             if len(given) not in (1, channels):
                 raise ConfigError(
                     f"{config.name}: {key}: expected 1 or {channels} values, one per channel, "
                     f"got {len(given)}"
                 )
-        numbers = map(tf.constant, numbers)
+            numbers.append(tf.constant(given))
         yield name, values, *(number[0] if is_scalar else number for number in numbers)
 
 

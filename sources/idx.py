@@ -10,7 +10,7 @@ from cli.program import DataError
 from data_loader import Source, check_classes, from_arrays
 
 PARTS = ("images-idx3-ubyte", "labels-idx1-ubyte")
-DIGITS = [str(digit) for digit in range(10)]
+DIGITS = list("0123456789")
 _MAX_BYTES = 1 << 32
 
 

@@ -53,20 +53,18 @@ def _jpeg(data: bytes, name) -> ImageHeader:
         if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
             orientation = _exif_orientation(data[at + 10 : at + 2 + length])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return _jpeg_frame(data, at + 4, name, orientation)
+            break
         at += 2 + length
-
-
-def _jpeg_frame(data: bytes, at: int, name, orientation: int) -> ImageHeader:
-    if data[at] != 8:
-        raise DataError(f"{name}: expected 8 bits a channel, got a JPEG of {data[at]}; convert it")
-    components = data[at + 5]
+    precision = data[at + 4]
+    if precision != 8:
+        raise DataError(f"{name}: expected 8 bits a channel, got a JPEG of {precision}; convert it")
+    components = data[at + 9]
     if components not in (1, 3):
         raise DataError(
             f"{name}: expected a gray or RGB image, "
             f"got a JPEG of {components} channels (CMYK); convert it"
         )
-    return ImageHeader(_number(data, at + 3, 2), _number(data, at + 1, 2), orientation)
+    return ImageHeader(_number(data, at + 7, 2), _number(data, at + 5, 2), orientation)
 
 
 def _exif_orientation(tiff: bytes) -> int:

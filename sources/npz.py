@@ -22,7 +22,9 @@ def load(config, split, directory) -> Source:
     path = Path(directory or "", config.file)
     arrays = read_npz(path, DataError)
     in_one_piece = f"x_{split}" not in arrays
-    x, y = ("x", "y") if in_one_piece else (f"x_{split}", f"y_{split}")
+    suffix = "" if in_one_piece else f"_{split}"
+    x = f"x{suffix}"
+    y = f"y{suffix}"
     inputs, targets = _pair(path, arrays, x, y, split)
     class_names = []
     if config.targets == "classes":
