@@ -53,7 +53,6 @@ class Operation(Section):
 
     @property
     def changes(self) -> list[str]:
-        """The features that it changes."""
         of = getattr(self, "of", "inputs")
         return ["inputs", "targets"] if of == "both" else [of]
 

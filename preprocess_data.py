@@ -118,7 +118,6 @@ def find(name: str) -> Callable | None:
 
 
 def operation(config) -> Callable:
-    """The function of an operation in the configuration."""
     function = find(config.name)
     if function is None:
         raise ConfigError(

@@ -39,9 +39,8 @@ def cutmix(features, seeds, config, *, num_classes: int):
     return features | {"inputs": inputs, "targets": targets}
 
 
-def _blended(values, own):
-    """`own`: the share that an example keeps of itself."""
-    return own * values + (1 - own) * _neighbors(values)
+def _blended(values, kept_share):
+    return kept_share * values + (1 - kept_share) * _neighbors(values)
 
 
 def _neighbors(values):

@@ -29,10 +29,7 @@ def _decoded(line: bytes, path, number: int) -> str:
 
 
 def columns_of(path: Path, fields_of: Callable) -> Iterator[tuple]:
-    """The number of each line, then each of the fields that `fields_of(place, line)` returns.
-
-    Raises DataError for a file without lines and where one of the first two fields is empty.
-    """
+    """Numbers of the lines, then each field that `fields_of(place, line)` gives; two hold text."""
     rows = []
     for number, line in lines_of(path):
         place = f"{path}:{number}"
