@@ -73,7 +73,8 @@ class DecodeImage(ImageOp):
 
     name: Literal["decode_image"]
     any_size = True
-    channels: Literal[1, 3] = Field(3, description="Channels: 1 for grayscale, 3 for RGB.")
+    channels: Literal[1, 3] = 3
+    """Channels: 1 for grayscale, 3 for RGB."""
 
 
 class Resize(ImageOp):
@@ -82,26 +83,30 @@ class Resize(ImageOp):
     name: Literal["resize"]
     exclusive: ClassVar = ("size", "shortest")
     needs_one: ClassVar = True
-    size: Size | None = Field(None, description="Height and width, or:")
-    shortest: Positive | None = Field(None, description="Pixels of the shorter side.")
-    method: Literal["bilinear", "nearest", "bicubic", "area"] = Field(
-        "bilinear", description="Interpolation, with anti-aliasing."
-    )
+    size: Size | None = None
+    """Height and width, or:"""
+    shortest: Positive | None = None
+    """Pixels of the shorter side."""
+    method: Literal["bilinear", "nearest", "bicubic", "area"] = "bilinear"
+    """Interpolation, with anti-aliasing."""
 
 
 class CenterCrop(ImageOp):
     """Cuts a window out of the middle."""
 
     name: Literal["center_crop"]
-    size: Size = Field(description="Height and width of the window.")
+    size: Size
+    """Height and width of the window."""
 
 
 class PadImage(ImageOp):
     """Pads each image to a size, evenly, with a constant."""
 
     name: Literal["pad_image"]
-    size: Size = Field(description="Height and width of the result.")
-    value: Float = Field(0.0, description="Value of the border.")
+    size: Size
+    """Height and width of the result."""
+    value: Float = 0.0
+    """Value of the border."""
 
 
 class Grayscale(Op):
@@ -118,8 +123,10 @@ class RandomCrop(ImageOp):
 
     name: Literal["random_crop"]
     random = True
-    size: Size = Field(description="Height and width of the window.")
-    padding: Int = Field(0, ge=0, description="Zeros added on each side first, in pixels.")
+    size: Size
+    """Height and width of the window."""
+    padding: Int = Field(0, ge=0)
+    """Zeros added on each side first, in pixels."""
 
 
 class RandomResizedCrop(ImageOp):
@@ -130,13 +137,12 @@ class RandomResizedCrop(ImageOp):
 
     name: Literal["random_resized_crop"]
     random = True
-    size: Size = Field(description="Height and width of the result.")
-    area: Annotated[tuple[PositiveShare, PositiveShare], AfterValidator(_rising)] = Field(
-        (0.08, 1.0), description="Smallest and largest share of the image's area."
-    )
-    aspect: Range = Field(
-        (0.75, 1.3333333333333333), description="Smallest and largest width / height."
-    )
+    size: Size
+    """Height and width of the result."""
+    area: Annotated[tuple[PositiveShare, PositiveShare], AfterValidator(_rising)] = (0.08, 1.0)
+    """Smallest and largest share of the image's area."""
+    aspect: Range = (0.75, 1.3333333333333333)
+    """Smallest and largest width / height."""
 
 
 class RandomShift(Op):
@@ -144,7 +150,8 @@ class RandomShift(Op):
 
     name: Literal["random_shift"]
     random = True
-    pixels: Positive = Field(description="Largest shift, in pixels.")
+    pixels: Positive
+    """Largest shift, in pixels."""
 
 
 class RandomFlip(Op):
@@ -152,9 +159,8 @@ class RandomFlip(Op):
 
     name: Literal["random_flip"]
     random = True
-    direction: Literal["horizontal", "vertical"] = Field(
-        "horizontal", description="Direction: left to right, or upside down."
-    )
+    direction: Literal["horizontal", "vertical"] = "horizontal"
+    """Direction: left to right, or upside down."""
 
 
 class RandomRotate(Op):
@@ -162,7 +168,8 @@ class RandomRotate(Op):
 
     name: Literal["random_rotate"]
     random = True
-    degrees: Float = Field(gt=0, le=180, description="Largest angle in either direction.")
+    degrees: Float = Field(gt=0, le=180)
+    """Largest angle in either direction."""
 
 
 class ColorJitter(Op):
@@ -170,12 +177,14 @@ class ColorJitter(Op):
 
     name: Literal["color_jitter"]
     random = True
-    brightness: Share = Field(0.4, description="Largest change of the factor.")
-    contrast: Share = Field(0.4, description="Largest change of the factor.")
-    saturation: Share = Field(0.4, description="Largest change of the factor.")
-    hue: Float = Field(
-        0.0, ge=0, le=0.5, description="Largest turn, as a share of the circle; needs RGB."
-    )
+    brightness: Share = 0.4
+    """Largest change of the factor."""
+    contrast: Share = 0.4
+    """Largest change of the factor."""
+    saturation: Share = 0.4
+    """Largest change of the factor."""
+    hue: Float = Field(0.0, ge=0, le=0.5)
+    """Largest turn, as a share of the circle; needs RGB."""
 
 
 class RandomErasing(Op):
@@ -186,12 +195,14 @@ class RandomErasing(Op):
 
     name: Literal["random_erasing"]
     random = True
-    probability: Share = Field(0.5, description="Probability that an image is changed.")
-    area: Annotated[tuple[Share, Share], AfterValidator(_rising)] = Field(
-        (0.02, 0.33), description="Smallest and largest share of the image's area."
-    )
-    aspect: Range = Field((0.3, 3.3), description="Smallest and largest height / width.")
-    value: Float = Field(0.0, description="Value of the rectangle.")
+    probability: Share = 0.5
+    """Probability that an image is changed."""
+    area: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.02, 0.33)
+    """Smallest and largest share of the image's area."""
+    aspect: Range = (0.3, 3.3)
+    """Smallest and largest height / width."""
+    value: Float = 0.0
+    """Value of the rectangle."""
 
 
 class Cutout(Op):
@@ -202,10 +213,10 @@ class Cutout(Op):
 
     name: Literal["cutout"]
     random = True
-    size: Positive = Field(
-        description="Side of the square, in pixels; what falls outside the image is lost."
-    )
-    value: Float = Field(0.0, description="Value of the square.")
+    size: Positive
+    """Side of the square, in pixels; what falls outside the image is lost."""
+    value: Float = 0.0
+    """Value of the square."""
 
 
 class RandAugment(Op):
@@ -216,8 +227,10 @@ class RandAugment(Op):
 
     name: Literal["rand_augment"]
     random = True
-    count: Positive = Field(2, description="Operations for each image.")
-    magnitude: Float = Field(9.0, ge=0, le=10, description="Strength; 10 is the strongest.")
+    count: Positive = 2
+    """Operations for each image."""
+    magnitude: Float = Field(9.0, ge=0, le=10)
+    """Strength; 10 is the strongest."""
 
 
 class GaussianNoise(Op):
@@ -225,7 +238,8 @@ class GaussianNoise(Op):
 
     name: Literal["gaussian_noise"]
     random = True
-    std: Float = Field(gt=0, description="Standard deviation, in the inputs' units.")
+    std: Float = Field(gt=0)
+    """Standard deviation, in the inputs' units."""
 
 
 class SaltNoise(Op):
@@ -233,9 +247,12 @@ class SaltNoise(Op):
 
     name: Literal["salt_noise"]
     random = True
-    share: Share = Field(description="Share of the values that are changed.")
-    low: Float = Field(0.0, description="Value of pepper.")
-    high: Float = Field(1.0, description="Value of salt.")
+    share: Share
+    """Share of the values that are changed."""
+    low: Float = 0.0
+    """Value of pepper."""
+    high: Float = 1.0
+    """Value of salt."""
 
 
 # ---- operations: numbers
@@ -245,7 +262,8 @@ class Scale(Op):
     """Inputs to float32, divided by `by`: bytes to [0, 1]."""
 
     name: Literal["scale"]
-    by: Float = Field(255.0, gt=0, description="Divisor.")
+    by: Float = Field(255.0, gt=0)
+    """Divisor."""
 
 
 class ScaleToOne(Op):
@@ -279,10 +297,10 @@ class Standardize(Op):
     name: Literal["standardize"]
     measured = "mean"
     of: Features = "inputs"
-    mean: list[Float] | None = Field(
-        None, description="Mean of each channel, or one for all; null: measured in training."
-    )
-    std: list[PositiveFloat] | None = Field(None, description="Standard deviation, as the mean.")
+    mean: list[Float] | None = None
+    """Mean of each channel, or one for all; null: measured in training."""
+    std: list[PositiveFloat] | None = None
+    """Standard deviation, as the mean."""
 
     @model_validator(mode="after")
     def _both(self):
@@ -295,10 +313,10 @@ class MinMax(Op):
     name: Literal["min_max"]
     measured = "low"
     of: Features = "inputs"
-    low: list[Float] | None = Field(
-        None, description="Lowest value of each channel, or one for all; null: measured."
-    )
-    high: list[Float] | None = Field(None, description="Highest value, as `low`.")
+    low: list[Float] | None = None
+    """Lowest value of each channel, or one for all; null: measured."""
+    high: list[Float] | None = None
+    """Highest value, as `low`."""
 
     @model_validator(mode="after")
     def _both(self):
@@ -314,7 +332,8 @@ class Log(Op):
     """log(x + plus)."""
 
     name: Literal["log"]
-    plus: Float = Field(1.0, ge=0, description="Number added first; x + plus must be above 0.")
+    plus: Float = Field(1.0, ge=0)
+    """Number added first; x + plus must be above 0."""
 
 
 # ---- operations: tables, series and targets
@@ -324,8 +343,10 @@ class Window(Op):
     """Splits series into inputs and targets, which are one column of the last `horizon` steps."""
 
     name: Literal["window"]
-    horizon: Positive = Field(1, description="Steps to be forecast.")
-    column: Int = Field(0, ge=0, description="Number of the column that is forecast, from 0.")
+    horizon: Positive = 1
+    """Steps to be forecast."""
+    column: Int = Field(0, ge=0)
+    """Number of the column that is forecast, from 0."""
 
 
 class EncodeCategories(Op):
@@ -334,9 +355,8 @@ class EncodeCategories(Op):
     name: Literal["encode_categories"]
     measured = "categories"
     all_examples = True
-    categories: list[list[str]] | None = Field(
-        None, description="Categories of each column; null: those of the training examples."
-    )
+    categories: list[list[str]] | None = None
+    """Categories of each column; null: those of the training examples."""
 
 
 class OneHot(Op):
@@ -370,19 +390,14 @@ class Tokenize(Op):
     measured = "vocabulary"
     all_examples = True
     of: Feature = "inputs"
-    level: Literal["words", "characters"] = Field(
-        "words", description="Tokens: words between blanks, or characters."
-    )
-    max_tokens: Int = Field(
-        20_000,
-        ge=3,
-        description="Largest vocabulary: the most frequent tokens of the training examples.",
-    )
-    ends: Bool = Field(False, description="Put <end> after each: for what a decoder is to write.")
-    vocabulary: str | None = Field(
-        None,
-        description="Tokens, separated by newlines; null: measured on the training examples.",
-    )
+    level: Literal["words", "characters"] = "words"
+    """Tokens: words between blanks, or characters."""
+    max_tokens: Int = Field(20_000, ge=3)
+    """Largest vocabulary: the most frequent tokens of the training examples."""
+    ends: Bool = False
+    """Put <end> after each: for what a decoder is to write."""
+    vocabulary: str | None = None
+    """Tokens, separated by newlines; null: measured on the training examples."""
 
     @model_validator(mode="after")
     def _room_for_a_token(self):
@@ -400,8 +415,10 @@ class Truncate(Op):
     name: Literal["truncate"]
     all_examples = True
     of: Features = "inputs"
-    length: Positive = Field(description="Items that are kept.")
-    keep: Literal["first", "last"] = Field("first", description="Which end is kept.")
+    length: Positive
+    """Items that are kept."""
+    keep: Literal["first", "last"] = "first"
+    """Which end is kept."""
 
 
 class Pad(Op):
@@ -409,7 +426,8 @@ class Pad(Op):
 
     name: Literal["pad"]
     of: Features = "inputs"
-    length: Positive = Field(description="Length of every sequence.")
+    length: Positive
+    """Length of every sequence."""
 
 
 class Reverse(Op):
@@ -424,7 +442,8 @@ class TokenDropout(Op):
 
     name: Literal["token_dropout"]
     random = True
-    rate: Float = Field(gt=0, lt=1, description="Share of the tokens.")
+    rate: Float = Field(gt=0, lt=1)
+    """Share of the tokens."""
 
 
 class SkipGram(Op):
@@ -433,13 +452,12 @@ class SkipGram(Op):
     name: Literal["skip_gram"]
     random = True
     measured = "frequencies"
-    window: Positive = Field(2, description="Tokens to look at on each side.")
-    negatives: Positive = Field(
-        5, description="Random tokens for each true one, by frequency^0.75."
-    )
-    frequencies: list[Annotated[Float, Field(ge=0)]] | None = Field(
-        None, description="Frequency of each token id; null: of the training examples."
-    )
+    window: Positive = 2
+    """Tokens to look at on each side."""
+    negatives: Positive = 5
+    """Random tokens for each true one, by frequency^0.75."""
+    frequencies: list[Annotated[Float, Field(ge=0)]] | None = None
+    """Frequency of each token id; null: of the training examples."""
 
 
 OpConfig = or_name(one_of(Op))
@@ -458,7 +476,8 @@ class Mixup(BatchOp):
     name: Literal["mixup"]
     random = True
     takes_num_classes = True
-    alpha: Float = Field(0.2, gt=0, description="The share is drawn from Beta(alpha, alpha).")
+    alpha: Float = Field(0.2, gt=0)
+    """The share is drawn from Beta(alpha, alpha)."""
 
 
 class Cutmix(BatchOp):
@@ -470,9 +489,8 @@ class Cutmix(BatchOp):
     name: Literal["cutmix"]
     random = True
     takes_num_classes = True
-    alpha: Float = Field(
-        1.0, gt=0, description="The share of area is drawn from Beta(alpha, alpha)."
-    )
+    alpha: Float = Field(1.0, gt=0)
+    """The share of area is drawn from Beta(alpha, alpha)."""
 
 
 BatchOpConfig = or_name(one_of(BatchOp))
@@ -487,31 +505,27 @@ class Dataset(Section):
     A class below it with a `name` can be chosen in `data`: sources/<name>.py.
     """
 
-    classes: ClassNames | None = Field(
-        None, description="Only examples of these classes, numbered in this order; null: all."
-    )
-    dir: str | None = Field(None, description="Directory of the files; null: data.dir.")
-    first_ops: list[OpConfig] | None = Field(
-        None, description="Operations before all others; null: those of `data`."
-    )
-    train_ops: list[OpConfig] | None = Field(
-        None, description="Operations in training only; null: those of `data`."
-    )
-    eval_ops: list[OpConfig] | None = Field(
-        None, description="Operations in evaluation only; null: those of `data`."
-    )
-    ops: list[OpConfig] | None = Field(
-        None, description="Operations always; null: those of `data`."
-    )
+    classes: ClassNames | None = None
+    """Only examples of these classes, numbered in this order; null: all."""
+    dir: str | None = None
+    """Directory of the files; null: data.dir."""
+    first_ops: list[OpConfig] | None = None
+    """Operations before all others; null: those of `data`."""
+    train_ops: list[OpConfig] | None = None
+    """Operations in training only; null: those of `data`."""
+    eval_ops: list[OpConfig] | None = None
+    """Operations in evaluation only; null: those of `data`."""
+    ops: list[OpConfig] | None = None
+    """Operations always; null: those of `data`."""
 
 
 class Divided(Dataset):
     """A set that may come in one piece, which the hash of each example's name then divides."""
 
-    valid: Share = Field(
-        0.1, description="Share held out as `valid`, if the data are in one piece."
-    )
-    test: Share = Field(0.1, description="Share held out as `test`, if the data are in one piece.")
+    valid: Share = 0.1
+    """Share held out as `valid`, if the data are in one piece."""
+    test: Share = 0.1
+    """Share held out as `test`, if the data are in one piece."""
 
     @model_validator(mode="after")
     def _something_left(self):
@@ -526,7 +540,8 @@ class Divided(Dataset):
 class DividedFile(Divided):
     """A set in one file."""
 
-    file: str = Field(description="Path of the file, in `dir` if there is one.")
+    file: str
+    """Path of the file, in `dir` if there is one."""
 
 
 class MnistSample(Dataset):
@@ -557,44 +572,42 @@ class Cifar100(Dataset):
     """CIFAR-100, binary version: 50,000 train images; the 10,000 test images as valid and test."""
 
     name: Literal["cifar100"]
-    labels: Literal["fine", "coarse"] = Field(
-        "fine", description="Kind of labels: 100 or 20 classes."
-    )
+    labels: Literal["fine", "coarse"] = "fine"
+    """Kind of labels: 100 or 20 classes."""
 
 
 class Fake(Dataset):
     """Random inputs, from which the label can be learned; for tests and benchmarks."""
 
     name: Literal["fake"]
-    shape: list[Positive] = Field([28, 28, 1], description="Shape of one input.")
-    num_classes: Int = Field(10, ge=2, description="Number of classes.")
-    size: Positive = Field(1024, description="Examples in each split.")
+    shape: list[Positive] = Field([28, 28, 1])
+    """Shape of one input."""
+    num_classes: Int = Field(10, ge=2)
+    """Number of classes."""
+    size: Positive = 1024
+    """Examples in each split."""
 
 
 class ImageFolder(Divided):
     """Image files, a directory per class: DIR/<class>/..., or DIR/train/<class>/..., ..."""
 
     name: Literal["image_folder"]
-    group: Regex | None = Field(
-        None,
-        description="Regex; files whose path gives the same first group stay in one split.",
-    )
-    damaged: Literal["fail", "skip"] = Field(
-        "fail", description="skip: look at every image first, leave out up to 0.1 %, named."
-    )
-    max_pixels: Positive = Field(
-        50_000_000, description="Largest height x width; more is refused from the header."
-    )
+    group: Regex | None = None
+    """Regex; files whose path gives the same first group stay in one split."""
+    damaged: Literal["fail", "skip"] = "fail"
+    """skip: look at every image first, leave out up to 0.1 %, named."""
+    max_pixels: Positive = 50_000_000
+    """Largest height x width; more is refused from the header."""
 
 
 class Npz(DividedFile):
     """A NumPy archive: arrays `x_train`, `y_train`, `x_valid`, ..., or `x` and `y`."""
 
     name: Literal["npz"]
-    targets: Literal["classes", "numbers"] = Field("classes", description="Kind of values in y.")
-    class_names: list[str] | None = Field(
-        None, description="Names of the classes; null: the numbers 0, 1, ..."
-    )
+    targets: Literal["classes", "numbers"] = "classes"
+    """Kind of values in y."""
+    class_names: list[str] | None = None
+    """Names of the classes; null: the numbers 0, 1, ..."""
 
 
 class Csv(DividedFile):
@@ -602,21 +615,20 @@ class Csv(DividedFile):
 
     name: Literal["csv"]
     exclusive: ClassVar = ("group", "time")
-    target: str = Field(description="Column to be predicted.")
-    targets: Literal["classes", "numbers"] = Field(
-        "classes", description="Kind of values in that column."
-    )
-    categories: list[str] = Field([], description="Columns of text; all others hold numbers.")
-    ignore: list[str] = Field([], description="Columns that are left out.")
-    group: str | None = Field(
-        None, description="Column, no input: rows with the same value in it stay in one split."
-    )
-    time: str | None = Field(
-        None, description="Column, no input: rows are divided in its order, the latest held out."
-    )
-    delimiter: str = Field(
-        ",", min_length=1, max_length=1, description="Character between columns."
-    )
+    target: str
+    """Column to be predicted."""
+    targets: Literal["classes", "numbers"] = "classes"
+    """Kind of values in that column."""
+    categories: list[str] = Field([])
+    """Columns of text; all others hold numbers."""
+    ignore: list[str] = Field([])
+    """Columns that are left out."""
+    group: str | None = None
+    """Column, no input: rows with the same value in it stay in one split."""
+    time: str | None = None
+    """Column, no input: rows are divided in its order, the latest held out."""
+    delimiter: str = Field(",", min_length=1, max_length=1)
+    """Character between columns."""
 
 
 class Series(Divided):
@@ -627,16 +639,18 @@ class Series(Divided):
     """
 
     name: Literal["series"]
-    file: str | None = Field(
-        None, description="Path of the file, in `dir` if there is one; null: bundled sunspots."
-    )
-    columns: list[str] | None = Field(
-        None, description="Columns of numbers; null: all but the first."
-    )
-    window: Positive = Field(24, description="Time steps that are seen.")
-    horizon: Positive = Field(1, description="Time steps to be forecast; `window` splits them off.")
-    valid: Share = Field(0.1, description="Share of the rows, before the test's.")
-    test: Share = Field(0.2, description="Share of the rows, the last ones.")
+    file: str | None = None
+    """Path of the file, in `dir` if there is one; null: bundled sunspots."""
+    columns: list[str] | None = None
+    """Columns of numbers; null: all but the first."""
+    window: Positive = 24
+    """Time steps that are seen."""
+    horizon: Positive = 1
+    """Time steps to be forecast; `window` splits them off."""
+    valid: Share = 0.1
+    """Share of the rows, before the test's."""
+    test: Share = 0.2
+    """Share of the rows, the last ones."""
 
 
 class Text(DividedFile):
@@ -646,17 +660,18 @@ class Text(DividedFile):
     """
 
     name: Literal["text"]
-    group: str | None = Field(
-        None, description="JSONL key: lines with the same value of it stay in one split."
-    )
+    group: str | None = None
+    """JSONL key: lines with the same value of it stay in one split."""
 
 
 class Tagging(DividedFile):
     """A tag for each token, in columns (CoNLL); a blank line ends a sentence."""
 
     name: Literal["tagging"]
-    token_column: Int = Field(0, ge=0, description="Column of the tokens, from 0.")
-    tag_column: Int = Field(-1, description="Column of the tags, from 0; -1 is the last.")
+    token_column: Int = Field(0, ge=0)
+    """Column of the tokens, from 0."""
+    tag_column: Int = -1
+    """Column of the tags, from 0; -1 is the last."""
 
 
 class Parallel(DividedFile):
@@ -669,14 +684,14 @@ class Cmudict(Divided):
     """The CMU Pronouncing Dictionary, bundled; the hash of the headword divides it."""
 
     name: Literal["cmudict"]
-    task: Literal["syllables", "stress", "g2p"] = Field(
-        description="Targets: syllables of a spelling; stress of phonemes; phonemes of a spelling."
-    )
-    variants: Bool = Field(
-        True, description="Every pronunciation of a word; false: the first, so one answer a word."
-    )
-    valid: Share = Field(0.05, description="Share of the headwords held out as `valid`.")
-    test: Share = Field(0.05, description="Share of the headwords held out as `test`.")
+    task: Literal["syllables", "stress", "g2p"]
+    """Targets: syllables of a spelling; stress of phonemes; phonemes of a spelling."""
+    variants: Bool = True
+    """Every pronunciation of a word; false: the first, so one answer a word."""
+    valid: Share = 0.05
+    """Share of the headwords held out as `valid`."""
+    test: Share = 0.05
+    """Share of the headwords held out as `test`."""
 
 
 class Records(Dataset):
@@ -689,10 +704,17 @@ class Tfds(Dataset):
     """A set that tensorflow-datasets has prepared in `dir` as array_record."""
 
     name: Literal["tfds"]
-    dataset: str = Field(description="Name of the set, such as mnist or cats_vs_dogs:4.0.1.")
-    inputs: str = Field("image", description="Feature that becomes the inputs.")
-    targets: str = Field("label", description="Feature that becomes the targets: class labels.")
+    dataset: str
+    """Name of the set, such as mnist or cats_vs_dogs:4.0.1."""
+    inputs: str = "image"
+    """Feature that becomes the inputs."""
+    targets: str = "label"
+    """Feature that becomes the targets: class labels."""
     splits: dict[Literal["train", "valid", "test"], str] = Field(
-        {"train": "train", "valid": "test", "test": "test"},
-        description="Splits of the set, in its words, for each of ours.",
+        {
+            "train": "train",
+            "valid": "test",
+            "test": "test",
+        }
     )
+    """Splits of the set, in its words, for each of ours."""

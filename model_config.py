@@ -6,7 +6,7 @@ To add a network: `models/<name>.py` and one class here below `Network`. To add 
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from cli.typed_yaml import Bool, Float, Int, Multiplier, Rate, Section, Width, one_of, or_name
 
@@ -21,13 +21,7 @@ Channels = Annotated[
 Dropout = Annotated[Rate, Field(description="Dropout rate before the logits.")]
 
 
-class Options(Section):
-    """Options, each with its description below it."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class Network(Options):
+class Network(Section):
     """Hyper-parameters of a network; a class below it with a `name` can be chosen in `model`."""
 
 
@@ -179,7 +173,7 @@ class Autoencoder(Network):
 # ---- networks for sequences
 
 
-class Embedding(Options):
+class Embedding(Section):
     """Vectors for tokens."""
 
 
@@ -227,7 +221,7 @@ class Rnn(Network):
     """Vectors for tokens."""
 
 
-class Encoder(Options):
+class Encoder(Section):
     units: Width = 128
     """Units of each layer, in each direction."""
     layers: Width = 2
@@ -236,7 +230,7 @@ class Encoder(Options):
     """Layers that read from both ends."""
 
 
-class Decoder(Options):
+class Decoder(Section):
     units: Width = 256
     """Units of each layer."""
     layers: Width = 1
@@ -282,7 +276,7 @@ class SkipGram(Network):
 # ---- losses and metrics for labels
 
 
-class LabelLoss(Options):
+class LabelLoss(Section):
     """A loss for labels: the function of its name in tasks/losses.py."""
 
 
@@ -298,7 +292,7 @@ class Focal(LabelLoss):
     name: Literal["focal"]
 
 
-class LabelMetric(Options):
+class LabelMetric(Section):
     """A metric for labels: the function or the class of its name in tasks/metrics.py."""
 
     more_classes_than: ClassVar[int] = 0  # left out where there are no more classes
@@ -340,7 +334,7 @@ class ConfusionMatrix(LabelMetric):
 # ---- tasks
 
 
-class TaskConfig(Options):
+class TaskConfig(Section):
     """Options of a task; a class below it with a `name` can be chosen in `task`."""
 
 

@@ -81,16 +81,11 @@ DatasetOrMix = Annotated[
 
 
 class Order(Section):
-    blocks: Positive | None = Field(
-        None,
-        description="Examples in a group: shards are shuffled, then groups, for long reads; "
-        "null: all examples at once.",
-    )
-    bucket: Int | None = Field(
-        None,
-        ge=2,
-        description="Steps in a window, in which batches are made of examples of like size.",
-    )
+    blocks: Positive | None = None
+    """Examples in a group: shards are shuffled, then groups, for long reads; null: all
+    examples at once."""
+    bucket: Int | None = Field(None, ge=2)
+    """Steps in a window, in which batches are made of examples of like size."""
 
 
 @dataclass(frozen=True)
@@ -108,37 +103,30 @@ class MixedDataset:
 
 
 class Data(Section):
-    sources: dict[str, DatasetConfig] = Field(
-        {}, description="Data sets under names of your own, for `train`, `valid`, `test`."
-    )
-    train: DatasetOrMix = Field(
-        description="Training set: a name, a section with a `name`, or a mix {name: rate}."
-    )
-    valid: DatasetOrMix | None = Field(
-        None, description="Validation set or sets; null: the `valid` split of data.train."
-    )
-    test: DatasetOrMix | None = Field(
-        None, description="For eval.py --split test; null: the `test` split of data.valid."
-    )
-    dir: str | None = Field(
-        None, description="Directory of data sets that do not come with the project."
-    )
-    first_ops: Ops = Field(
-        [], description="Operations on all examples, before any other; none of them random."
-    )
-    train_ops: Ops = Field([], description="Operations on training examples only, before `ops`.")
-    eval_ops: Ops = Field(
-        [], description="Operations on validation and test examples only, before `ops`."
-    )
-    ops: Ops = Field([], description="Operations on all examples.")
-    batch_ops: list[BatchOpConfig] = Field(
-        [], description="Operations between the training examples of a batch, after all others."
-    )
-    order: Order = Field({}, description="How training examples are shuffled.")
-    cache: Bool = Field(
-        False,
-        description="Keep what `first_ops` give: in memory if it fits, else in a temporary file.",
-    )
+    sources: dict[str, DatasetConfig] = Field({})
+    """Data sets under names of your own, for `train`, `valid`, `test`."""
+    train: DatasetOrMix
+    """Training set: a name, a section with a `name`, or a mix {name: rate}."""
+    valid: DatasetOrMix | None = None
+    """Validation set or sets; null: the `valid` split of data.train."""
+    test: DatasetOrMix | None = None
+    """For eval.py --split test; null: the `test` split of data.valid."""
+    dir: str | None = None
+    """Directory of data sets that do not come with the project."""
+    first_ops: Ops = Field([])
+    """Operations on all examples, before any other; none of them random."""
+    train_ops: Ops = Field([])
+    """Operations on training examples only, before `ops`."""
+    eval_ops: Ops = Field([])
+    """Operations on validation and test examples only, before `ops`."""
+    ops: Ops = Field([])
+    """Operations on all examples."""
+    batch_ops: list[BatchOpConfig] = Field([])
+    """Operations between the training examples of a batch, after all others."""
+    order: Order = Field({})
+    """How training examples are shuffled."""
+    cache: Bool = False
+    """Keep what `first_ops` give: in memory if it fits, else in a temporary file."""
 
     @field_validator("train", "valid", "test", mode="before")
     @classmethod
@@ -211,9 +199,8 @@ FinalRate = Annotated[Share, Field(description="Share of the rate left at the la
 
 
 class Schedule(Section):
-    warmup: Duration | Literal[0] = Field(
-        0, description="Length of the linear growth from 0; the schedule starts after it."
-    )
+    warmup: Duration | Literal[0] = 0
+    """Length of the linear growth from 0; the schedule starts after it."""
 
 
 class Constant(Schedule):
@@ -226,9 +213,12 @@ class Exponential(Schedule):
     """Multiplied by `factor` in every period of `every`."""
 
     name: Literal["exponential"]
-    every: Duration = Field(description="Time in which the rate is multiplied by `factor` once.")
-    factor: Float = Field(gt=0, le=1, description="Multiplier of the rate.")
-    staircase: Bool = Field(False, description="Multiply in jumps, not smoothly.")
+    every: Duration
+    """Time in which the rate is multiplied by `factor` once."""
+    factor: Float = Field(gt=0, le=1)
+    """Multiplier of the rate."""
+    staircase: Bool = False
+    """Multiply in jumps, not smoothly."""
 
 
 class Cosine(Schedule):
@@ -243,17 +233,18 @@ class Polynomial(Schedule):
 
     name: Literal["polynomial"]
     final: FinalRate = 0.0
-    power: Above0 = Field(1.0, description="Exponent; 1 is a straight line.")
+    power: Above0 = 1.0
+    """Exponent; 1 is a straight line."""
 
 
 class Piecewise(Schedule):
     """Constant between boundaries."""
 
     name: Literal["piecewise"]
-    boundaries: list[Duration] = Field(min_length=1, description="Times of the changes, rising.")
-    factors: list[Annotated[Float, Field(ge=0)]] = Field(
-        description="Multiplier of the rate from each boundary on; as many as boundaries."
-    )
+    boundaries: list[Duration] = Field(min_length=1)
+    """Times of the changes, rising."""
+    factors: list[Annotated[Float, Field(ge=0)]]
+    """Multiplier of the rate from each boundary on; as many as boundaries."""
 
     @model_validator(mode="after")
     def _a_factor_per_boundary(self):
@@ -275,24 +266,18 @@ WeightDecay = Annotated[
 
 
 class Optimizer(Section):
-    learning_rate: Above0 = Field(
-        1e-3, description="Peak learning rate, per step of the global batch."
-    )
-    schedule: one_of(Schedule, default="constant") = Field(
-        {}, description="Learning rate over time."
-    )
-    clip_norm: Above0 | None = Field(
-        None, description="Largest global norm of the gradient; null: no clipping."
-    )
+    learning_rate: Above0 = 1e-3
+    """Peak learning rate, per step of the global batch."""
+    schedule: one_of(Schedule, default="constant") = Field({})
+    """Learning rate over time."""
+    clip_norm: Above0 | None = None
+    """Largest global norm of the gradient; null: no clipping."""
     weight_decay: WeightDecay = 0.0
-    no_decay: list[Regex] = Field(
-        ["bias$", "beta$", "gamma$"], description="Variables (regex on the path) without decay."
-    )
-    multipliers: dict[Regex, Float] = Field(
-        {},
-        description="Factors on the updates of some variables: {regex on the path: factor}; "
-        "the first that matches counts.",
-    )
+    no_decay: list[Regex] = Field(["bias$", "beta$", "gamma$"])
+    """Variables (regex on the path) without decay."""
+    multipliers: dict[Regex, Float] = Field({})
+    """Factors on the updates of some variables: {regex on the path: factor}; the first that
+    matches counts."""
 
     @field_validator("multipliers")
     @classmethod
@@ -311,15 +296,18 @@ class Sgd(Optimizer):
 
     name: Literal["sgd"]
     momentum: Momentum = 0.0
-    nesterov: Bool = Field(False, description="Nesterov's momentum.")
+    nesterov: Bool = False
+    """Nesterov's momentum."""
 
 
 class Adam(Optimizer):
     """Kingma and Ba, Adam, 2015."""
 
     name: Literal["adam"]
-    beta_1: Rate = Field(0.9, description="Decay of the first moment.")
-    beta_2: Rate = Field(0.999, description="Decay of the second moment.")
+    beta_1: Rate = 0.9
+    """Decay of the first moment."""
+    beta_2: Rate = 0.999
+    """Decay of the second moment."""
     epsilon: Epsilon = 1e-7
 
 
@@ -334,17 +322,20 @@ class RmsProp(Optimizer):
     """Gradients divided by the root of their second moment."""
 
     name: Literal["rmsprop"]
-    rho: Rate = Field(0.9, description="Decay of the second moment.")
+    rho: Rate = 0.9
+    """Decay of the second moment."""
     momentum: Momentum = 0.0
     epsilon: Epsilon = 1e-7
-    centered: Bool = Field(False, description="Divide by the variance, not the second moment.")
+    centered: Bool = False
+    """Divide by the variance, not the second moment."""
 
 
 class Adagrad(Optimizer):
     """Gradients divided by the root of the sum of their squares. Duchi et al., 2011."""
 
     name: Literal["adagrad"]
-    initial_accumulator_value: Float = Field(0.1, ge=0, description="Start of the sum of squares.")
+    initial_accumulator_value: Float = Field(0.1, ge=0)
+    """Start of the sum of squares."""
     epsilon: Epsilon = 1e-7
 
 
@@ -354,19 +345,14 @@ class Adagrad(Optimizer):
 class InitFrom(Section):
     """Trained weights that a run begins with."""
 
-    ckpt: str = Field(
-        min_length=1,
-        description="A run (its newest checkpoint), one of its checkpoints, a .weights.h5 or .npz.",
-    )
-    map: dict[Regex, str] = Field(
-        {}, description="Other names for its variables: {regex: replacement}, one after the other."
-    )
-    skip: list[Regex] = Field(
-        [], description="Variables of the network (regex on the path) that begin fresh: a new head."
-    )
-    ema: Bool = Field(
-        False, description="Take a run's averaged weights (its train.ema), not the last ones."
-    )
+    ckpt: str = Field(min_length=1)
+    """A run (its newest checkpoint), one of its checkpoints, a .weights.h5 or .npz."""
+    map: dict[Regex, str] = Field({})
+    """Other names for its variables: {regex: replacement}, one after the other."""
+    skip: list[Regex] = Field([])
+    """Variables of the network (regex on the path) that begin fresh: a new head."""
+    ema: Bool = False
+    """Take a run's averaged weights (its train.ema), not the last ones."""
 
     @field_validator("map")
     @classmethod
@@ -398,7 +384,8 @@ class Skip(NonFinite):
     """Leave the step out, as if it had not been, and go on with the next batch."""
 
     name: Literal["skip"]
-    at_most: Positive = Field(10, description="Steps left out in a run; one more ends it.")
+    at_most: Positive = 10
+    """Steps left out in a run; one more ends it."""
 
 
 class Rollback(NonFinite):
@@ -408,132 +395,121 @@ class Rollback(NonFinite):
     """
 
     name: Literal["rollback"]
-    at_most: Positive = Field(3, description="Rollbacks in a run; one more ends it.")
-    factor: Float = Field(
-        0.5, gt=0, le=1, description="Multiplier of the learning rate from each rollback on."
-    )
+    at_most: Positive = 3
+    """Rollbacks in a run; one more ends it."""
+    factor: Float = Field(0.5, gt=0, le=1)
+    """Multiplier of the learning rate from each rollback on."""
 
 
 class Train(Section):
     exclusive: ClassVar = ("steps", "epochs")
     needs_one: ClassVar = True
 
-    batch_size: Int = Field(
-        128, ge=1, le=1 << 31, description="Global batch: examples per step on all devices."
-    )
-    steps: Positive | None = Field(None, description="Length of the run in steps, or `epochs`.")
-    epochs: Float | None = Field(
-        None, gt=0, le=1e9, description="Length of the run in passes over the training set."
-    )
-    seed: Int = Field(
-        0,
-        ge=0,
-        lt=1 << 62,
-        description="Seed of the weights, the order, the random operations and dropout.",
-    )
-    accumulate: Positive = Field(
-        1,
-        description="Steps of accumulation: equal slices of a batch that each tower computes one "
-        "after the other, to save memory.",
-    )
-    precision: Literal["float32", "bfloat16", "float16", "float64"] = Field(
-        "float32",
-        description="Type of the computation; with 16 bits the weights stay float32. "
-        "float64: to tell rounding from errors.",
-    )
-    ema: Float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="Decay of a moving average of the weights, such as 0.999; see validation.ema.",
-    )
-    jit: Literal["auto", "on", "off"] = Field(
-        "auto", description="XLA; auto: on GPUs, but not for LSTM, GRU and sequences of any length."
-    )
-    non_finite: one_of(NonFinite, default="raise") = Field(
-        {}, description="What a loss or gradient does that is NaN or infinite."
-    )
-    first_batches: Positive | None = Field(
-        None, description="Number of batches to learn again and again, to see if it can; null: all."
-    )
-    log_every: Duration = Field(50, description="How often training metrics are read and logged.")
+    batch_size: Int = Field(128, ge=1, le=1 << 31)
+    """Global batch: examples per step on all devices."""
+    steps: Positive | None = None
+    """Length of the run in steps, or `epochs`."""
+    epochs: Float | None = Field(None, gt=0, le=1e9)
+    """Length of the run in passes over the training set."""
+    seed: Int = Field(0, ge=0, lt=1 << 62)
+    """Seed of the weights, the order, the random operations and dropout."""
+    accumulate: Positive = 1
+    """Steps of accumulation: equal slices of a batch that each tower computes one after the
+    other, to save memory."""
+    precision: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
+    """Type of the computation; with 16 bits the weights stay float32. float64: to tell
+    rounding from errors."""
+    ema: Float | None = Field(None, gt=0, lt=1)
+    """Decay of a moving average of the weights, such as 0.999; see validation.ema."""
+    jit: Literal["auto", "on", "off"] = "auto"
+    """XLA; auto: on GPUs, but not for LSTM, GRU and sequences of any length."""
+    non_finite: one_of(NonFinite, default="raise") = Field({})
+    """What a loss or gradient does that is NaN or infinite."""
+    first_batches: Positive | None = None
+    """Number of batches to learn again and again, to see if it can; null: all."""
+    log_every: Duration = 50
+    """How often training metrics are read and logged."""
 
 
 class Stepwise(Section):
-    every: Duration = Field(description="Time between two looks.")
-    batches: Positive = Field(2, description="Number of batches, the next ones each time.")
+    every: Duration
+    """Time between two looks."""
+    batches: Positive = 2
+    """Number of batches, the next ones each time."""
 
 
 class Validation(Section):
-    every: Duration | None = Field(
-        "1 epoch",
-        description="Time between two exact scores of the whole set; null: at the end only.",
-    )
-    first_batches: Positive | None = Field(
-        None, description="Number of batches of each set that are scored; null: all, exactly."
-    )
-    stepwise: Stepwise | None = Field(None, description="A quick look at a few validation batches.")
-    ema: Bool = Field(
-        True, description="Score the averaged weights of train.ema, if there are any; eval.py too."
-    )
+    every: Duration | None = "1 epoch"
+    """Time between two exact scores of the whole set; null: at the end only."""
+    first_batches: Positive | None = None
+    """Number of batches of each set that are scored; null: all, exactly."""
+    stepwise: Stepwise | None = None
+    """A quick look at a few validation batches."""
+    ema: Bool = True
+    """Score the averaged weights of train.ema, if there are any; eval.py too."""
 
 
 class Best(Section):
-    metric: str = Field("accuracy", description="A validation metric.")
-    mode: Mode = Field("max", description="Which end of the metric is better.")
-    keep: Positive = Field(1, description="Number of best checkpoints that are kept.")
+    metric: str = "accuracy"
+    """A validation metric."""
+    mode: Mode = "max"
+    """Which end of the metric is better."""
+    keep: Positive = 1
+    """Number of best checkpoints that are kept."""
 
 
 class Checkpoint(Section):
-    every: Duration | None = Field(
-        "1 epoch",
-        description="Time between two saves; null: at the end, on a signal, and for the best.",
-    )
-    keep: Positive = Field(3, description="Number of last checkpoints that are kept.")
-    best: Best | None = Field(None, description="Also keep the best by a validation metric.")
+    every: Duration | None = "1 epoch"
+    """Time between two saves; null: at the end, on a signal, and for the best."""
+    keep: Positive = 3
+    """Number of last checkpoints that are kept."""
+    best: Best | None = None
+    """Also keep the best by a validation metric."""
 
 
 class EarlyStopping(Section):
-    metric: str = Field("loss", description="A validation metric.")
-    mode: Mode = Field("min", description="Which end of the metric is better.")
-    patience: Positive = Field(
-        5, description="Full validations without improvement before the run ends."
-    )
-    min_delta: Float = Field(0.0, ge=0, description="Smallest change that is an improvement.")
+    metric: str = "loss"
+    """A validation metric."""
+    mode: Mode = "min"
+    """Which end of the metric is better."""
+    patience: Positive = 5
+    """Full validations without improvement before the run ends."""
+    min_delta: Float = Field(0.0, ge=0)
+    """Smallest change that is an improvement."""
 
 
 class Images(Section):
-    every: Duration = Field("5 epochs", description="Time between two pictures.")
-    count: Positive = Field(16, description="Images of the batch that are shown.")
+    every: Duration = "5 epochs"
+    """Time between two pictures."""
+    count: Positive = 16
+    """Images of the batch that are shown."""
 
 
 class Histograms(Section):
-    every: Duration = Field("5 epochs", description="Time between two histograms.")
+    every: Duration = "5 epochs"
+    """Time between two histograms."""
 
 
 class Summary(Section):
-    tensorboard: Bool = Field(True, description="Write TensorBoard files.")
-    images: Images | None = Field({}, description="Inputs as the model sees them.")
-    histograms: Histograms | None = Field({}, description="Distributions of weights and gradients.")
+    tensorboard: Bool = True
+    """Write TensorBoard files."""
+    images: Images | None = Field({})
+    """Inputs as the model sees them."""
+    histograms: Histograms | None = Field({})
+    """Distributions of weights and gradients."""
 
 
 class Distribute(Section):
     """How a run is spread over devices; may change from start to start."""
 
-    strategy: Literal["auto", "one", "towers", "workers", "parameter_server"] = Field(
-        "auto",
-        description="auto: as TF_CONFIG says, where it is set; else all GPUs of this machine; "
-        "else one device.",
-    )
-    towers: Positive | None = Field(
-        None, description="Devices of each machine; null: all there are."
-    )
-    virtual_devices: Int | None = Field(
-        None, ge=2, description="Devices to split the CPU into, to try towers without a GPU."
-    )
-    wait: Positive = Field(
-        300, description="Seconds that the processes of TF_CONFIG wait for each other at the start."
-    )
+    strategy: Literal["auto", "one", "towers", "workers", "parameter_server"] = "auto"
+    """auto: as TF_CONFIG says, where it is set; else all GPUs of this machine; else one device."""
+    towers: Positive | None = None
+    """Devices of each machine; null: all there are."""
+    virtual_devices: Int | None = Field(None, ge=2)
+    """Devices to split the CPU into, to try towers without a GPU."""
+    wait: Positive = 300
+    """Seconds that the processes of TF_CONFIG wait for each other at the start."""
 
     @model_validator(mode="after")
     def _fits(self):
@@ -559,33 +535,35 @@ class Undo(Section):
     value * scale + offset, then the logarithm undone.
     """
 
-    scale: list[Float] = Field(description="Factor of each channel, or one for all.")
-    offset: list[Float] = Field(description="Addend of each channel, or one for all.")
-    log_plus: Float | None = Field(
-        None, description="What was added before the logarithm; null: no logarithm."
-    )
+    scale: list[Float]
+    """Factor of each channel, or one for all."""
+    offset: list[Float]
+    """Addend of each channel, or one for all."""
+    log_plus: Float | None = None
+    """What was added before the logarithm; null: no logarithm."""
 
 
 class Spec(Section):
     """What a network must know of the data; comes from the data set, is kept with the run."""
 
-    input_shape: list[Int | None] = Field(
-        description="Shape of one input after all operations; null: any length."
-    )
-    input_dtype: str = Field(description="Type of the inputs.")
-    target_shape: list[Int | None] = Field(description="Shape of one target; [] for a class index.")
-    target_dtype: str = Field(description="Type of the targets.")
-    num_classes: Int = Field(ge=0, description="Number of classes; 0 where targets are no classes.")
-    class_names: list[str] = Field(description="Name of each class, in the order of the logits.")
-    vocabulary: str = Field(
-        "", description="Token of each id of the inputs, separated by newlines; empty: no tokens."
-    )
-    target_vocabulary: str = Field(
-        "", description="Token of each id of the targets; empty: no tokens."
-    )
-    target_units: list[Undo] = Field(
-        [], description="Steps from scaled targets back to their units, in this order."
-    )
+    input_shape: list[Int | None]
+    """Shape of one input after all operations; null: any length."""
+    input_dtype: str
+    """Type of the inputs."""
+    target_shape: list[Int | None]
+    """Shape of one target; [] for a class index."""
+    target_dtype: str
+    """Type of the targets."""
+    num_classes: Int = Field(ge=0)
+    """Number of classes; 0 where targets are no classes."""
+    class_names: list[str]
+    """Name of each class, in the order of the logits."""
+    vocabulary: str = ""
+    """Token of each id of the inputs, separated by newlines; empty: no tokens."""
+    target_vocabulary: str = ""
+    """Token of each id of the targets; empty: no tokens."""
+    target_units: list[Undo] = Field([])
+    """Steps from scaled targets back to their units, in this order."""
 
     @model_validator(mode="after")
     def _one_name_per_class(self):
@@ -627,29 +605,32 @@ class Spec(Section):
 class TrainConfig(Section):
     """One run."""
 
-    model: one_of(Network) = Field(description="The network.")
-    task: one_of(TaskConfig) = Field(description="How its outputs are scored.")
-    data: Data = Field(description="Where examples come from and what is done to them.")
-    init_from: InitFrom | None = Field(
-        None, description="Trained weights to begin with; null: random ones."
-    )
-    freeze: list[Regex] = Field(
-        [], description="Variables (regex on the path) that are not trained."
-    )
-    optimizer: one_of(Optimizer, default="adam") = Field(
-        {}, description="How gradients move the weights."
-    )
-    train: Train = Field(description="The loop: batch size, length, seed, precision.")
-    validation: Validation = Field({}, description="Scoring while training.")
-    checkpoint: Checkpoint = Field({}, description="What is saved, and kept.")
-    early_stopping: EarlyStopping | None = Field(
-        None, description="End the run when it no longer improves."
-    )
-    summary: Summary = Field({}, description="TensorBoard.")
-    distribute: Distribute = Field({}, description="Devices.")
-    spec: Spec | None = Field(
-        None, description="Shapes and classes of the data; written by the run, not by hand."
-    )
+    model: one_of(Network)
+    """The network."""
+    task: one_of(TaskConfig)
+    """How its outputs are scored."""
+    data: Data
+    """Where examples come from and what is done to them."""
+    init_from: InitFrom | None = None
+    """Trained weights to begin with; null: random ones."""
+    freeze: list[Regex] = Field([])
+    """Variables (regex on the path) that are not trained."""
+    optimizer: one_of(Optimizer, default="adam") = Field({})
+    """How gradients move the weights."""
+    train: Train
+    """The loop: batch size, length, seed, precision."""
+    validation: Validation = Field({})
+    """Scoring while training."""
+    checkpoint: Checkpoint = Field({})
+    """What is saved, and kept."""
+    early_stopping: EarlyStopping | None = None
+    """End the run when it no longer improves."""
+    summary: Summary = Field({})
+    """TensorBoard."""
+    distribute: Distribute = Field({})
+    """Devices."""
+    spec: Spec | None = None
+    """Shapes and classes of the data; written by the run, not by hand."""
 
     @model_validator(mode="after")
     def _divisible(self):

@@ -39,7 +39,12 @@ class Section(BaseModel):
     """One section of a configuration: immutable, every key known, every value checked."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, defer_build=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        defer_build=True,
+        use_attribute_docstrings=True,
     )
     exclusive: ClassVar[tuple[str, ...]] = ()  # fields of which an override displaces the others
     needs_one: ClassVar[bool] = False  # of the exclusive ones
