@@ -582,7 +582,7 @@ RUN_OF_THE_PROGRAM = {
     "changed configuration": (
         None,
         (*GO_ON, "train.seed=3"),
-        "stopped/config.yaml: this run began otherwise: train.seed: 0 -> 3",
+        "stopped/config.yaml: this run was started with another configuration: train.seed: 0 -> 3",
     ),
     "no run": (
         lambda: os.makedirs("else/where"),
