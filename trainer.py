@@ -1,4 +1,4 @@
-"""Training: the step, what a run is made of, the loop. A page each, in this order; then the program.
+"""Training: the step, what a run is made of, the loop. A page each, in this order; the program.
 
 python trainer.py --config configs/lenet.yaml [--run_dir DIR] [--print_config] [key=value ...]
 python trainer.py --config FILE --debug fdr|overfit         one batch of everything; learn one batch
@@ -55,13 +55,13 @@ def prepare(command: program.Command):
     suffix = f"-{command.debug}" if command.debug else ""
     run_dir = Path(command.run_dir or f"runs/{train_config.run_name(command.config)}{suffix}")
     config = train_config.load_config(command.config, overrides)
-    if "TF_CONFIG" in os.environ:
+    if "TF_CONFIG" in os.environ or config.distribute.strategy in ("workers", "parameter_server"):
         check_processes(config, command.debug)
     return config, run_dir
 
 
 def check_processes(config: train_config.TrainConfig, debug: str | None) -> None:
-    """Raises ConfigError where a run does not fit the processes of TF_CONFIG."""
+    """Raises ConfigError where a run does not fit the processes of TF_CONFIG, or needs some."""
     cluster = read_cluster()
     check_cluster(config, cluster)
     if debug and cluster:
@@ -381,7 +381,9 @@ def build_trainer(config: TrainConfig, num_examples: int, devices: Devices) -> T
     schedule = build_schedule(config.optimizer, clock, clock.total_steps(train))
     with devices.strategy.scope():
         optimizer = build_optimizer(config.optimizer, schedule, model)
-    multipliers = build_multipliers(config.optimizer, model)
+    multipliers = ()
+    if config.optimizer.multipliers:
+        multipliers = build_multipliers(config.optimizer, model)
     clip_norm = config.optimizer.clip_norm
     return Trainer(model, task, optimizer, schedule, train, clip_norm, multipliers, devices)
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from cli.typed_yaml import flatten
 
+_CPU_INFO = Path("/proc/cpuinfo")  # on Linux
 _PACKAGES = ("tensorflow", "keras", "numpy", "pydantic", "tensorboard")
 # Environment variables that change results; not logging, not cluster addresses.
 _VARIABLES = re.compile(
@@ -76,7 +77,7 @@ def _device_name(device) -> str:
 def _cpu() -> dict:
     """Model and instruction sets of the first CPU, as Linux tells them; nothing elsewhere."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        text = _CPU_INFO.read_text(encoding="utf-8")
     except OSError:
         return {}
     fields = dict(re.findall(r"(?m)^([^\t:]+?)\s*: ?(.*)$", text.partition("\n\n")[0]))

@@ -1,4 +1,7 @@
-"""Random numbers that are a function of (seed, number): the same on any number of threads, towers and restarts."""
+"""Random numbers and permutations that are functions of (seed, number) alone.
+
+So they are the same on any number of threads, towers and restarts.
+"""
 
 import math
 
@@ -23,14 +26,21 @@ def mix64(x: tf.Tensor) -> tf.Tensor:
     return x ^ tf.bitwise.right_shift(x, tf.constant(31, tf.uint64))
 
 
-@tf.autograph.experimental.do_not_convert  # traced dozens of times a run, and there is nothing in it to convert
+# Traced dozens of times a run, and there is nothing in it to convert.
+@tf.autograph.experimental.do_not_convert
 def fold(seeds, data) -> tf.Tensor:
-    """A new independent seed from a seed and a number, both of any integer type; shapes broadcast. uint64."""
+    """A new independent seed, uint64, from a seed and a number of any integer type.
+
+    Shapes broadcast.
+    """
     return mix64(mix64(tf.cast(seeds, tf.uint64)) ^ tf.cast(data, tf.uint64))
 
 
 def uniform(seeds: tf.Tensor, draw, low: float = 0.0, high: float = 1.0) -> tf.Tensor:
-    """float32 in [low, high), one per seed and draw, whose shapes broadcast; different draws of one seed are independent."""
+    """float32 in [low, high), one per seed and draw, whose shapes broadcast.
+
+    Different draws of one seed are independent.
+    """
     bits = tf.bitwise.right_shift(
         fold(seeds, draw), tf.constant(40, tf.uint64)
     )  # 24 bits: what float32 holds exactly

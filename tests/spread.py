@@ -1,6 +1,8 @@
-"""Twenty steps of a small run, spread over devices in one of many ways; tests/test_distribution.py compares what comes out.
+"""Twenty steps of a small run, spread over devices in one of many ways; tests/test_distribution.py
+compares what comes out.
 
-As a program, one of several processes: TF_CONFIG=... python tests/spread.py OUT.npz NETWORK PRECISION
+As a program, one of several processes: TF_CONFIG=... python tests/spread.py OUT.npz NETWORK
+PRECISION
 """
 
 import os
@@ -13,6 +15,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import layers
 
 import input_ops
 import model_config
@@ -20,8 +23,7 @@ import train_config
 from data_loader import from_arrays
 from engine.devices import open_devices
 from engine.optimizer import build_optimizer, build_schedule
-from model import build_model, build_task, synchronize
-from models import blocks
+from model import build_task, synchronize
 from train_config import Clock, Distribute, Spec, Train
 from trainer import Trainer
 
@@ -47,56 +49,81 @@ OF_TOKENS = Spec(
 )
 
 
-def lenet(train, strategy, dropout=0.0):
-    return build_model(
-        model_config.Lenet(name="lenet", dropout=dropout, l2=1e-3),
-        OF_IMAGES,
-        3,
-        train.precision,
-        strategy,
-    )
+POLICIES = {"bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
-def batch_norm(train, strategy):
-    """Two convolutions, each with batch normalization."""
+def built(make, train, strategy, **options) -> keras.Model:
+    """The network of `make`, its weights and names the same at every call, on all towers."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(3)
-    keras.config.set_dtype_policy(train.precision)
+    keras.config.set_dtype_policy(POLICIES.get(train.precision, train.precision))
     with strategy.scope():
-        images = keras.Input([28, 28, 1])
-        x = blocks.conv_bn(images, 4, strides=4, name="one")
-        x = blocks.conv_bn(x, 4, strides=4, name="two")
-        x = keras.layers.Dense(4, kernel_regularizer=keras.regularizers.L2(1e-3), name="logits")(
-            keras.layers.Flatten()(x)
-        )
-        model = keras.Model(images, x, name="batch_norm")
+        model = make(**options)
     keras.config.set_dtype_policy("float32")
     synchronize(model, strategy)
     return model
 
 
-def masked(train, strategy):
+def convolutions(dropout: float = 0.0) -> keras.Model:
+    """Three convolutions and two dense layers, with a penalty."""
+    l2 = keras.regularizers.L2(1e-3)
+    images = keras.Input([28, 28, 1])
+    x = layers.Conv2D(6, 5, padding="same", activation="relu", name="c1")(images)
+    x = layers.AveragePooling2D(2, name="s2")(x)
+    x = layers.Conv2D(16, 5, activation="relu", name="c3")(x)
+    x = layers.AveragePooling2D(2, name="s4")(x)
+    x = layers.Conv2D(120, 5, activation="relu", name="c5")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(84, "relu", kernel_regularizer=l2, name="f6")(x)
+    if dropout:
+        x = layers.Dropout(dropout, name="dropout")(x)
+    logits = layers.Dense(4, kernel_regularizer=l2, name="logits")(x)
+    return keras.Model(images, logits, name="convolutions")
+
+
+def normalized() -> keras.Model:
+    """Two convolutions, each with batch normalization."""
+    images = x = keras.Input([28, 28, 1])
+    for name in ("one", "two"):
+        x = layers.Conv2D(4, 3, 4, padding="same", use_bias=False, name=name)(x)
+        x = layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
+    l2 = keras.regularizers.L2(1e-3)
+    x = layers.Dense(4, kernel_regularizer=l2, name="logits")(layers.Flatten()(x))
+    return keras.Model(images, x, name="batch_norm")
+
+
+def recurrent() -> keras.Model:
     """A recurrent network over sequences of 1 to 8 tokens, one label for each."""
-    options = {
-        "cell": "gru",
-        "units": 8,
-        "output": "many",
-        "embedding": {"name": "learned", "size": 6},
-    }
-    return build_model(
-        model_config.Rnn(name="rnn", **options), OF_TOKENS, 3, train.precision, strategy
-    )
+    tokens = keras.Input([8], dtype="int32")
+    x = layers.Embedding(12, 6, mask_zero=True, name="embedding")(tokens)
+    x = layers.GRU(8, return_sequences=True, name="layer_0")(x)
+    return keras.Model(tokens, layers.Dense(4, name="logits")(x), name="masked")
+
+
+def plain(train, strategy):
+    return built(convolutions, train, strategy)
+
+
+def batch_norm(train, strategy):
+    return built(normalized, train, strategy)
+
+
+def masked(train, strategy):
+    return built(recurrent, train, strategy)
 
 
 def dropout(train, strategy):
-    return lenet(train, strategy, dropout=0.5)
+    return built(convolutions, train, strategy, dropout=0.5)
 
 
-NETWORKS = {network.__name__: network for network in (lenet, batch_norm, masked, dropout)}
+NETWORKS = {network.__name__: network for network in (plain, batch_norm, masked, dropout)}
 
 
 def batches_of(network: str, devices):
-    """This process's part of each batch; of every four examples of the first half one counts, of the others all."""
+    """This process's part of each batch.
+
+    Of every four examples of the first half one counts, of the others all.
+    """
     if network == "masked":
         arrays = {
             "inputs": TOKENS,
@@ -120,11 +147,7 @@ def batches_of(network: str, devices):
 def build_step(network: str, devices, cls=Trainer, **options) -> Trainer:
     train = Train(steps=STEPS, batch_size=BATCH, **options)
     model = NETWORKS[network](train, devices.strategy)
-    task = (
-        model_config.TaggingTask(name="tagging")
-        if network == "masked"
-        else model_config.ClassificationTask(name="classification")
-    )
+    task = model_config.ClassificationTask(name="classification")
     settings = train_config.Adam(name="adam", learning_rate=2e-3)
     schedule = build_schedule(settings, Clock(BATCH, EXAMPLES), STEPS)
     with devices.strategy.scope():
@@ -136,7 +159,10 @@ def build_step(network: str, devices, cls=Trainer, **options) -> Trainer:
 
 
 def outcome(network: str, devices, cls=Trainer, **options) -> dict[str, np.ndarray]:
-    """{variable: value} after all steps; `ids` [steps, examples] that this process has seen; `reading/...`."""
+    """{variable: value} after all steps.
+
+    `ids` [steps, examples] that this process has seen; `reading/...`.
+    """
     step = build_step(network, devices, cls, **options)
     batches = batches_of(network, devices)
     assert step.run(iter(batches), tf.constant(STEPS))

@@ -73,9 +73,9 @@ def spoil_the_loss(step, batch):
 @pytest.mark.parametrize("spoil", [spoil_inputs, spoil_weights, spoil_a_layer, spoil_the_loss])
 def test_the_first_place_is_named(spoil, number):
     two = Distribute(strategy="towers", towers=2, virtual_devices=4)
-    step = spread.build_step("lenet", open_devices(two) if number == 2 else ONE)
+    step = spread.build_step("plain", open_devices(two) if number == 2 else ONE)
     batch = {
-        key: value.numpy() for key, value in next(iter(spread.batches_of("lenet", ONE))).items()
+        key: value.numpy() for key, value in next(iter(spread.batches_of("plain", ONE))).items()
     }
     batch["sample_weight"][:] = 1
     where, layer = spoil(step, batch)
@@ -97,8 +97,8 @@ def test_the_first_place_is_named(spoil, number):
 
 def test_what_is_finite_forwards_is_looked_for_backwards():
     """Outputs and loss are finite; the gradients are made up."""
-    step = spread.build_step("lenet", ONE)
-    batch = next(iter(spread.batches_of("lenet", ONE)))
+    step = spread.build_step("plain", ONE)
+    batch = next(iter(spread.batches_of("plain", ONE)))
     gradients = [
         tf.fill(v.shape, np.inf if v.path == "c5/kernel" else 1.0)
         for v in step.model.trainable_variables

@@ -22,9 +22,8 @@ from train_config import load_config
 
 def numbers(name: str, length: int, first: int = 0, block_length: int = 0):
     values = np.arange(first, first + length)
-    source = from_arrays(
-        name, {"inputs": values.astype(np.float32)[:, np.newaxis], "targets": values}, (), name
-    )
+    features = {"inputs": values.astype(np.float32)[:, np.newaxis], "targets": values}
+    source = from_arrays(name, features, (), f"{name}: record {{}}".format)
     return data_loader.Source(**{**vars(source), "block_length": block_length})
 
 

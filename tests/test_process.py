@@ -8,25 +8,31 @@ import sys
 import time
 
 import pytest
-from places import HANG, ROOT
+from places import HANG, ROOT, TINY, WITH_TINY
 
 from cli.program import CheckpointError
 from engine import checkpoint
 from engine.run_reader import with_newest, with_step
 
-TRAINER = [sys.executable, str(ROOT / "trainer.py"), "--config", str(ROOT / "configs/softmax.yaml")]
-SHORT = ["train.epochs=null", "early_stopping=null", "checkpoint.best=null", "train.steps=60"]
+TRAINER = [sys.executable, str(ROOT / "trainer.py"), "--config", str(TINY)]
+SHORT = ["train.epochs=null", "checkpoint.best=null", "train.steps=60"]
 
 
 @pytest.mark.parametrize("delay", [0.1, 1.5])
 def test_a_signal_during_start_up_writes_nothing(tmp_path, delay):
     process = subprocess.Popen(
-        [*TRAINER, *SHORT], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*TRAINER, *SHORT],
+        cwd=tmp_path,
+        env=WITH_TINY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     time.sleep(delay)
     process.terminate()
     process.communicate(timeout=HANG)
-    # Within the first moments Python itself has no handler yet and the signal ends it, which a shell reports as 143 too.
+    # Within the first moments Python itself has no handler yet and the signal ends it, which a
+    # shell reports as 143 too.
     assert process.returncode in (143, -signal.SIGTERM)
     assert list(tmp_path.iterdir()) == []
 
@@ -35,7 +41,11 @@ def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path):
     """As in `python trainer.py ... 2>&1 | head -1`."""
     pipe, end = os.pipe()
     process = subprocess.Popen(
-        [*TRAINER, *SHORT, "--run_dir", "run"], cwd=tmp_path, stdout=end, stderr=end
+        [*TRAINER, *SHORT, "--run_dir", "run"],
+        cwd=tmp_path,
+        env=WITH_TINY,
+        stdout=end,
+        stderr=end,
     )
     os.close(end)
     os.read(pipe, 1)
@@ -47,20 +57,21 @@ def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path):
 
 
 def test_one_writer_any_number_of_readers_and_what_signals_do(tmp_path, program):
-    """While one trainer runs, a second is refused and evaluation works, though its checkpoints come and go.
+    """While one trainer runs, a second is refused and evaluation works.
 
-    Two signals end it at once and lose no checkpoint; after one signal it has saved.
+    Its checkpoints come and go meanwhile. Two signals end it at once and lose no checkpoint; after
+    one signal it has saved.
     """
     run_dir = tmp_path / "run"
     forever = [
         *TRAINER,
         "--run_dir",
         str(run_dir),
-        "train.epochs=100000",
-        "early_stopping=null",
+        "train.epochs=1000000",
         "checkpoint.every=20",
     ]
-    process = subprocess.Popen(forever, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": WITH_TINY}
+    process = subprocess.Popen(forever, **pipes)
     try:
         deadline = time.monotonic() + HANG
         while len(checkpoint.steps_in(run_dir / "checkpoints")) < 2 and time.monotonic() < deadline:
@@ -72,7 +83,7 @@ def test_one_writer_any_number_of_readers_and_what_signals_do(tmp_path, program)
         )
         scored = program(ROOT / "eval.py", "--ckpt", run_dir)
         assert scored.returncode == 0, scored.stderr
-        assert json.loads(scored.stdout)["examples"] == 1000
+        assert json.loads(scored.stdout)["examples"] == 32
         assert process.poll() is None
     finally:
         process.terminate()
@@ -81,7 +92,7 @@ def test_one_writer_any_number_of_readers_and_what_signals_do(tmp_path, program)
     assert process.returncode in (130, 143) and "Traceback" not in stderr
     for path in checkpoint.steps_in(run_dir / "checkpoints").values():
         checkpoint.verify(path)
-    third = subprocess.Popen(forever, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    third = subprocess.Popen(forever, **pipes)
     for line in third.stderr:
         if "going on from step" in line:
             break
@@ -118,13 +129,15 @@ from engine import checkpoint
 os.fsync = lambda _: None  # the race is for names
 directory = pathlib.Path(sys.argv[1])
 for step in itertools.count(1):
-    checkpoint.commit(directory, step, lambda path: (path / "weights.bin").write_bytes(str(step).encode() * 5000), {"step": step}, 0)
+    weights = str(step).encode() * 5000
+    write = lambda path: (path / "weights.bin").write_bytes(weights)
+    checkpoint.commit(directory, step, write, {"step": step}, 0)
     checkpoint.keep_only(directory, {step})
 """
 
 
 def test_readers_and_removals_race_without_an_error(tmp_path, capsys):
-    """The newest checkpoint, of which there is only ever one, replaced as fast as that goes, is read until 200 of them were seen."""
+    """The only checkpoint, replaced as fast as that goes, is read until 200 of them were seen."""
 
     def read(path):
         state = checkpoint.read_state(path)

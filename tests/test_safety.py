@@ -1,6 +1,8 @@
-"""Nothing that the project reads can run code, leave its directory or fill the memory: by its source, and by hostile files.
+"""Nothing that the project reads can run code, leave its directory or fill the memory: by its
+source, and by hostile files.
 
-Tags and alias bombs in YAML: test_config.py. A pickle in a data set, image bombs, paths in a manifest, IDX that claims too
+Tags and alias bombs in YAML: test_config.py. A pickle in a data set, image bombs, paths in a
+manifest, IDX that claims too
 much: test_data_faults.py. Links and bombs in HDF5: test_transfer.py, models/test_pretrained.py.
 """
 
@@ -29,7 +31,7 @@ from engine.weights import load_weights
 from sources.idx import read_idx
 from train_config import InitFrom
 
-# ----------------------------------------------------------------------------------------------------------- the source
+# ---- the source
 
 MODULES = {
     "pickle",
@@ -51,9 +53,23 @@ NAMES = {
     "__import__",
 }  # Python's own; re.compile and model.compile are attributes
 ATTRIBUTES = {  # of anything
-    "extractall", "unpack_archive", "mktemp", "popen", "unsafe_load", "full_load", "load_all", "unsafe_load_all", "full_load_all",
-    "load_model", "Lambda", "enable_unsafe_deserialization", "model_from_json", "deserialize_keras_object", "UnsafeLoader", "FullLoader",
-}  # fmt: skip
+    "extractall",
+    "unpack_archive",
+    "mktemp",
+    "popen",
+    "unsafe_load",
+    "full_load",
+    "load_all",
+    "unsafe_load_all",
+    "full_load_all",
+    "load_model",
+    "Lambda",
+    "enable_unsafe_deserialization",
+    "model_from_json",
+    "deserialize_keras_object",
+    "UnsafeLoader",
+    "FullLoader",
+}
 DOTTED = {
     "os.system",
     "os.execv",
@@ -144,21 +160,52 @@ def test_no_product_file_can_execute_what_it_reads():
     "snippet",
     [
         *(f"import {module}" for module in sorted(MODULES)),
-        "import pickle as p", "from pickle import loads", "import joblib.numpy_pickle", "def late():\n    import dill",
-        "eval(text)", "exec(text)", "compile(text, '', 'eval')", "__import__(name)", "run = eval",
-        "tarfile.open(f).extractall(d)", "archive.extractall()", "import zipfile\narchive.extract(member, d)", "shutil.unpack_archive(f)",
-        "yaml.load(text, Loader=yaml.SafeLoader)", "yaml.unsafe_load(text)", "yaml.full_load(text)", "from yaml import load",
-        "yaml.load_all(text)", "class L(yaml.UnsafeLoader): pass", "yaml.compose(text, Loader=yaml.Loader)",
-        "np.load(file)", "np.load(file, allow_pickle=True)", "np.load(file, allow_pickle=wish)", "from numpy import load",
+        "import pickle as p",
+        "from pickle import loads",
+        "import joblib.numpy_pickle",
+        "def late():\n    import dill",
+        "eval(text)",
+        "exec(text)",
+        "compile(text, '', 'eval')",
+        "__import__(name)",
+        "run = eval",
+        "tarfile.open(f).extractall(d)",
+        "archive.extractall()",
+        "import zipfile\narchive.extract(member, d)",
+        "shutil.unpack_archive(f)",
+        "yaml.load(text, Loader=yaml.SafeLoader)",
+        "yaml.unsafe_load(text)",
+        "yaml.full_load(text)",
+        "from yaml import load",
+        "yaml.load_all(text)",
+        "class L(yaml.UnsafeLoader): pass",
+        "yaml.compose(text, Loader=yaml.Loader)",
+        "np.load(file)",
+        "np.load(file, allow_pickle=True)",
+        "np.load(file, allow_pickle=wish)",
+        "from numpy import load",
         "np.lib.format.read_array(f, allow_pickle=True)",
-        "keras.models.load_model(f)", "from keras.models import load_model", "layers.Lambda(f)", "from keras.layers import Lambda",
-        "keras.config.enable_unsafe_deserialization()", "keras.saving.load_model(f)", "from keras import saving", "import keras.saving",
-        "read(f, safe_mode=False)", "keras.models.model_from_json(text)", "tf.saved_model.load(d)", "tf.keras.models.clone_model(m)",
-        "subprocess.run(text, shell=True)", "subprocess.Popen(text, shell=wish)", "os.system(text)", "os.popen(text)",
+        "keras.models.load_model(f)",
+        "from keras.models import load_model",
+        "layers.Lambda(f)",
+        "from keras.layers import Lambda",
+        "keras.config.enable_unsafe_deserialization()",
+        "keras.saving.load_model(f)",
+        "from keras import saving",
+        "import keras.saving",
+        "read(f, safe_mode=False)",
+        "keras.models.model_from_json(text)",
+        "tf.saved_model.load(d)",
+        "tf.keras.models.clone_model(m)",
+        "subprocess.run(text, shell=True)",
+        "subprocess.Popen(text, shell=wish)",
+        "os.system(text)",
+        "os.popen(text)",
         "from os import system",
-        "tempfile.mktemp()", "from tempfile import mktemp",
+        "tempfile.mktemp()",
+        "from tempfile import mktemp",
     ],
-)  # fmt: skip
+)
 def test_each_danger_is_noticed(snippet):
     assert dangers(snippet)
 
@@ -166,15 +213,23 @@ def test_each_danger_is_noticed(snippet):
 @pytest.mark.parametrize(
     "snippet",
     [
-        "re.compile(text)", "model.compile()", "yaml.compose(text, Loader=_Loader)", "class L(yaml.SafeLoader): pass", "json.loads(text)",
-        "np.load(file, allow_pickle=False)", "subprocess.run(words)", "text.extract(1)", "model.load_weights(f)", "self.evaluate(x)",
+        "re.compile(text)",
+        "model.compile()",
+        "yaml.compose(text, Loader=_Loader)",
+        "class L(yaml.SafeLoader): pass",
+        "json.loads(text)",
+        "np.load(file, allow_pickle=False)",
+        "subprocess.run(words)",
+        "text.extract(1)",
+        "model.load_weights(f)",
+        "self.evaluate(x)",
     ],
-)  # fmt: skip
+)
 def test_what_is_harmless_is_not(snippet):
     assert dangers(snippet) == []
 
 
-# -------------------------------------------------------------------------------------------------------- hostile files
+# ---- hostile files
 
 X, Y = np.arange(12.0).reshape(6, 2), np.array([0, 1, 0, 1, 2, 1])
 SIZE = 64 << 20  # of what the bombs unpack to: enough to be seen, little enough for the control
@@ -199,7 +254,9 @@ def bomb(method) -> bytes:
 
 
 def claims(data: bytes, size: int) -> bytes:
-    """The same archive; the directory at its end says another size of the first member when it is unpacked."""
+    """The same archive; the directory at its end says another size of the first member when it is
+    unpacked.
+    """
     entry = data.index(b"PK\1\2") + 24
     return data[:entry] + size.to_bytes(4, "little") + data[entry + 4 :]
 
@@ -223,7 +280,10 @@ def by_weights(path):
 
 
 def refused(read, path) -> str:
-    """The one line of the expected failure; little memory is taken, and nothing beside the file is written."""
+    """The one line of the expected failure.
+
+    Little memory is taken, and nothing beside the file is written.
+    """
     before = sorted(path.parent.parent.rglob("*"))
     tracemalloc.start()
     try:
@@ -282,7 +342,10 @@ def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(
 
 @pytest.mark.parametrize("read", [by_data_set, by_weights])
 def test_an_array_that_claims_more_than_there_is_takes_no_memory(tmp_path, read):
-    """NumPy reserves what the header of an array claims, which the system refuses or never gives: it ends where the file ends."""
+    """NumPy reserves what the header of an array claims, which the system refuses or never gives.
+
+    It ends where the file ends.
+    """
     header = (
         npy(X).replace(b"(6, 2)", b"(4294967296, 2)").replace(b" " * 9, b"", 1)
     )  # 64 GiB; as long as before
@@ -295,7 +358,10 @@ def test_an_array_that_claims_more_than_there_is_takes_no_memory(tmp_path, read)
 
 
 def test_the_bombs_are_live_and_honest_compression_is_read(tmp_path):
-    """The control: NumPy itself unpacks them; its own compression of zeros, the best there is, stays within the bound."""
+    """The control: NumPy itself unpacks them.
+
+    Its own compression of zeros, the best there is, stays within the bound.
+    """
     for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         assert len(np.load(io.BytesIO(bomb(method)), allow_pickle=False)["x"]) == SIZE
     assert len(bomb(zipfile.ZIP_BZIP2)) < SIZE / 2000

@@ -32,7 +32,7 @@ def short_run(run_dir, *overrides, **options):
 # ---- precision
 
 
-@pytest.mark.parametrize("network", ["lenet", "masked"])  # dropout draws other masks in 16 bits
+@pytest.mark.parametrize("network", ["plain", "masked"])  # dropout draws other masks in 16 bits
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_sixteen_bits_come_close_and_keep_their_weights_in_32(network, precision):
     found, exact = on_one_device(network, precision), on_one_device(network)
@@ -57,20 +57,20 @@ def off_the_way(network, exact, found):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_sixteen_bits_on_towers(precision):
     """Towers round otherwise: as far from one device as that is from 32 bits, no more."""
-    one, two = on_one_device("lenet", precision), outcome("lenet", towers(2), precision=precision)
-    assert 0 < off_the_way("lenet", one, two) < 0.5
+    one, two = on_one_device("plain", precision), outcome("plain", towers(2), precision=precision)
+    assert 0 < off_the_way("plain", one, two) < 0.5
 
 
 def test_everything_at_once():
     """Two towers, two accumulated parts on each, averages, XLA, clipping, scaled float16."""
     options = {"ema": 0.9, "non_finite": {"name": "skip"}}
-    found = outcome("lenet", towers(2), precision="float16", jit="on", accumulate=2, **options)
-    plain = outcome("lenet", ONE, **options)
-    assert off_the_way("lenet", plain, found) < 0.5 and apart(plain, found, "ema/") < 2e-2
+    found = outcome("plain", towers(2), precision="float16", jit="on", accumulate=2, **options)
+    plain = outcome("plain", ONE, **options)
+    assert off_the_way("plain", plain, found) < 0.5 and apart(plain, found, "ema/") < 2e-2
     assert found["trainer/step"] == 20 and found["trainer/skipped"] == 0
 
 
-@pytest.mark.parametrize("network", ["lenet", "batch_norm", "masked"])
+@pytest.mark.parametrize("network", ["plain", "batch_norm", "masked"])
 def test_compiled_networks_compute_the_same(network):
     assert (
         apart(
@@ -81,7 +81,7 @@ def test_compiled_networks_compute_the_same(network):
 
 
 def test_compiled_networks_compute_the_same_on_towers():
-    assert apart(outcome("lenet", towers(2), jit="on"), on_one_device("lenet")) < 1e-5
+    assert apart(outcome("plain", towers(2), jit="on"), on_one_device("plain")) < 1e-5
 
 
 def test_batch_statistics_of_several_cpus_are_not_compiled():
@@ -99,7 +99,7 @@ def steps_with_a_bad_one(step, bad: int, number: int = 4):
 
     Returns (whether to go on, [variables before each step, and after the last]).
     """
-    batches, seen = iter(spread.batches_of("lenet", ONE)), []
+    batches, seen = iter(spread.batches_of("plain", ONE)), []
     for at in range(number):
         batch = next(batches)
         if at == bad:
@@ -127,7 +127,7 @@ def steps_with_a_bad_one(step, bad: int, number: int = 4):
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("options", [{"non_finite": {"name": "skip"}}, {"precision": "float16"}])
 def test_a_step_that_is_not_finite_is_left_out_on_all_towers(devices, options):
-    step = build_step("lenet", towers(2) if devices == 2 else ONE, ema=0.9, **options)
+    step = build_step("plain", towers(2) if devices == 2 else ONE, ema=0.9, **options)
     goes_on, seen = steps_with_a_bad_one(step, 2)
     assert goes_on and seen[-1]["trainer/step"] == 4 and seen[-1]["optimizer/adam/iteration"] == 4
     before, after = seen[2], seen[3]
@@ -151,7 +151,7 @@ def test_batch_statistics_are_left_out_too():
 
 
 def test_only_so_many_steps_are_left_out(tmp_path):
-    step = build_step("lenet", ONE, non_finite={"name": "skip", "at_most": 1})
+    step = build_step("plain", ONE, non_finite={"name": "skip", "at_most": 1})
     assert steps_with_a_bad_one(step, 1)[0]
     goes_on, _ = steps_with_a_bad_one(step, 3)
     assert not goes_on
@@ -167,10 +167,10 @@ def test_only_so_many_steps_are_left_out(tmp_path):
 
 def test_the_scale_of_float16_grows_again(monkeypatch):
     monkeypatch.setattr("engine.step_state.STEPS_TO_GROW", 3)
-    step = build_step("lenet", ONE, precision="float16")
+    step = build_step("plain", ONE, precision="float16")
     scales = [float(step.policy.loss_scale.numpy())]
     for _ in range(7):
-        assert step.run(iter(spread.batches_of("lenet", ONE)), tf.constant(1))
+        assert step.run(iter(spread.batches_of("plain", ONE)), tf.constant(1))
         scales.append(float(step.policy.loss_scale.numpy()))
     assert scales == [1024, 1024, 1024, 2048, 2048, 2048, 4096, 4096]
 

@@ -248,10 +248,40 @@ def test_saved_configurations_read_back(tmp_path, path):
 
 @pytest.mark.parametrize(
     "text",
-    ["1e-3", "null", "~", "", "010", "True", "off", "1:30", "2024-01-31", "=", "<<", "a: b", "# no", "- x", " x ", "'", '"',
-     "!t", "&a", "*a", "{", "%", "@", "a\nb\n", "\t", "\\", "\u00e9\u4e2d\U0001f600", "\u0085", "x " * 100, "..."],
+    [
+        "1e-3",
+        "null",
+        "~",
+        "",
+        "010",
+        "True",
+        "off",
+        "1:30",
+        "2024-01-31",
+        "=",
+        "<<",
+        "a: b",
+        "# no",
+        "- x",
+        " x ",
+        "'",
+        '"',
+        "!t",
+        "&a",
+        "*a",
+        "{",
+        "%",
+        "@",
+        "a\nb\n",
+        "\t",
+        "\\",
+        "\u00e9\u4e2d\U0001f600",
+        "\u0085",
+        "x " * 100,
+        "...",
+    ],
     ids=ascii,
-)  # fmt: skip
+)
 def test_text_that_looks_like_something_else_reads_back(tmp_path, text):
     config = load_config(RUN)
     config = config.model_copy(update={"data": config.data.model_copy(update={"dir": text})})
@@ -359,7 +389,8 @@ def test_durations_in_steps():
         1250,
         16,
     ]
-    # Epochs end after 4,000, 8,000, 12,000, 16,000 examples: within steps 32 (31.25), 63 (62.5), 94 (93.75) and 125.
+    # Epochs end after 4,000, 8,000, 12,000, 16,000 examples: within steps 32 (31.25), 63 (62.5), 94
+    # (93.75) and 125.
     assert [step for step in range(126) if clock.is_due(step, "1 epoch")] == [32, 63, 94, 125]
     assert [step for step in range(126) if clock.is_due(step, 50)] == [50, 100]
     assert not any(clock.is_due(step, None) for step in range(126))

@@ -1,4 +1,7 @@
-"""Checkpoints are whole or not there; one process owns a run directory. Nothing here imports TensorFlow."""
+"""Checkpoints are whole or not there.
+
+One process owns a run directory. Nothing here imports TensorFlow.
+"""
 
 import errno
 import json
@@ -41,7 +44,7 @@ def names(directory) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-# -------------------------------------------------------------------------------------------------- commit and verify
+# ---- commit and verify
 
 
 def test_a_commit_is_complete_verifies_and_may_be_moved(tmp_path):
@@ -204,7 +207,7 @@ def test_a_deleted_run_directory_is_not_made_anew(tmp_path):
     assert names(tmp_path) == ["checkpoints"]
 
 
-# ---------------------------------------------------------------------------------------------------------------- newest
+# ---- newest
 
 
 @pytest.mark.parametrize("quarantine", [True, False])
@@ -229,7 +232,8 @@ def test_all_damaged_is_an_error_also_the_second_time(tmp_path):
         truncate(path / "weights.bin")
     with pytest.raises(
         CheckpointError,
-        match=r"every checkpoint is damaged; the newest: .*step-0000000020/weights.bin: expected 10,240 bytes",
+        match=r"every checkpoint is damaged; the newest: "
+        r".*step-0000000020/weights.bin: expected 10,240 bytes",
     ):
         checkpoint.newest(tmp_path, quarantine=True)
     with pytest.raises(
@@ -277,7 +281,10 @@ def test_all_of_a_run_are_verified_and_every_damaged_one_is_named(tmp_path):
 
 
 def test_the_same_step_may_be_damaged_twice(tmp_path):
-    """A run that goes on from step 10 writes step 20 again; its quarantine must not trip over the first one."""
+    """A run that goes on from step 10 writes step 20 again.
+
+    Its quarantine must not trip over the first one.
+    """
     commit(tmp_path, 10)
     for _ in range(2):
         (newer,) = commit(tmp_path, 20)
@@ -327,7 +334,7 @@ def test_steps_are_ordered_as_numbers(tmp_path):
     assert checkpoint.newest(tmp_path).name == "step-12345678901"
 
 
-# ---------------------------------------------------------------------------------------------------- removing, cleaning
+# ---- removing, cleaning
 
 
 def test_keep_only_removes_the_others(tmp_path):
@@ -390,7 +397,7 @@ def test_clean_up_removes_leftovers_only_and_names_them(tmp_path, capsys):
     checkpoint.clean_up(tmp_path / "absent")  # the first start of a run
 
 
-# --------------------------------------------------------------------------------------------------------------- restore
+# ---- restore
 
 
 class Variable:
@@ -465,11 +472,14 @@ def test_restore_names_ten_problems():
     assert error.endswith("(and 2 more)")
 
 
-# ------------------------------------------------------------------------------------------------------- other processes
+# ---- other processes
 
 
 class Child:
-    """A Python process that has printed its first line; it is killed without warning at the end of `with`."""
+    """A Python process that has printed its first line.
+
+    It is killed without warning at the end of `with`.
+    """
 
     def __init__(self, code: str, *words):
         command = [
@@ -555,7 +565,7 @@ def test_a_process_killed_while_it_saves(tmp_path):
     assert names(tmp_path) == [older.name, "step-0000000020"]
 
 
-# ------------------------------------------------------------------------------------------------------------- crashes
+# ---- crashes
 
 CRASH = """
 import os, signal
@@ -576,7 +586,10 @@ def watched(function, name_of):
 
 for function in (os.mkdir, os.rename, os.unlink, os.rmdir):
     setattr(os, function.__name__, watched(function, lambda path, *_: os.path.basename(path)))
-os.fsync = watched(os.fsync, lambda number: os.path.basename(os.readlink(f"/proc/self/fd/{number}")))
+def name_of(number):
+    return os.path.basename(os.readlink(f"/proc/self/fd/{number}"))
+
+os.fsync = watched(os.fsync, name_of)
 
 def write(path):
     with open(path / "weights.bin", "wb") as file:
@@ -590,9 +603,19 @@ checkpoint.keep_only(directory, {20, 30})
 """
 NEW, OLD = ".writing-step-0000000030", "step-0000000010"
 CALLS = [
-    f"mkdir {NEW}", "fsync state.json", "fsync weights.bin", "fsync MANIFEST.json", f"fsync {NEW}", f"rename {NEW}", "fsync checkpoints",
-    f"rename {OLD}", "unlink weights.bin", "unlink state.json", "unlink MANIFEST.json", f"rmdir .removing-{OLD}",
-]  # fmt: skip
+    f"mkdir {NEW}",
+    "fsync state.json",
+    "fsync weights.bin",
+    "fsync MANIFEST.json",
+    f"fsync {NEW}",
+    f"rename {NEW}",
+    "fsync checkpoints",
+    f"rename {OLD}",
+    "unlink weights.bin",
+    "unlink state.json",
+    "unlink MANIFEST.json",
+    f"rmdir .removing-{OLD}",
+]
 POINTS = [f"{when} {call}" for call in CALLS for when in ("before", "after")]
 POINTS.insert(2, "after half of weights.bin")
 
@@ -609,7 +632,10 @@ def test_the_named_points_are_all_there_are(tmp_path):
 
 
 def test_names_on_the_way_to_a_checkpoint_are_durable(tmp_path, monkeypatch):
-    """A loss of power may take away what was not flushed: every directory that has got a new name in it is."""
+    """A loss of power may take away what was not flushed.
+
+    Every directory that has got a new name in it is.
+    """
     flushed, fsync = [], os.fsync
     monkeypatch.setattr(
         os,

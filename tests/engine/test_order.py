@@ -75,7 +75,7 @@ def test_shuffled_epochs_hold_every_example_once_however_positions_are_batched(
             )
 
 
-# ---------------------------------------------------------------------------------------------------------------- mix
+# ---- mix
 
 rates = st.lists(
     st.floats(1e-12, 1e12) | st.integers(1, 12).map(float) | st.floats(0.01, 1.0),

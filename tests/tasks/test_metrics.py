@@ -21,7 +21,7 @@ def metric_of(name, training=False):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_metric_for_labels(name):
-    """Items of weight 0 change nothing, parts of a batch add up, indices and probabilities agree."""
+    """Weight 0 changes nothing, parts of a batch add up, indices and probabilities agree."""
     random = np.random.default_rng(0)
     logits = tf.constant(random.normal(size=(12, 7)), tf.float32)
     targets, weights = random.integers(0, 7, 12), np.float32([1, 1, 2, 0.5] * 3)
@@ -90,7 +90,10 @@ def test_signal_to_noise_on_another_scale():
 
 
 def test_neighbors_by_hand():
-    """Directions 0, 10, 90, 100 degrees and one in no group, nearest of all; then with groups torn apart."""
+    """Directions 0, 10, 90, 100 degrees and one in no group, nearest of all.
+
+    Then with groups torn apart.
+    """
     angles = np.radians([0, 10, 90, 100, 5])
     lengths = [[1], [5], [1], [5], [1]]
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)

@@ -1,0 +1,104 @@
+"""Some of the classes of a data set, numbered in the order in which they are named."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from places import TINY
+
+import data_loader
+import input_ops
+from cli.program import DataError
+from data_loader import from_arrays, of_classes
+from train_config import load_config
+
+SEVEN = from_arrays(
+    "seven",
+    {"inputs": np.arange(7.0), "targets": np.array([2, 0, 1, 2, 3, 1, 2])},
+    list("abcd"),
+    "file",
+)
+
+
+def test_classes_are_chosen_and_numbered_in_their_order():
+    source = of_classes(SEVEN, ["c", "a"])
+    assert (len(source), source.class_names, source.labels.tolist()) == (
+        4,
+        ("c", "a"),
+        [0, 1, 0, 0],
+    )
+    found = source.read(tf.constant([3, 0, 1], tf.int64))
+    assert found["inputs"].numpy().tolist() == [6.0, 0.0, 1.0] and found[
+        "targets"
+    ].numpy().tolist() == [0, 0, 1]
+    assert found["targets"].dtype == SEVEN.read(tf.constant([0], tf.int64))["targets"].dtype
+    assert source.locate(2) == "file: record 3"
+    fingerprints = {
+        each.fingerprint
+        for each in (SEVEN, source, of_classes(SEVEN, ["a", "c"]), of_classes(SEVEN, ["c", "b"]))
+    }
+    assert len(fingerprints) == 4
+
+
+def test_classes_of_stored_examples():
+    stored = data_loader.Source(
+        **{
+            **vars(SEVEN),
+            "stored_bytes": 700,
+            "block_length": 2,
+            "read_in_blocks": lambda number: SEVEN.read,
+        }
+    )
+    source = of_classes(stored, ["c", "a"])
+    assert (source.stored_bytes, source.block_length, source.read_in_blocks) == (400, 0, None)
+
+
+def test_classes_of_texts_keep_their_sizes():
+    texts = from_arrays(
+        "texts",
+        {
+            "inputs": np.array([b"aaa", b"b", b"cc", b"dddd"], object),
+            "targets": np.array([0, 1, 0, 2]),
+        },
+        list("xyz"),
+    )
+    assert texts.sizes.tolist() == [3, 1, 2, 4] and of_classes(
+        texts, ["x", "z"]
+    ).sizes.tolist() == [3, 2, 4]
+
+
+def test_classes_that_cannot_be_had_are_named():
+    with pytest.raises(DataError, match="seven: classes: no class 'e'; it has a, b, c, d"):
+        of_classes(SEVEN, ["a", "e"])
+    with pytest.raises(DataError, match="expected a set that knows the class of each example"):
+        of_classes(data_loader.Source(**{**vars(SEVEN), "labels": None}), ["a", "b"])
+    soft = from_arrays("soft", {"inputs": np.arange(2.0), "targets": np.eye(2)}, list("ab"))
+    with pytest.raises(DataError, match="expected a class index as the target"):
+        of_classes(data_loader.Source(**{**vars(soft), "labels": np.arange(2)}), ["a", "b"])
+    empty = from_arrays(
+        "empty", {"inputs": np.arange(2.0), "targets": np.array([0, 1])}, list("abcd")
+    )
+    assert len(of_classes(empty, ["c", "d"])) == 0
+
+
+def open_tiny(split: str, classes: str | None = None):
+    options = f"data.train={{name: tiny_numbers, num_classes: 10, classes: {classes or 'null'}}}"
+    return input_ops.open_mix(load_config(TINY, [options]).data, split, training=False)
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_classes_are_chosen_in_every_split(split):
+    part = open_tiny(split, "[class 9, class 0]").sources[0].source
+    whole = open_tiny(split).sources[0].source
+    assert len(part) == (whole.labels == 9).sum() + (whole.labels == 0).sum() > 0
+    mine = part.read(tf.range(len(part), dtype=tf.int64))
+    chosen = tf.constant(np.flatnonzero((whole.labels == 9) | (whole.labels == 0)))
+    np.testing.assert_array_equal(mine["inputs"], whole.read(chosen)["inputs"])
+    np.testing.assert_array_equal(mine["targets"], whole.labels[chosen.numpy()] == 0)
+
+
+def test_other_classes_in_validation_than_in_training_are_refused():
+    classes = "[class 1, class 2]"
+    spec = input_ops.spec_of(open_tiny("train", classes))
+    assert spec.class_names == ["class 1", "class 2"]
+    with pytest.raises(DataError, match="num_classes: expected 2, as in training, got 10"):
+        input_ops.check_spec(spec, open_tiny("valid"))
