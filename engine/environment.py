@@ -10,26 +10,15 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from cli.typed_yaml import flatten
-
 _CPU_INFO = Path("/proc/cpuinfo")  # on Linux
 _PACKAGES = ("tensorflow", "keras", "numpy", "pydantic", "tensorboard")
 # Environment variables that change results; not logging, not cluster addresses.
 _VARIABLES = re.compile(
     r"(?!TF_CPP_|TF_CONFIG)(TF|XLA|OMP|ONEDNN|DNNL|MKL|OPENBLAS|CUDA|NCCL|KERAS)_"
 )
-# What may change how numbers are rounded.
-_ROUNDING = (
-    "python",
-    "machine",
-    "cpus",
-    "devices",
-    "versions",
-    "git",
-    "cpu",
-    "threads",
-    "variables",
-)
+# Entries that may change how numbers are rounded: plain ones, and dictionaries.
+_PLAIN = ("python", "machine", "cpus", "devices")
+_NESTED = ("versions", "git", "cpu", "threads", "variables")
 
 
 def environment(data: str) -> dict:
@@ -94,9 +83,13 @@ def changes(before: dict, now: dict) -> list[str]:
 
 
 def _flat(environment: dict) -> dict:
-    """What may change how numbers are rounded, by `key` or `key.name`."""
-    entries = {key: environment.get(key) for key in _ROUNDING}
-    return {".".join(path): value for path, value in flatten(entries) if value != {}}
+    """Entries that may change how numbers are rounded, those of dictionaries as `key.name`."""
+    entries = {key: environment.get(key) for key in _PLAIN}
+    for key in _NESTED:
+        nested = environment.get(key)
+        if isinstance(nested, dict):
+            entries |= {f"{key}.{name}": value for name, value in nested.items()}
+    return entries
 
 
 def _change(key: str, old: str, new: str) -> str:

@@ -187,8 +187,8 @@ def write_and_zero(path, variables):
         variable.assign(tf.zeros_like(variable))
 
 
-def restore_all(path, variables, *groups):
-    restore(path, variables, read_variables, groups=groups)
+def restore_all(path, variables):
+    restore(path, variables, read_variables(path))
 
 
 def example_of(config):

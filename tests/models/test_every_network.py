@@ -153,7 +153,7 @@ def test_variables_are_saved_and_restored_by_unique_names(name, options, tmp_pat
     assert len(variables) == len(model.variables) + len(optimizer.variables)
     expected = {name: tf.convert_to_tensor(v).numpy() for name, v in variables.items()}
     write_and_zero(tmp_path, variables)
-    restore_all(tmp_path, variables, "model", "optimizer")
+    restore_all(tmp_path, variables)
     for path, variable in variables.items():
         np.testing.assert_array_equal(variable, expected[path], err_msg=path)
 

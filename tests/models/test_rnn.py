@@ -94,7 +94,7 @@ def test_every_recurrent_network_trains_saves_restores_and_evaluates(config, tmp
     outputs, variables = model(IDS).numpy(), named_variables(model=model.variables)
     write_and_zero(tmp_path, variables)
     assert evaluate(batches) != after
-    restore_all(tmp_path, variables, "model")
+    restore_all(tmp_path, variables)
     assert evaluate(batches) == after
     np.testing.assert_array_equal(model(IDS), outputs)
 
