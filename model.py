@@ -178,7 +178,9 @@ def label_metrics(config, spec: Spec, training: bool) -> dict[str, keras.metrics
             continue
         name = options.name
         cls = _camel_case(name)
-        expected = f"a function `{name}` or a class `{cls}` for {name!r} of model_config.py"
+        expected = (
+            f"a function `{name}` or a class `{cls}` for the metric {name!r} of model_config.py"
+        )
         metric = look_up("tasks.metrics", expected, name, cls)
         metrics[name] = metric(num_classes) if isinstance(metric, type) else mean_of(metric)
     return metrics

@@ -16,14 +16,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cli.program import NumericsError, ResourceError, warn
+from cli.program import CheckpointError, NumericsError, ResourceError, warn
 from engine import checkpoint
 from engine.devices import open_towers
 from engine.resume import restore
+from engine.safe_files import read_npz
 from engine.variables import layers_of, named_variables, size_of, write_variables
 from train_config import TrainConfig
-
-_BATCH = ("inputs", "targets", "sample_weight", "id")
 
 
 class Finding(NamedTuple):
@@ -189,8 +188,8 @@ def replay(directory: Path, config: TrainConfig, build_trainer: Callable) -> dic
     # Dropout is seeded by the step; the optimizer's state is not needed.
     trainer.skip_to(state["step"] - 1)
     trainer.rate_factor.assign(state["rate_factor"])
-    with np.load(directory / "batch.npz") as file:  # without pickles
-        batch = {key: tf.constant(file[key]) for key in _BATCH}
+    arrays = read_npz(directory / "batch.npz", CheckpointError)
+    batch = {key: tf.constant(array) for key, array in arrays.items()}
     outcome = trainer.inspect(iter(tf.data.Dataset.from_tensors(batch)))
     if not outcome.finite:
         finding = find(trainer, batch, outcome.gradients)
