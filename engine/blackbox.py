@@ -24,6 +24,8 @@ from engine.safe_files import read_npz
 from engine.variables import layers_of, named_variables, size_of, write_variables
 from train_config import TrainConfig
 
+_BATCH = ("inputs", "targets", "sample_weight")
+
 
 class Finding(NamedTuple):
     """Where numbers first are not finite in a step."""
@@ -86,7 +88,7 @@ def find(trainer, batch: dict, gradients: list) -> Finding:
     variables = _not_finite(model.trainable_variables, gradients)
     with _watching(model) as layers:
         loss = trainer.forward(batch)
-    columns = {key: batch[key] for key in _BATCH[:-1]}
+    columns = {key: batch[key] for key in _BATCH}
     origins = _examples_of(columns, batch["id"])
     origins += [f"the weights {path}" for path in _not_finite(model.variables, model.variables)]
     origins += [f"the outputs of layer {layer}" for layer in layers]
