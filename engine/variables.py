@@ -106,7 +106,7 @@ def without_keras_sum(optimizer: keras.optimizers.Optimizer) -> keras.optimizers
 
 def layers_of(model: keras.Model) -> list[keras.Layer]:
     """All layers of a model, those within layers too, each once. keras/src/layers/layer.py."""
-    return list(dict.fromkeys(model._flatten_layers(include_self=False)))
+    return model._flatten_layers(include_self=False)
 
 
 def sublayers(layer: keras.Layer) -> list[keras.Layer]:
