@@ -1,9 +1,9 @@
-"""The order of the data, which is arithmetic: position -> data set -> position in it -> example.
+"""The order of the data, which is arithmetic: position -> example.
 
-A position is the place of an example in the endless stream of a run. In a mix it belongs to a data set, and is a position
-within that, by a table of at most 10,000 slots; within a set of `length` examples, position p is example
-permutation(seed, epoch)[k] with epoch, k = divmod(p, length). So any step is reached at once, nothing of the pipeline needs
-saving, and the order does not depend on threads, towers or restarts.
+A position is the place of an example in the endless stream of a data set. Position p of a set of
+`length` examples is example permutation(seed, epoch)[k] with epoch, k = divmod(p, length). So any
+step is reached at once, nothing of the pipeline needs saving, and the order does not depend on
+threads, towers or restarts.
 """
 
 import hashlib
@@ -14,20 +14,21 @@ import tensorflow as tf
 from engine.stateless import fold, mix64
 
 _ROUNDS = 6
-_MOST_SLOTS = 10_000
 
 
 @tf.autograph.experimental.do_not_convert  # as in stateless.fold
 def permutation(seed, epoch, k, length: int) -> tf.Tensor:
-    """The k-th element of the epoch's permutation of [0, length): int64 tensors of one shape -> int64.
+    """The k-th element of the epoch's permutation of [0, length); int64 tensors of one shape.
 
-    A keyed bijection at O(1) an element: a Feistel network over pairs (left, right) in [0, side)^2 with
-    side = ceil(sqrt(length)), addition modulo `side`, and splitmix64 as the round function; a value beyond `length` is
-    sent through again (cycle walking). Black, Rogaway, Ciphers with arbitrary finite domains, CT-RSA 2002, sections 3, 5.
+    A keyed bijection at O(1) an element: a Feistel network over pairs (left, right) in [0, side)^2
+    with side = ceil(sqrt(length)), addition modulo `side`, and splitmix64 as the round function; a
+    value beyond `length` is sent through again (cycle walking). Black, Rogaway, Ciphers with
+    arbitrary finite domains, CT-RSA 2002, sections 3, 5.
     """
     side = tf.constant(math.isqrt(length - 1) + 1, tf.uint64)
     length = tf.constant(length, tf.uint64)
-    # All rounds' keys at once, and the half of fold(key, right) that is of the key alone: tracing it takes half as long so.
+    # All rounds' keys at once, and the half of fold(key, right) that is of the key alone: it takes
+    # half as long to trace.
     keys = tf.unstack(mix64(fold(fold(seed, epoch)[..., tf.newaxis], tf.range(_ROUNDS))), axis=-1)
 
     def through(x):
@@ -51,24 +52,24 @@ def shuffled(
 ) -> tf.Tensor:
     """Positions in the endless stream of shuffled epochs -> indices of examples; int64 [n].
 
-    With `blocks`, examples lie in blocks of `block_length` (the last may be shorter): blocks are shuffled, then the
-    examples within each group of `blocks` of them. A shorter block stays in the last group, which keeps this arithmetic.
+    With `blocks`, examples lie in blocks of `block_length` (the last may be shorter): blocks are
+    shuffled, then the examples within each group of `blocks` of them. A shorter block stays in the
+    last group, which keeps this arithmetic.
     """
     seed, epoch, k = tf.constant(seed, tf.int64), positions // length, positions % length
     if not blocks or length <= block_length * blocks:
         return permutation(seed, epoch, k, length)
-    whole_blocks, in_group = length // block_length, block_length * blocks
-    group = k // in_group
-    last, rest = length // in_group, length % in_group
+    whole_blocks, group_length = length // block_length, block_length * blocks
+    group = k // group_length
+    whole_groups, last_length = length // group_length, length % group_length
     group_seed = tf.cast(fold(fold(seed, epoch), group), tf.int64)
-    within = permutation(group_seed, epoch, k % in_group, in_group)
-    if rest:
-        within = tf.where(
-            group < last, within, permutation(group_seed, epoch, k % in_group % rest, rest)
-        )
-    place = group * blocks + within // block_length  # in the shuffled order of blocks
-    block = permutation(seed, epoch, tf.minimum(place, whole_blocks - 1), whole_blocks)
-    return tf.where(place < whole_blocks, block, place) * block_length + within % block_length
+    within = permutation(group_seed, epoch, k % group_length, group_length)
+    if last_length:
+        in_last = permutation(group_seed, epoch, k % group_length % last_length, last_length)
+        within = tf.where(group < whole_groups, within, in_last)
+    rank = group * blocks + within // block_length  # of the block in the shuffled order
+    block = permutation(seed, epoch, tf.minimum(rank, whole_blocks - 1), whole_blocks)
+    return tf.where(rank < whole_blocks, block, rank) * block_length + within % block_length
 
 
 def position_of(key: str) -> float:
