@@ -23,8 +23,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cli.program import DataError
-from engine.rooms import look_up
+from cli.program import DataError, look_up
 
 SPLITS = ("train", "valid", "test")
 BUNDLED = Path(__file__).resolve().parent / "data"  # the sets that come with the project
@@ -69,7 +68,8 @@ def load(config, split: str, directory: str | None) -> Source:
 
     Raises DataError, naming the file, for whatever is missing or damaged.
     """
-    load_raw = look_up("sources", config.name, "load", "data_config.py")
+    expected = f"a function `load` for {config.name!r} of data_config.py"
+    load_raw = look_up(f"sources.{config.name}", expected, "load")
     source = load_raw(config, split, directory)
     if config.classes is not None:
         source = of_classes(source, config.classes)

@@ -7,13 +7,12 @@ from files also has `initialize(model, config, spec)`. Task: `tasks/<name>.py` w
 """
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
-from cli.program import ConfigError
+from cli.program import ConfigError, look_up
 from engine.variables import layers_of
 from train_config import Spec
 
@@ -27,7 +26,8 @@ def build_model(config, spec: Spec, seed=0, precision="float32", strategy=None) 
     checkpoints go by name: its session is cleared first, so that a second run has the same names.
     """
     name = config.name
-    build = _find(f"models.{name}", f"a function `build` for the network {name!r}", "build")
+    expected = f"a function `build` for the network {name!r} of model_config.py"
+    build = look_up(f"models.{name}", expected, "build")
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     strategy = strategy or tf.distribute.get_strategy()
@@ -96,7 +96,8 @@ class Task:
         if not self.outputs:
             return
         shape = list(model.output_shape[1:])
-        if not any(_alike(expected, shape) for expected in self.outputs):
+        squeezed = _squeezed(shape)
+        if not any(squeezed.is_compatible_with(_squeezed(output)) for output in self.outputs):
             expected = " or ".join(map(str, self.outputs))
             raise ConfigError(
                 f"task: expected a network with outputs of shape {expected}; "
@@ -104,23 +105,25 @@ class Task:
             )
 
 
-def _alike(*shapes) -> bool:
-    a, b = (tf.TensorShape([size for size in shape if size != 1]) for shape in shapes)
-    return a.is_compatible_with(b)
+def _squeezed(shape) -> tf.TensorShape:
+    return tf.TensorShape([size for size in shape if size != 1])
 
 
 def build_task(config, spec: Spec) -> Task:
     """The class of `tasks/<config.name>.py`, made for such data."""
-    name, cls = config.name, _camel_case(config.name)
-    task = _find(f"tasks.{name}", f"a class `{cls}` for the task {name!r}", cls)
+    cls = _camel_case(config.name)
+    expected = f"a class `{cls}` for the task {config.name!r} of model_config.py"
+    task = look_up(f"tasks.{config.name}", expected, cls)
     return task(config, spec)
 
 
 def cast_floats(tensors, dtype):
     """A structure of tensors with those of floating type cast."""
-    return tf.nest.map_structure(
-        lambda tensor: tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor, tensors
-    )
+
+    def cast(tensor):
+        return tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
+
+    return tf.nest.map_structure(cast, tensors)
 
 
 # ---- losses and metrics
@@ -141,9 +144,8 @@ class Ratio(keras.metrics.Metric):
         self.denominator.assign_add(tf.reduce_sum(denominators))
 
     def result(self):
-        numerator = tf.convert_to_tensor(self.numerator)
-        denominator = tf.convert_to_tensor(self.denominator)
-        return self._then(tf.math.divide_no_nan(numerator, denominator))
+        ratio = tf.math.divide_no_nan(self.numerator, self.denominator)
+        return self._then(ratio)
 
 
 def mean_of(values: Callable, then: Callable = lambda mean: mean) -> Ratio:
@@ -163,23 +165,23 @@ def label_loss(config, spec: Spec) -> Callable:
             f"got {spec.target_dtype} of shape {spec.target_shape}"
         )
     name = config.loss.name
-    return _find("tasks.losses", f"a function `{name}` for the loss {name!r}", name)
+    expected = f"a function `{name}` for the loss {name!r} of model_config.py"
+    return look_up("tasks.losses", expected, name)
 
 
 def label_metrics(config, spec: Spec, training: bool) -> dict[str, keras.metrics.Metric]:
     """The metrics of `tasks/metrics.py` that a task names, fresh and by name."""
+    num_classes = spec.num_classes
     metrics = {}
-    for metric in config.metrics:
-        if spec.num_classes > metric.more_classes_than and (metric.in_training or not training):
-            metrics[metric.name] = _label_metric(metric.name, spec.num_classes)
+    for options in config.metrics:
+        if num_classes <= options.more_classes_than or (training and not options.in_training):
+            continue
+        name = options.name
+        cls = _camel_case(name)
+        expected = f"a function `{name}` or a class `{cls}` for {name!r} of model_config.py"
+        metric = look_up("tasks.metrics", expected, name, cls)
+        metrics[name] = metric(num_classes) if isinstance(metric, type) else mean_of(metric)
     return metrics
-
-
-def _label_metric(name, num_classes):
-    cls = _camel_case(name)
-    expected = f"a function `{name}` or a class `{cls}` for the metric {name!r}"
-    metric = _find("tasks.metrics", expected, name, cls)
-    return metric(num_classes) if isinstance(metric, type) else mean_of(metric)
 
 
 # ---- by name
@@ -187,14 +189,3 @@ def _label_metric(name, num_classes):
 
 def _camel_case(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
-
-
-def _find(module: str, expected: str, *attributes: str):
-    """The first of these attributes that the module has; ConfigError names its file otherwise."""
-    missing = "" if importlib.util.find_spec(module) else "no such file; "
-    names = {} if missing else vars(importlib.import_module(module))
-    for attribute in attributes:
-        if attribute in names:
-            return names[attribute]
-    file = module.replace(".", "/")
-    raise ConfigError(f"{file}.py: {missing}expected {expected} of model_config.py")

@@ -6,7 +6,7 @@ To add a network: `models/<name>.py` and one class here below `Network`. To add 
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from cli.typed_yaml import Bool, Float, Int, Multiplier, Rate, Section, Width, one_of, or_name
 
@@ -21,7 +21,13 @@ Channels = Annotated[
 Dropout = Annotated[Rate, Field(description="Dropout rate before the logits.")]
 
 
-class Network(Section):
+class Options(Section):
+    """Options, each with its description below it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Network(Options):
     """Hyper-parameters of a network; a class below it with a `name` can be chosen in `model`."""
 
 
@@ -29,9 +35,8 @@ class Lenet(Network):
     """LeNet-5, models/lenet.py."""
 
     name: Literal["lenet"]
-    activation: Literal["relu", "tanh"] = Field(
-        "relu", description="Activation of every layer but the last."
-    )
+    activation: Literal["relu", "tanh"] = "relu"
+    """Activation of every layer but the last."""
     dropout: Dropout = 0.0
     l2: L2 = 0.0
 
@@ -40,13 +45,12 @@ class Mlp(Network):
     """Fully connected layers, models/mlp.py."""
 
     name: Literal["mlp"]
-    hidden: list[Width] = Field(
-        [512, 512], description="Units of each hidden layer; []: softmax regression."
-    )
-    activation: Literal["relu", "tanh"] = Field(
-        "relu", description="Activation of the hidden layers."
-    )
-    dropout: Rate = Field(0.0, description="Dropout rate after every hidden layer.")
+    hidden: list[Width] = Field([512, 512])
+    """Units of each hidden layer; []: softmax regression."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """Activation of the hidden layers."""
+    dropout: Rate = 0.0
+    """Dropout rate after every hidden layer."""
     l2: L2 = 0.0
 
 
@@ -57,15 +61,12 @@ class Vgg(Network):
     """VGG, models/vgg.py."""
 
     name: Literal["vgg"]
-    depth: Literal[13, 16] = Field(
-        13,
-        description="Layers; 16: the paper's D; 13: its convolutions with BN, PReLU, "
-        "a fully convolutional head.",
-    )
+    depth: Literal[13, 16] = 13
+    """Layers; 16: the paper's D; 13: its convolutions with BN, PReLU, a fully convolutional
+    head."""
     width: Channels = 1.0
-    dropout: Rate = Field(
-        0.5, description="Dropout rate before the scores of depth 13; after fc6 and fc7 of 16."
-    )
+    dropout: Rate = 0.5
+    """Dropout rate before the scores of depth 13; after fc6 and fc7 of 16."""
 
 
 class Squeezenet(Network):
@@ -73,17 +74,18 @@ class Squeezenet(Network):
 
     name: Literal["squeezenet"]
     width: Channels = 1.0
-    bypass: Bool = Field(False, description="Shortcuts around every second fire module.")
-    dropout: Rate = Field(0.5, description="Dropout rate after fire9.")
+    bypass: Bool = False
+    """Shortcuts around every second fire module."""
+    dropout: Rate = 0.5
+    """Dropout rate after fire9."""
 
 
 class Resnet(Network):
     """Residual networks, models/resnet.py."""
 
     name: Literal["resnet"]
-    depth: Literal[18, 34, 50, 101, 152, 20, 32, 44, 56, 110] = Field(
-        20, description="Layers; 20, 32, 44, 56, 110: of CIFAR; others: of ImageNet."
-    )
+    depth: Literal[18, 34, 50, 101, 152, 20, 32, 44, 56, 110] = 20
+    """Layers; 20, 32, 44, 56, 110: of CIFAR; others: of ImageNet."""
     width: Channels = 1.0
     dropout: Dropout = 0.0
 
@@ -92,7 +94,8 @@ class Inception(Network):
     """A small Inception-v2, models/inception.py."""
 
     name: Literal["inception"]
-    modules: Width = Field(2, description="Modules after each of the two grid reductions.")
+    modules: Width = 2
+    """Modules after each of the two grid reductions."""
     width: Channels = 1.0
     dropout: Dropout = 0.0
 
@@ -101,20 +104,15 @@ class Mobilenet(Network):
     """MobileNetV2, models/mobilenet.py."""
 
     name: Literal["mobilenet"]
-    width: Multiplier = Field(
-        1.0,
-        description="Multiplier of the channels, rounded to multiples of 8; "
-        "of the last 1,280 only where above 1.",
-    )
-    depth: Multiplier = Field(
-        1.0, description="Multiplier of the blocks of each stage, at least 1."
-    )
-    resolution: Multiplier = Field(
-        1.0, description="Multiplier of the height and width of the images."
-    )
-    shortcut: Literal["identity", "projection"] = Field(
-        "identity", description="Shortcut; projection: also around blocks that change shapes."
-    )
+    width: Multiplier = 1.0
+    """Multiplier of the channels, rounded to multiples of 8; of the last 1,280 only where
+    above 1."""
+    depth: Multiplier = 1.0
+    """Multiplier of the blocks of each stage, at least 1."""
+    resolution: Multiplier = 1.0
+    """Multiplier of the height and width of the images."""
+    shortcut: Literal["identity", "projection"] = "identity"
+    """Shortcut; projection: also around blocks that change shapes."""
     dropout: Dropout = 0.0
 
 
@@ -122,14 +120,13 @@ class Xception(Network):
     """Xception, models/xception.py."""
 
     name: Literal["xception"]
-    aligned: Bool = Field(
-        True, description="The 41 layers for dense prediction; false: the 36 of the first paper."
-    )
-    middle: Width = Field(8, description="Units of the middle flow; 16 make 65 layers of 41.")
+    aligned: Bool = True
+    """The 41 layers for dense prediction; false: the 36 of the first paper."""
+    middle: Width = 8
+    """Units of the middle flow; 16 make 65 layers of 41."""
     width: Channels = 1.0
-    output_stride: Literal[4, 8, 16, 32] = Field(
-        32, description="Size of the image over that of the last features, at most."
-    )
+    output_stride: Literal[4, 8, 16, 32] = 32
+    """Size of the image over that of the last features, at most."""
     dropout: Dropout = 0.5
 
 
@@ -154,20 +151,14 @@ class Pretrained(Network):
     """A backbone of keras.applications with a new head, models/pretrained.py."""
 
     name: Literal["pretrained"]
-    backbone: Literal[tuple(BACKBONES.split())] = Field(
-        "MobileNetV2", description="Backbone, a function of keras.applications."
-    )
-    weights: Annotated[str, AfterValidator(_weights)] | None = Field(
-        None, description="Weights: imagenet, path of an .h5 file, or null: random."
-    )
-    size: Int | None = Field(
-        None,
-        ge=32,
-        description="Height and width to which images are resized first; null: as they come.",
-    )
-    pooling: Literal["avg", "max"] = Field(
-        "avg", description="Pooling over the places of the backbone's last features."
-    )
+    backbone: Literal[tuple(BACKBONES.split())] = "MobileNetV2"
+    """Backbone, a function of keras.applications."""
+    weights: Annotated[str, AfterValidator(_weights)] | None = None
+    """Weights: imagenet, path of an .h5 file, or null: random."""
+    size: Int | None = Field(None, ge=32)
+    """Height and width to which images are resized first; null: as they come."""
+    pooling: Literal["avg", "max"] = "avg"
+    """Pooling over the places of the backbone's last features."""
     dropout: Dropout = 0.2
 
 
@@ -175,32 +166,27 @@ class Autoencoder(Network):
     """A convolutional autoencoder, models/autoencoder.py."""
 
     name: Literal["autoencoder"]
-    filters: list[Width] = Field(
-        [32, 64], min_length=1, description="Filters of each stage; each halves height and width."
-    )
-    upsampling: Literal["nearest", "transposed"] = Field(
-        "nearest", description="Layer with which the decoder doubles height and width."
-    )
-    skip: Bool = Field(
-        False,
-        description="Features of the encoder beside those of the decoder: for damage, "
-        "not for compression.",
-    )
-    residual: Bool = Field(
-        False, description="Sum of output and input: the network says what to change."
-    )
+    filters: list[Width] = Field([32, 64], min_length=1)
+    """Filters of each stage; each halves height and width."""
+    upsampling: Literal["nearest", "transposed"] = "nearest"
+    """Layer with which the decoder doubles height and width."""
+    skip: Bool = False
+    """Features of the encoder beside those of the decoder: for damage, not for compression."""
+    residual: Bool = False
+    """Sum of output and input: the network says what to change."""
 
 
 # ---- networks for sequences
 
 
-class Embedding(Section):
+class Embedding(Options):
     """Vectors for tokens."""
 
 
 class Learned(Embedding):
     name: Literal["learned"]
-    size: Width = Field(64, description="Numbers of a token's vector.")
+    size: Width = 64
+    """Numbers of a token's vector."""
 
 
 class OneHotTokens(Embedding):
@@ -209,61 +195,76 @@ class OneHotTokens(Embedding):
 
 class WordVectors(Embedding):
     name: Literal["file"]
-    path: str = Field(
-        description="GloVe or word2vec file as text: a token and its numbers on each line."
-    )
-    size: Width = Field(description="Numbers on each line.")
-    trainable: Bool = Field(True, description="Training of the vectors; false: as in the file.")
+    path: str
+    """GloVe or word2vec file as text: a token and its numbers on each line."""
+    size: Width
+    """Numbers on each line."""
+    trainable: Bool = True
+    """Training of the vectors; false: as in the file."""
 
 
 class Rnn(Network):
     """Recurrent layers, models/rnn.py."""
 
     name: Literal["rnn"]
-    cell: Literal["simple", "lstm", "gru"] = Field("lstm", description="Cell of every layer.")
-    bidirectional: Bool = Field(False, description="Layers that read from both ends.")
-    units: Width = Field(128, description="Units of each layer, in each direction.")
-    layers: Width = Field(1, description="Number of layers.")
-    dropout: Rate = Field(
-        0.0, description="Dropout rate of embeddings, between layers and before the logits."
-    )
-    output: Literal["one", "many"] = Field(
-        "one", description="One output, after the last step, or one for every step."
-    )
-    relative: Bool = Field(
-        False, description="Numbers less those of the last step, for the recurrent layers."
-    )
-    autoregressive: Int = Field(
-        0,
-        ge=0,
-        description="Number of last steps of which a linear function is added to the output.",
-    )
-    embedding: one_of(Embedding, default="learned") = Field({}, description="Vectors for tokens.")
+    cell: Literal["simple", "lstm", "gru"] = "lstm"
+    """Cell of every layer."""
+    bidirectional: Bool = False
+    """Layers that read from both ends."""
+    units: Width = 128
+    """Units of each layer, in each direction."""
+    layers: Width = 1
+    """Number of layers."""
+    dropout: Rate = 0.0
+    """Dropout rate of embeddings, between layers and before the logits."""
+    output: Literal["one", "many"] = "one"
+    """One output, after the last step, or one for every step."""
+    relative: Bool = False
+    """Numbers less those of the last step, for the recurrent layers."""
+    autoregressive: Int = Field(0, ge=0)
+    """Number of last steps of which a linear function is added to the output."""
+    embedding: one_of(Embedding, default="learned") = Field({})
+    """Vectors for tokens."""
 
 
-class Encoder(Section):
-    units: Width = Field(128, description="Units of each layer, in each direction.")
-    layers: Width = Field(2, description="Number of layers.")
-    bidirectional: Bool = Field(True, description="Layers that read from both ends.")
+class Encoder(Options):
+    units: Width = 128
+    """Units of each layer, in each direction."""
+    layers: Width = 2
+    """Number of layers."""
+    bidirectional: Bool = True
+    """Layers that read from both ends."""
 
 
-class Decoder(Section):
-    units: Width = Field(256, description="Units of each layer.")
-    layers: Width = Field(1, description="Number of layers.")
+class Decoder(Options):
+    units: Width = 256
+    """Units of each layer."""
+    layers: Width = 1
+    """Number of layers."""
 
 
 class Seq2seq(Network):
     """Encoder, attention, decoder, models/seq2seq.py."""
 
     name: Literal["seq2seq"]
-    cell: Literal["gru", "lstm"] = Field("gru", description="Cell of encoder and decoder.")
-    embedding: Width = Field(64, description="Numbers of a token's vector, on both sides.")
-    encoder: Encoder = Field({}, description="Encoder of the source.")
-    decoder: Decoder = Field({}, description="Decoder, which writes the targets.")
-    attention: Literal["none", "luong_dot", "luong_general", "luong_concat", "bahdanau"] = Field(
-        "luong_dot", description="Attention of the decoder to the source."
-    )
-    dropout: Rate = Field(0.0, description="Dropout rate between all layers.")
+    cell: Literal["gru", "lstm"] = "gru"
+    """Cell of encoder and decoder."""
+    embedding: Width = 64
+    """Numbers of a token's vector, on both sides."""
+    encoder: Encoder = Field({})
+    """Encoder of the source."""
+    decoder: Decoder = Field({})
+    """Decoder, which writes the targets."""
+    attention: Literal[
+        "none",
+        "luong_dot",
+        "luong_general",
+        "luong_concat",
+        "bahdanau",
+    ] = "luong_dot"
+    """Attention of the decoder to the source."""
+    dropout: Rate = 0.0
+    """Dropout rate between all layers."""
 
     @property
     def encoder_outputs(self) -> int:
@@ -274,13 +275,14 @@ class SkipGram(Network):
     """Two vectors for each token, models/skip_gram.py."""
 
     name: Literal["skip_gram"]
-    size: Width = Field(32, description="Numbers of a vector.")
+    size: Width = 32
+    """Numbers of a vector."""
 
 
 # ---- losses and metrics for labels
 
 
-class LabelLoss(Section):
+class LabelLoss(Options):
     """A loss for labels: the function of its name in tasks/losses.py."""
 
 
@@ -296,7 +298,7 @@ class Focal(LabelLoss):
     name: Literal["focal"]
 
 
-class LabelMetric(Section):
+class LabelMetric(Options):
     """A metric for labels: the function or the class of its name in tasks/metrics.py."""
 
     more_classes_than: ClassVar[int] = 0  # left out where there are no more classes
@@ -338,7 +340,7 @@ class ConfusionMatrix(LabelMetric):
 # ---- tasks
 
 
-class TaskConfig(Section):
+class TaskConfig(Options):
     """Options of a task; a class below it with a `name` can be chosen in `task`."""
 
 
@@ -346,18 +348,12 @@ class LabelTask(TaskConfig):
     """A task whose targets are classes."""
 
     name: str
-    loss: or_name(one_of(LabelLoss)) = Field(
-        "cross_entropy", description="Distance of logits from a label."
-    )
-    label_smoothing: Rate = Field(
-        0.0,
-        description="Share of each target spread over all classes, for the loss in training "
-        "and validation.",
-    )
-    metrics: list[or_name(one_of(LabelMetric))] = Field(
-        ["accuracy", "top_5_accuracy"],
-        description="Metrics; top_5_accuracy is left out where there are at most 5 classes.",
-    )
+    loss: or_name(one_of(LabelLoss)) = "cross_entropy"
+    """Distance of logits from a label."""
+    label_smoothing: Rate = 0.0
+    """Share of each target spread over all classes, for the loss in training and validation."""
+    metrics: list[or_name(one_of(LabelMetric))] = Field(["accuracy", "top_5_accuracy"])
+    """Metrics; top_5_accuracy is left out where there are at most 5 classes."""
 
 
 class ClassificationTask(LabelTask):
@@ -376,51 +372,47 @@ class MultiLabelTask(TaskConfig):
     """Any number of labels per example: targets are 0 or 1 for each, tasks/multi_label.py."""
 
     name: Literal["multi_label"]
-    threshold: Float = Field(
-        0.5, gt=0, lt=1, description="Probability from which on a label is given."
-    )
+    threshold: Float = Field(0.5, gt=0, lt=1)
+    """Probability from which on a label is given."""
 
 
 class Seq2seqTask(TaskConfig):
     """A sequence of tokens from another one, tasks/seq2seq.py."""
 
     name: Literal["seq2seq"]
-    label_smoothing: Rate = Field(0.0, description="Share of each target spread over all tokens.")
-    beam: Width = Field(1, description="Width of the beam search in evaluation; 1: greedy.")
+    label_smoothing: Rate = 0.0
+    """Share of each target spread over all tokens."""
+    beam: Width = 1
+    """Width of the beam search in evaluation; 1: greedy."""
 
 
 class RegressionTask(TaskConfig):
     """Numbers, tasks/regression.py; metrics are in the data's units: scaling is undone."""
 
     name: Literal["regression"]
-    loss: Literal["mse", "mae", "huber"] = Field("mse", description="Loss of the scaled targets.")
-    delta: Float = Field(
-        1.0, gt=0, description="Error from which on Huber's loss is straight instead of square."
-    )
-    persistence: Int | None = Field(
-        None,
-        ge=0,
-        description="Column of the inputs whose last value is the forecast to beat: gives `skill`.",
-    )
+    loss: Literal["mse", "mae", "huber"] = "mse"
+    """Loss of the scaled targets."""
+    delta: Float = Field(1.0, gt=0)
+    """Error from which on Huber's loss is straight instead of square."""
+    persistence: Int | None = Field(None, ge=0)
+    """Column of the inputs whose last value is the forecast to beat: gives `skill`."""
 
 
 class ReconstructionTask(TaskConfig):
     """Inputs from damaged inputs, tasks/reconstruction.py."""
 
     name: Literal["reconstruction"]
-    loss: Literal["mse", "mae"] = Field(
-        "mse", description="Loss, a mean over the values of an example."
-    )
-    peak: Float = Field(
-        1.0, gt=0, description="Range of the values, for the signal-to-noise ratio."
-    )
+    loss: Literal["mse", "mae"] = "mse"
+    """Loss, a mean over the values of an example."""
+    peak: Float = Field(1.0, gt=0)
+    """Range of the values, for the signal-to-noise ratio."""
 
 
 class SkipGramTask(TaskConfig):
     """Which tokens stand near which, against random ones, tasks/skip_gram.py."""
 
     name: Literal["skip_gram"]
-    groups: dict[str, list[str]] = Field(
-        {}, description="Tokens by kind; gives `neighbors`: share of near ones of one kind."
-    )
-    nearest: Width = Field(5, description="Number of nearest neighbors that count.")
+    groups: dict[str, list[str]] = Field({})
+    """Tokens by kind; gives `neighbors`: share of near ones of one kind."""
+    nearest: Width = 5
+    """Number of nearest neighbors that count."""

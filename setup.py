@@ -3,7 +3,7 @@
 from setuptools import setup
 
 MODULES = "data_config data_loader eval input_ops launch model model_config preprocess_data"
-MODULES += " train_config trainer blackbox run train_step"
+MODULES += " train_config trainer"
 
 setup(
     name="tf-code-pattern",

@@ -44,18 +44,19 @@ from model_config import Network, TaskConfig
 
 
 def _duration(value):
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= typed_yaml.MAX_INT:
+    if type(value) is int and 0 < value <= typed_yaml.MAX_INT:
         return value
     pattern = r"\s*([0-9]{0,18}\.?[0-9]{1,18})\s*(steps?|epochs?|)\s*"
     match = re.fullmatch(pattern, value) if isinstance(value, str) else None
     count = float(match[1]) if match else 0.0
-    is_whole = count == int(count)
+    number = int(count) if count == int(count) else match[1]
     if count > 0 and match[2].startswith("epoch"):
-        return "1 epoch" if count == 1 else f"{int(count) if is_whole else match[1]} epochs"
-    if count > 0 and is_whole:
-        return int(count)
-    expected = "a number of steps above 0 or text such as '3 epochs'"
-    raise ValueError(f"expected {expected}, got {show(value)}")
+        return "1 epoch" if count == 1 else f"{number} epochs"
+    if count > 0 and number == count:
+        return number
+    raise ValueError(
+        f"expected a number of steps above 0 or text such as '3 epochs', got {show(value)}"
+    )
 
 
 Duration = Annotated[int | str, BeforeValidator(_duration)]
@@ -72,6 +73,7 @@ def _kind(value) -> str:
 
 Rates = dict[str, Above0]
 DatasetConfig = one_of(Dataset)
+Ops = list[OpConfig]
 DatasetOrMix = Annotated[
     Annotated[DatasetConfig, Tag("one")] | Annotated[Rates, Field(min_length=1), Tag("mix")],
     Discriminator(_kind),
@@ -121,16 +123,14 @@ class Data(Section):
     dir: str | None = Field(
         None, description="Directory of data sets that do not come with the project."
     )
-    first_ops: list[OpConfig] = Field(
+    first_ops: Ops = Field(
         [], description="Operations on all examples, before any other; none of them random."
     )
-    train_ops: list[OpConfig] = Field(
-        [], description="Operations on training examples only, before `ops`."
-    )
-    eval_ops: list[OpConfig] = Field(
+    train_ops: Ops = Field([], description="Operations on training examples only, before `ops`.")
+    eval_ops: Ops = Field(
         [], description="Operations on validation and test examples only, before `ops`."
     )
-    ops: list[OpConfig] = Field([], description="Operations on all examples.")
+    ops: Ops = Field([], description="Operations on all examples.")
     batch_ops: list[BatchOpConfig] = Field(
         [], description="Operations between the training examples of a batch, after all others."
     )
@@ -160,18 +160,16 @@ class Data(Section):
         first_ops = [op for mixed in self.datasets("train") for op in mixed.first_ops]
         for op in [*self.first_ops, *first_ops]:
             if op.random:
-                expected = f"expected nothing random, got {op.name!r}; put it into train_ops"
-                raise ValueError(f"first_ops: {expected}")
+                raise ValueError(
+                    f"first_ops: expected nothing random, got {op.name!r}; put it into train_ops"
+                )
         return self
 
     def datasets(self, split: Literal["train", "valid", "test"]) -> list[MixedDataset]:
         """The data sets whose `split` is asked for: one, or those of a mix."""
-        fallbacks = {
-            "train": [self.train],
-            "valid": [self.valid, self.train],
-            "test": [self.test, self.valid, self.train],
-        }
-        choice = next(choice for choice in fallbacks[split] if choice is not None)
+        choices = [self.test, self.valid, self.train]
+        begin = ["test", "valid", "train"].index(split)
+        choice = next(choice for choice in choices[begin:] if choice is not None)
         if isinstance(choice, Dataset):
             return [self._filled_in(choice.name, 1.0, choice)]
         return [
@@ -200,11 +198,15 @@ def _without_options(name: str) -> Dataset:
         return section.model_validate({"name": name})
     except ValidationError as error:
         missing = ", ".join(str(detail["loc"][-1]) for detail in error.errors())
-        cure = "describe it in data.sources under a name of your own"
-        raise ValueError(f"{name} needs {missing}: {cure}") from None
+        raise ValueError(
+            f"{name} needs {missing}: describe it in data.sources under a name of your own"
+        ) from None
 
 
 # ---- optimizer and schedule
+
+
+FinalRate = Annotated[Share, Field(description="Share of the rate left at the last step.")]
 
 
 class Schedule(Section):
@@ -232,14 +234,14 @@ class Cosine(Schedule):
     """Half a period of a cosine, down to `final`."""
 
     name: Literal["cosine"]
-    final: Share = Field(0.0, description="Share of the rate left at the last step.")
+    final: FinalRate = 0.0
 
 
 class Polynomial(Schedule):
     """A power of the remaining share of the run, down to `final`."""
 
     name: Literal["polynomial"]
-    final: Share = Field(0.0, description="Share of the rate left at the last step.")
+    final: FinalRate = 0.0
     power: Above0 = Field(1.0, description="Exponent; 1 is a straight line.")
 
 
@@ -254,10 +256,21 @@ class Piecewise(Schedule):
 
     @model_validator(mode="after")
     def _a_factor_per_boundary(self):
-        expected, got = len(self.boundaries), len(self.factors)
+        expected = len(self.boundaries)
+        got = len(self.factors)
         if got != expected:
             raise ValueError(f"expected {expected} factors, one per boundary, got {got}")
         return self
+
+
+Epsilon = Annotated[Above0, Field(description="Term that keeps the denominator above 0.")]
+Momentum = Annotated[Rate, Field(description="Share of the last update that is added to the next.")]
+WeightDecay = Annotated[
+    Float,
+    Field(
+        ge=0, description="Decoupled decay: each step also takes learning_rate * weight_decay * w."
+    ),
+]
 
 
 class Optimizer(Section):
@@ -270,11 +283,7 @@ class Optimizer(Section):
     clip_norm: Above0 | None = Field(
         None, description="Largest global norm of the gradient; null: no clipping."
     )
-    weight_decay: Float = Field(
-        0.0,
-        ge=0,
-        description="Decoupled decay: each step also takes learning_rate * weight_decay * w.",
-    )
+    weight_decay: WeightDecay = 0.0
     no_decay: list[Regex] = Field(
         ["bias$", "beta$", "gamma$"], description="Variables (regex on the path) without decay."
     )
@@ -289,8 +298,10 @@ class Optimizer(Section):
     def _above_0(cls, value):
         for regex, factor in value.items():
             if factor <= 0:
-                cure = "to keep variables as they are, use `freeze`"
-                raise ValueError(f"{regex}: expected a factor above 0, got {factor:g}; {cure}")
+                raise ValueError(
+                    f"{regex}: expected a factor above 0, got {factor:g}; "
+                    "to keep variables as they are, use `freeze`"
+                )
         return value
 
 
@@ -298,7 +309,7 @@ class Sgd(Optimizer):
     """Stochastic gradient descent."""
 
     name: Literal["sgd"]
-    momentum: Rate = Field(0.0, description="Share of the last update that is added to the next.")
+    momentum: Momentum = 0.0
     nesterov: Bool = Field(False, description="Nesterov's momentum.")
 
 
@@ -308,18 +319,14 @@ class Adam(Optimizer):
     name: Literal["adam"]
     beta_1: Rate = Field(0.9, description="Decay of the first moment.")
     beta_2: Rate = Field(0.999, description="Decay of the second moment.")
-    epsilon: Above0 = Field(1e-7, description="Term that keeps the denominator above 0.")
+    epsilon: Epsilon = 1e-7
 
 
 class AdamW(Adam):
     """Adam whose default has weight decay. Loshchilov and Hutter, Decoupled weight decay, 2019."""
 
     name: Literal["adamw"]
-    weight_decay: Float = Field(
-        0.004,
-        ge=0,
-        description="Decoupled decay: each step also takes learning_rate * weight_decay * w.",
-    )
+    weight_decay: WeightDecay = 0.004
 
 
 class RmsProp(Optimizer):
@@ -327,8 +334,8 @@ class RmsProp(Optimizer):
 
     name: Literal["rmsprop"]
     rho: Rate = Field(0.9, description="Decay of the second moment.")
-    momentum: Rate = Field(0.0, description="Share of the last update that is added to the next.")
-    epsilon: Above0 = Field(1e-7, description="Term that keeps the denominator above 0.")
+    momentum: Momentum = 0.0
+    epsilon: Epsilon = 1e-7
     centered: Bool = Field(False, description="Divide by the variance, not the second moment.")
 
 
@@ -337,7 +344,7 @@ class Adagrad(Optimizer):
 
     name: Literal["adagrad"]
     initial_accumulator_value: Float = Field(0.1, ge=0, description="Start of the sum of squares.")
-    epsilon: Above0 = Field(1e-7, description="Term that keeps the denominator above 0.")
+    epsilon: Epsilon = 1e-7
 
 
 # ---- trained weights
@@ -367,8 +374,9 @@ class InitFrom(Section):
             try:
                 re.sub(regex, replacement, "")
             except (re.error, IndexError) as error:
-                expected = f"expected a replacement for re.sub, got {replacement!r}"
-                raise ValueError(f"{regex}: {expected}: {error}") from None
+                raise ValueError(
+                    f"{regex}: expected a replacement for re.sub, got {replacement!r}: {error}"
+                ) from None
         return value
 
 
@@ -529,11 +537,15 @@ class Distribute(Section):
     @model_validator(mode="after")
     def _fits(self):
         if self.strategy == "one" and (self.virtual_devices or (self.towers or 1) > 1):
-            expected = "expected no `towers` and no `virtual_devices` beside it"
-            raise ValueError(f"strategy `one` is one device: {expected}")
+            raise ValueError(
+                "strategy `one` is one device: "
+                "expected no `towers` and no `virtual_devices` beside it"
+            )
         if self.strategy in ("workers", "parameter_server") and self.virtual_devices:
-            expected = "expected no `virtual_devices` beside it"
-            raise ValueError(f"strategy {self.strategy!r} takes GPUs or one CPU: {expected}")
+            raise ValueError(
+                f"strategy {self.strategy!r} takes GPUs or one CPU: "
+                "expected no `virtual_devices` beside it"
+            )
         return self
 
 
@@ -576,19 +588,20 @@ class Spec(Section):
 
     @model_validator(mode="after")
     def _one_name_per_class(self):
-        got = len(self.class_names)
-        if got != self.num_classes:
-            raise ValueError(f"expected {self.num_classes} class names, got {got}")
+        if len(self.class_names) != self.num_classes:
+            raise ValueError(
+                f"expected {self.num_classes} class names, got {len(self.class_names)}"
+            )
         return self
 
     def image_shape(self, at_least: int, network: str) -> list[int]:
-        """[H, W, C] of images of one size. Raises ConfigError for other inputs, and for smaller ones."""
+        """[H, W, C] of images of one size. Raises ConfigError for others, and for smaller."""
         sizes = [size or 0 for size in self.input_shape]
         if len(sizes) != 3 or not sizes[2] or min(sizes[:2]) < at_least:
-            expected = (
-                f"images of one size, at least {at_least}x{at_least} pixels, and a channel axis"
+            raise ConfigError(
+                f"{network}: expected images of one size, at least {at_least}x{at_least} pixels, "
+                f"and a channel axis, got {self.input_shape}"
             )
-            raise ConfigError(f"{network}: expected {expected}, got {self.input_shape}")
         return self.input_shape
 
     @property
@@ -652,12 +665,12 @@ def indivisible(train: Train, towers: int) -> str | None:
     if train.batch_size % slices == 0:
         return None
     below = train.batch_size // slices * slices
-    nearest = f"{below} or {below + slices}" if below else f"{slices}"
-    factors = f"{towers} towers"
-    if train.accumulate > 1:
-        factors += f" x train.accumulate {train.accumulate}"
-    expected = f"expected a multiple of {slices} ({factors}), got {train.batch_size}"
-    return f"train.batch_size: {expected}; nearest: {nearest}"
+    nearest = f"{below} or {below + slices}" if below else slices
+    accumulate = f" x train.accumulate {train.accumulate}" if train.accumulate > 1 else ""
+    return (
+        f"train.batch_size: expected a multiple of {slices} ({towers} towers{accumulate}), "
+        f"got {train.batch_size}; nearest: {nearest}"
+    )
 
 
 # ---- durations into steps
@@ -675,7 +688,9 @@ class Clock:
 
         40 epochs of 4,000 examples in batches of 128 are 1,250.
         """
-        return 0 if duration is None else math.ceil(self._examples(duration) / self.batch_size)
+        if duration is None:
+            return 0
+        return math.ceil(self._examples(duration) / self.batch_size)
 
     def total_steps(self, train: Train) -> int:
         return train.steps or self.steps(f"{train.epochs!r} epochs")
@@ -752,7 +767,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
 def save_config(config: TrainConfig, path: str | Path) -> None:
     """Writes every field, so that the file means the same after a default has changed."""
     text = typed_yaml.to_yaml(config.model_dump(mode="json"))
-    # Refused now where it could not be read again: more classes than a configuration holds.
+    # Refused now if it could not be read again: more classes than a configuration holds.
     typed_yaml.parse(text, str(path))
     write_whole(path, text)
 
@@ -765,7 +780,7 @@ def describe_config(path: str | Path, overrides: Iterable[str] = ()) -> str:
         is_bare_name = key[-1] == "name" and key not in lines  # it stands for {name: name}
         written = key[:-1] if is_bare_name else key
         origin = f"{path}:{lines[written]}" if written in lines else "default"
-        if any(key[: len(path)] == path or path[: len(key)] == key for path in overridden):
+        if any(key[: len(path)] == path[: len(key)] for path in overridden):
             origin = "override"
         rows.append((f"{'.'.join(key)}: {typed_yaml.to_text(value)}", origin))
     width = min(70, max(len(text) for text, _ in rows))
@@ -777,45 +792,3 @@ def run_name(path: str | Path) -> str:
     if Path(path).suffix not in (".yaml", ".yml"):
         raise ConfigError(f"{path}: expected a .yaml file{typed_yaml.files_like(Path(path))}")
     return Path(path).stem
-
-
-# ---- what may change between two starts of a run
-
-_HOW = (("train", "accumulate"), ("train", "jit"))  # how it is computed; `distribute` too
-
-
-def computed_otherwise(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """`key: old -> new` of what may change from start to start but changes the rounding."""
-    devices = [("distribute", name) for name in ("strategy", "towers", "virtual_devices")]
-    changes = []
-    for section, name in [*devices, *_HOW]:
-        before, after = (getattr(getattr(config, section), name) for config in (old, new))
-        if before != after:
-            changes.append(_change((section, name), before, after))
-    return changes
-
-
-def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """`key: old -> new` of every field that may not change in a run.
-
-    What may: where its data lies and how it is computed.
-    """
-    before, after = (
-        dict(typed_yaml.flatten(config.model_dump(mode="json"))) for config in (old, new)
-    )
-    changes = []
-    for key in {**before, **after}:
-        is_directory = (key[0], key[-1]) == ("data", "dir")
-        may_change = is_directory or key[0] == "distribute" or key in _HOW
-        if before.get(key) != after.get(key) and not may_change:
-            changes.append(_change(key, before.get(key), after.get(key)))
-    old_order, new_order = (list(config.optimizer.multipliers) for config in (old, new))
-    if old_order != new_order and sorted(old_order) == sorted(new_order):
-        # The first that matches counts.
-        order = f"{', '.join(old_order)} -> {', '.join(new_order)}"
-        changes.append(f"optimizer.multipliers: in the order {order}")
-    return changes
-
-
-def _change(key: tuple, before, after) -> str:
-    return f"{'.'.join(key)}: {typed_yaml.to_text(before)} -> {typed_yaml.to_text(after)}"

@@ -1,14 +1,20 @@
-"""What spreading a run costs, measured here, and where a network stops scaling, by a model from what was measured.
+"""What spreading a run costs, measured here, and where a network stops scaling, by a model from
+what was measured.
 
-    python benchmarks/distribution.py [configs/lenet.yaml] [rounds] [key=value ...]        about 3 minutes
+    python benchmarks/distribution.py [configs/lenet.yaml] [rounds] [key=value ...]        about 3
+    minutes
 
-Measured: the compiled step on one device, on two virtual towers at the same global batch, in four accumulated parts against
-four steps of a quarter; the exchange of the gradient between two processes. Every round runs each row once; medians of the
+Measured: the compiled step on one device, on two virtual towers at the same global batch, in four
+accumulated parts against
+four steps of a quarter; the exchange of the gradient between two processes. Every round runs each
+row once; medians of the
 rounds and of each round's ratios.
 
 Modelled: with the global batch fixed, R towers that each have such a device to themselves take
-    step(R) = step of one device at batch / R  +  2 (R - 1) / R * gradient bytes / bandwidth  +  2 (R - 1) * latency
-the second and third being a ring all-reduce that nothing overlaps. Patarasuk, Yuan, Bandwidth optimal all-reduce algorithms, 2009.
+    step(R) = step of one device at batch / R  +  2 (R - 1) / R * gradient bytes / bandwidth  +  2
+    (R - 1) * latency
+the second and third being a ring all-reduce that nothing overlaps. Patarasuk, Yuan, Bandwidth
+optimal all-reduce algorithms, 2009.
 """
 
 import json
@@ -107,7 +113,10 @@ def exchange_here(size: int) -> None:
 
 
 def measured(config_file: str, rounds: int, overrides: list[str]) -> tuple[dict[int, float], int]:
-    """Prints the measured table; {batch size: seconds a step} of one device, and the bytes of the gradient."""
+    """Prints the measured table.
+
+    {batch size: seconds a step} of one device, and the bytes of the gradient.
+    """
     batch = load_config(config_file, overrides).train.batch_size
     sizes = [batch // towers for towers in TOWERS if batch % towers == 0]
     rows = {
@@ -149,7 +158,10 @@ def measured(config_file: str, rounds: int, overrides: list[str]) -> tuple[dict[
 
 
 def modeled(step: dict[int, float], size: int) -> None:
-    """Prints the modeled table: milliseconds a step, and the number of towers at which it is least."""
+    """Prints the modeled table.
+
+    Milliseconds a step, and the number of towers at which it is least.
+    """
     batch = max(step)
     header = "".join(f"{towers:>9}" for towers in TOWERS if batch // towers in step)
     print(f"\n{'modeled, ms a step; towers':<28}{header}   fastest; at least half of linear up to")

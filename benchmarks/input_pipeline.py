@@ -1,14 +1,20 @@
-"""Images a second of the input pipeline, beside the usual ones and beside what decoding alone allows.
+"""Images a second of the input pipeline, beside the usual ones and beside what decoding alone
+allows.
 
 python benchmarks/input_pipeline.py [ROUNDS] [IMAGES]
 
-It makes JPEGs of 64, 160 and 256 pixels (smooth colors and noise, quality 90), as files in ten directories and as
-records, and reads batches of 128, decoded, cut to 7/8 of their side at a fixed place, as float32. Rows are measured in turn,
+It makes JPEGs of 64, 160 and 256 pixels (smooth colors and noise, quality 90), as files in ten
+directories and as
+records, and reads batches of 128, decoded, cut to 7/8 of their side at a fixed place, as float32.
+Rows are measured in turn,
 round by round; ratios are medians over the rounds.
-  limit   the same decoding and cutting of the same bytes in memory, on all cores, no pipeline around it
-  usual   TFRecordDataset.shuffle(2048).map(parse, decode, cut).batch.prefetch, as the guides have it
+  limit   the same decoding and cutting of the same bytes in memory, on all cores, no pipeline
+  around it
+  usual   TFRecordDataset.shuffle(2048).map(parse, decode, cut).batch.prefetch, as the guides have
+  it
   keras   keras.utils.image_dataset_from_directory, which decodes and resizes
-Then: a mix of three sets, a start at step 1,000,000,000, resident memory of 5,000 and of 50,000 images, and storage where
+Then: a mix of three sets, a start at step 1,000,000,000, resident memory of 5,000 and of 50,000
+images, and storage where
 each read takes 5 ms.
 """
 
@@ -150,7 +156,10 @@ def draw(iterator):
 
 
 def measure(rows: dict, rounds: int, batches: int) -> dict[str, list[float]]:
-    """{row: images a second in each round}, over seconds, so that what lay ready hardly counts; the first round warms up."""
+    """{row: images a second in each round}, over seconds, so that what lay ready hardly counts.
+
+    The first round warms up.
+    """
     speeds: dict[str, list[float]] = {name: [] for name in rows}
     for number in range(rounds + 1):
         turn = number % len(

@@ -1,8 +1,10 @@
-"""Steady time of one training step of LeNet-5: ours, in the real loop, against the bare step and Keras `fit`; and of saving.
+"""Steady time of one training step of LeNet-5: ours, in the real loop, against the bare step and
+Keras `fit`; and of saving.
 
     python benchmarks/step_time.py [rounds]        about 6 minutes
 
-Every round runs each row once, so that all of them meet the same weather on the machine; medians of the rounds, and of
+Every round runs each row once, so that all of them meet the same weather on the machine; medians of
+the rounds, and of
 each round's ratio to its own limit.
 """
 
@@ -41,7 +43,10 @@ class QuietScreen(Screen):
 
 
 def ours(batch_size: int, directory: str, *overrides: str):
-    """The trainer's own loop with its pipeline, metrics, metrics.jsonl, TensorBoard and screen: training + input + logging (+ saving)."""
+    """The trainer's own loop with its pipeline, metrics, metrics.jsonl, TensorBoard and screen.
+
+    Training + input + logging (+ saving).
+    """
     off = [
         f"{key}=null"
         for key in (
@@ -76,7 +81,10 @@ def ours(batch_size: int, directory: str, *overrides: str):
 
 
 def limit(run, num_steps: int):
-    """The same model, loss, clipping and optimizer on one constant batch: no input, metrics, checks or logging."""
+    """The same model, loss, clipping and optimizer on one constant batch.
+
+    No input, metrics, checks or logging.
+    """
     model, task, optimizer = run.trainer.model, run.trainer.task, run.trainer.optimizer
     batch = next(iter(run.batches_from(0)))
     clip_norm = run.config.optimizer.clip_norm
@@ -102,7 +110,10 @@ def limit(run, num_steps: int):
 
 
 def keras_fit(run, batch_size: int, steps_per_execution: int):
-    """Keras `fit` at its best: scaled float arrays in memory, no augmentation, no validation, no bar."""
+    """Keras `fit` at its best.
+
+    Scaled float arrays in memory, no augmentation, no validation, no bar.
+    """
     model = keras.models.clone_model(run.trainer.model)
     model.compile(
         keras.optimizers.Adam(2e-3, global_clipnorm=run.config.optimizer.clip_norm),
@@ -133,7 +144,8 @@ def main(rounds: int) -> None:
     print(f"LeNet-5, Adam, clipping, dropout; medians of {rounds} rounds; {os.cpu_count()} CPUs")
     print(f"{'ms per step':<54} {'median':>8} {'min':>8} {'max':>8} {'x limit':>8}")
     for batch_size in (128, 32):
-        # Beside the project and not in /tmp, which may be memory: a checkpoint is flushed to the disk.
+        # Beside the project and not in /tmp, which may be memory: a checkpoint is flushed to the
+        # disk.
         with (
             tempfile.TemporaryDirectory() as one,
             tempfile.TemporaryDirectory() as two,

@@ -1,4 +1,5 @@
-"""What a forecast of sunspots has to beat: persistence, and an autoregressive model fitted by least squares.
+"""What a forecast of sunspots has to beat: persistence, and an autoregressive model fitted by least
+squares.
 
 python benchmarks/sunspots_ar.py [order]
 """
@@ -30,7 +31,10 @@ def windows(split: str, order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main(order: int) -> None:
-    """Fitted on the first 80 % of the months, scored on the last 20 %: those of `eval.py --split test`."""
+    """Fitted on the first 80 % of the months, scored on the last 20 %.
+
+    Those of `eval.py --split test`.
+    """
     seen, following = (
         np.concatenate(parts)
         for parts in zip(windows("train", order), windows("valid", order), strict=True)

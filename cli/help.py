@@ -15,17 +15,18 @@ def help_text(command: Command) -> str:
     """Of `--help` alone, or of the keys after it."""
     if command.config_class and command.overrides:
         return "\n\n".join(_about(command.config_class, key) for key in command.overrides)
-    lines = [_row("usage:", command.usage, width=7), "", "flags:"]
+    lines = [_row("usage:", command.usage, 7), "", "flags:"]
     for name in command.flags:
         if len(name) > 1:
             lines.append(_row(f"  --{name}", command.flags[name].help))
     if command.config_class:
         classes = members(command.config_class)
-        names = list(filter(None, map(name_of, classes)))
-        rows = [_row(" ", ", ".join(names), 2)] if names else _rows(classes)
-        example = names[0] if names else "train, --help train.epochs"
+        rows, example = _rows(classes), "train, --help train.epochs"
+        if name_of(classes[0]):  # a choice
+            rows = [_row(" ", ", ".join(map(name_of, classes)), 2)]
+            example = name_of(classes[0])
         lines += ["", "configuration, in the YAML file or as key=value:", *rows, ""]
-        lines += [f"--help KEY shows more, such as --help {example}"]
+        lines.append(f"--help KEY shows more, such as --help {example}")
     return "\n".join(lines)
 
 
@@ -40,27 +41,34 @@ def _about(model: type[Section], topic: str) -> str:
     for word in re.split("[.=]", topic):
         if word == "name" or word.isdigit() or not classes:
             continue
-        fields = {name: field for cls in classes for name, field in cls.model_fields.items()}
+        fields = {}
+        for section in classes:
+            fields |= section.model_fields
         below = [cls for field in fields.values() for cls in members(field.annotation)]
-        named = {name_of(cls): cls for cls in [*below, *classes]}
-        if word not in fields and word not in named:
+        named = {name_of(section): section for section in [*below, *classes]}
+        if word in fields:
+            field = fields[word]
+            classes = members(field.annotation)
+        elif word in named:
+            field = None
+            classes = [named[word]]
+        else:
             cure = nearest(word, [*fields, *filter(None, named), *homes_of(model, word)])
             raise mistake(f"command line: --help {topic}: unknown key {word!r}{cure}")
-        field = fields.get(word)
-        classes = members(field.annotation) if field else [named[word]]
     text = _details(field) if field else classes[0].__doc__ or ""
-    return "\n".join([_row(f"{topic}:", text, width=2), *_rows(classes)])
+    return "\n".join([_row(f"{topic}:", text, 2), *_rows(classes)])
 
 
 def _rows(classes: list[type[Section]]) -> list[str]:
     """A row for each choice of several classes, and for each field that all of them have."""
     rows = []
-    if len(classes) > 1:
-        rows = [(name_of(cls), (cls.__doc__ or "").split("\n")[0]) for cls in classes]
-    for name, field in classes[0].model_fields.items() if classes else ():
-        if name != "name" and all(name in cls.model_fields for cls in classes):
-            rows.append((name, _details(field)))
-    return [_row(f"  {name}", text) for name, text in rows]
+    for section in classes if len(classes) > 1 else []:
+        phrase, *_ = (section.__doc__ or "").split("\n")
+        rows.append(_row(f"  {name_of(section)}", phrase))
+    for name, field in classes[0].model_fields.items() if classes else []:
+        if name != "name" and all(name in section.model_fields for section in classes):
+            rows.append(_row(f"  {name}", _details(field)))
+    return rows
 
 
 def _details(field) -> str:

@@ -7,6 +7,7 @@ import difflib
 import re
 import shlex
 import textwrap
+from collections.abc import Iterable
 
 from absl import flags
 
@@ -14,6 +15,7 @@ from cli.program import Command, ConfigError
 from cli.typed_yaml import (
     Section,
     at,
+    dotted,
     members,
     mistake,
     name_of,
@@ -37,60 +39,58 @@ def explained(
     """The first of pydantic's mistakes, with its place in the file or on the command line."""
     # A misspelt section is unknown and, under its right name, missing: the first names the cure.
     detail = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
-    path = _path_in(data, detail["loc"], detail["type"] == "missing")
+    path = _path_in(data, detail)
     what = _what(model, data, detail, path)
     if detail["type"] == "not_one_of" and isinstance(detail["input"], dict):
         path = (*path, "name") if (*path, "name") in lines.keys() | overridden else path
-    by_override = any(
-        path[: len(key)] == key or (path not in lines and key[: len(path)] == path)
-        for key in overridden
-    )
-    where, line = ("command line", "") if by_override else (file, _line_of(path, lines))
-    key = ".".join(map(str, path)) + ": " if path else ""
+    place = file
+    # The line of a key, or of the section that should hold it.
+    line = next((f" (line {lines[key]})" for key in _ways(path) if key in lines), "")
+    below = {key[: len(path)] for key in overridden}
+    if overridden & set(_ways(path)) or (path not in lines and path in below):
+        place, line = "command line", ""
+    key = f"{dotted(path)}: " if path else ""
     others = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return mistake(f"{where}: {key}{what}{line}{others}")
+    return mistake(f"{place}: {key}{what}{line}{others}")
 
 
-def _line_of(path: tuple, lines: dict[tuple, int]) -> str:
-    """The line of a key, or of the section that should hold it."""
-    for length in range(len(path), 0, -1):
-        if path[:length] in lines:
-            return f" (line {lines[path[:length]]})"
-    return ""
+def _ways(path: tuple) -> list[tuple]:
+    """A path and the sections on its way, the innermost first."""
+    return [path[:length] for length in range(len(path), 0, -1)]
 
 
-def _path_in(data, location: tuple, missing: bool) -> tuple:
+def _path_in(data, detail: dict) -> tuple:
     """pydantic's location without the members of unions: keys that the user wrote or forgot."""
-    path = []
-    for depth, key in enumerate(location, 1):
-        in_list = isinstance(data, list) and isinstance(key, int) and key < len(data)
-        if in_list or (isinstance(data, dict) and key in data):
-            path.append(key)
+    path = ()
+    for key in detail["loc"]:
+        try:
             data = data[key]
-        elif missing and depth == len(location):
-            path.append(key)
-    return tuple(path)
+        except (LookupError, TypeError):
+            continue
+        path += (key,)
+    return (*path, detail["loc"][-1]) if detail["type"] == "missing" else path
 
 
 def _what(model: type[Section], data, detail: dict, path: tuple) -> str:
-    kind, value, key = detail["type"], detail["input"], path[-1] if path else ""
+    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return _unknown_key(model, data, path)
     if kind == "missing":
-        bare_name = at(data, path[:-1])
-        is_bare = isinstance(bare_name, str)
-        return f"missing; expected {f'{{name: {bare_name}, {key}: ...}}' if is_bare else 'a value'}"
+        section = at(data, path[:-1])
+        if isinstance(section, str):  # a bare name
+            return f"missing; expected {{name: {section}, {path[-1]}: ...}}"
+        return "missing; expected a value"
     if kind == "not_one_of":
-        return _not_one_of(value, detail["ctx"]["names"], ".".join(map(str, path)))
-    if kind == "literal_error" and "'" in detail["ctx"]["expected"]:  # names, not numbers
-        return unknown_name(value, re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
+        return _not_one_of(value, context["names"], dotted(path))
+    if kind == "literal_error" and "'" in context["expected"]:  # names, not numbers
+        return unknown_name(value, re.findall(r"'([^']*)'", context["expected"]))
     if kind == "value_error":
-        return str(detail["ctx"]["error"])
+        return str(context["error"])
     expected = re.split(", unable|, got", detail["msg"].replace("Input should be ", ""))[0]
     if kind in ("model_type", "model_attributes_type"):
         expected = "a section"
     cure = f"; write [{show(value)}]" if kind == "list_type" and isinstance(value, str) else ""
-    return f"expected {expected[0].lower() + expected[1:]}, got {show(value)}{cure}"
+    return f"expected {expected[0].lower()}{expected[1:]}, got {show(value)}{cure}"
 
 
 def _not_one_of(value, names: list[str], key: str) -> str:
@@ -105,10 +105,11 @@ def _not_one_of(value, names: list[str], key: str) -> str:
 
 
 def _unknown_key(model: type[Section], data, path: tuple) -> str:
-    section, key = section_at(model, data, path[:-1]), str(path[-1])
-    known = list(section.model_fields) if section else []
-    homes = [repr(home) for home in homes_of(model, key) if home != ".".join(map(str, path))]
-    if homes and not difflib.get_close_matches(key, known, 1, 0.75):
+    key = path[-1]
+    section = section_at(model, data, path[:-1])
+    known = section.model_fields if section else ()
+    homes = [repr(home) for home in homes_of(model, key) if home != dotted(path)]
+    if homes and not _alike(key, known):
         return f"unknown key here; did you mean {' or '.join(homes[:3])}?"
     return f"unknown key{nearest(key, known)}"
 
@@ -116,13 +117,18 @@ def _unknown_key(model: type[Section], data, path: tuple) -> str:
 def homes_of(model: type[Section], word: str) -> list[str]:
     """The dotted keys that end in `word`, in a name of these initials (lr), or in one like it."""
     keys = dotted_keys(model)
-    names = [key.split(".")[-1] for key in keys]
-    alike = [name for name in names if "".join(re.findall("(?:^|_)(.)", name)) == word]
-    alike = alike or difflib.get_close_matches(word, names, 1, 0.75)
     homes = [key for key in keys if f".{key}".endswith(f".{word}")]
-    homes = homes or [key for key in keys if key.split(".")[-1] in alike]
+    if not homes:
+        names = {key: key.split(".")[-1] for key in keys}
+        initials = {name: "".join(re.findall("(?:^|_)(.)", name)) for name in names.values()}
+        alike = [name for name in initials if initials[name] == word] or _alike(word, initials)
+        homes = [key for key in keys if names[key] in alike]
     homes.sort(key=lambda key: key.count("."))
     return [f"{key}.name" if f"{key}.name" in keys else key for key in homes]
+
+
+def _alike(word: str, names: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(word, names, 1, 0.75)
 
 
 def dotted_keys(model: type[Section], prefix: str = "") -> list[str]:
@@ -160,13 +166,12 @@ def wrong_word(command: Command, words: list[str], place: int) -> ConfigError:
         return _after_dashes([f"{command.name}.py", *words], place + 1)
     word, before = words[place], words[place - 1] if place else ""
     main_flag = next(name for name in command.flags if command.flags[name].flag_type() == "string")
-    choices = [name_of(section) for section in members(command.config_class)]
+    choices = map(name_of, members(command.config_class))
+    is_main = word in choices or re.search(r"/|\.ya?ml", word)
     assignment = " ".join(words[place - before.endswith("=") :])
     blanks = re.match(r"([\w.]+)(?: ?[=:] ?| )([^ ]+)", assignment)
     ending = f", got {word!r} (see --help)"
-    if command.flags[main_flag].value is None and (
-        word in choices or re.search(r"/|\.ya?ml", word)
-    ):
+    if is_main and command.flags[main_flag].value is None:
         ending = f"; write --{main_flag} {word}"
     elif blanks and blanks[1] in dotted_keys(command.config_class):
         ending = f"; write {blanks[1]}={blanks[2]}"

@@ -11,6 +11,8 @@ Exit codes: 0 ok, 1 bug (traceback), 2 configuration or usage, 3 data, 4 checkpo
 
 import contextlib
 import gc
+import importlib
+import importlib.util
 import json
 import os
 import re
@@ -57,6 +59,16 @@ class Stopped(Failure):
     """A signal asked the run to stop and everything up to this step is saved."""
 
     exit_code = 75
+
+
+def look_up(module: str, expected: str, *names: str):
+    """The first of these names that a module has; ConfigError names its file otherwise."""
+    missing = "" if importlib.util.find_spec(module) else "no such file; "
+    attributes = {} if missing else vars(importlib.import_module(module))
+    for name in names:
+        if name in attributes:
+            return attributes[name]
+    raise ConfigError(f"{module.replace('.', '/')}.py: {missing}expected {expected}")
 
 
 class Command:
@@ -218,7 +230,7 @@ def _explained(failure: Exception) -> tuple[str, int | None]:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow; its start-up notes, which C++ writes to descriptor 2, only if it fails."""
+    """Imports TensorFlow; shows its start-up notes, written to descriptor 2, only if it fails."""
     # At 2, oneDNN writes a line for each kernel that it does not take.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")

@@ -9,7 +9,7 @@ import difflib
 import re
 import textwrap
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -125,14 +125,19 @@ def default_name(field) -> str | None:
 def section_at(model: type[Section], data, path: Sequence) -> type[Section] | None:
     """The class of the section at `path` in `data`; None where the names on the way are wrong."""
     classes, default = [model], None
-    for depth, key in enumerate(path, 1):
+    for key in path:
         fields = [cls.model_fields[key] for cls in classes if key in cls.model_fields]
-        for field in fields[:1]:
-            classes, default = members(field.annotation), default_name(field)
-        section = at(data, path[:depth])
-        name = section.get("name", default) if isinstance(section, dict) else section
+        if fields:
+            classes = members(fields[0].annotation)
+            default = default_name(fields[0])
+        data = data[key]
+        name = data.get("name", default) if isinstance(data, dict) else data
         classes = [cls for cls in classes if name_of(cls) == name] or classes
     return classes[0] if len(classes) == 1 else None
+
+
+def dotted(path: Iterable) -> str:
+    return ".".join(map(str, path))
 
 
 def at(data, path: Sequence):
@@ -197,10 +202,8 @@ def mistake(message: str) -> ConfigError:
 
 def show(value) -> str:
     """A value as in YAML, at most 60 characters of it."""
-    text = repr(value)
-    if value is None:
-        text = "null"
-    elif isinstance(value, bool):
+    text = "null" if value is None else repr(value)
+    if isinstance(value, bool):
         text = text.lower()
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -223,14 +226,14 @@ def read_file(path: str | Path) -> tuple[dict, dict[tuple, int]]:
     """(plain data, line of each key path) of a YAML file whose top level is a mapping."""
     path = Path(path)
     try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise _too_long(path, size)
+        _check_length(path, path.stat().st_size)
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise mistake(f"{path}: no such file{files_like(path)}") from None
     except UnicodeDecodeError as error:
-        got = f"byte {error.object[error.start]:#x} at {error.start}"
-        raise mistake(f"{path}: expected UTF-8 text, got {got}") from error
+        byte = error.object[error.start]
+        message = f"{path}: expected UTF-8 text, got byte {byte:#x} at {error.start}"
+        raise mistake(message) from error
     except OSError as error:
         raise mistake(f"{path}: {error.strerror}") from error
     data, lines = parse(text, str(path))
@@ -239,8 +242,11 @@ def read_file(path: str | Path) -> tuple[dict, dict[tuple, int]]:
     return data, lines
 
 
-def _too_long(file, size: int) -> ConfigError:
-    return mistake(f"{file}: expected a configuration of at most {MAX_BYTES:,} bytes, got {size:,}")
+def _check_length(file, size: int) -> None:
+    if size > MAX_BYTES:
+        raise mistake(
+            f"{file}: expected a configuration of at most {MAX_BYTES:,} bytes, got {size:,}"
+        )
 
 
 def files_like(path: Path) -> str:
@@ -252,8 +258,7 @@ def files_like(path: Path) -> str:
 
 def parse(text: str, file: str) -> tuple[Any, dict[tuple, int]]:
     """YAML text -> (plain data, line of each key path). Raises ConfigError: file, line, column."""
-    if len(text) > MAX_BYTES:
-        raise _too_long(file, len(text))
+    _check_length(file, len(text))
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -262,8 +267,9 @@ def parse(text: str, file: str) -> tuple[Any, dict[tuple, int]]:
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         # PyYAML raises the last two for text such as "\UFFFFFFFF".
         raise mistake(f"{file}: YAML syntax: {str(error).splitlines()[0]}") from error
-    lines: dict[tuple, int] = {}
-    return (None if node is None else _Builder(file, lines).build(node, ())), lines
+    builder = _Builder(file)
+    data = builder.build(node, ()) if node else None
+    return data, builder.lines
 
 
 def _mistake_at(mark, file: str, problem: str) -> ConfigError:
@@ -290,8 +296,10 @@ class _Loader(yaml.SafeLoader):
 class _Builder:
     """Makes plain data from PyYAML's nodes, and notes the line of each key path in `lines`."""
 
-    def __init__(self, file: str, lines: dict[tuple, int]):
-        self.file, self.lines, self.num_nodes = file, lines, 0
+    def __init__(self, file: str):
+        self.file = file
+        self.lines: dict[tuple, int] = {}
+        self.num_nodes = 0
 
     def fail(self, node, what: str):
         raise _mistake_at(node.start_mark, self.file, what)
@@ -299,8 +307,10 @@ class _Builder:
     def build(self, node, path: tuple):
         self.num_nodes += 1
         if self.num_nodes > MAX_NODES or len(path) > MAX_DEPTH:
-            limits = f"{MAX_NODES:,} values or {MAX_DEPTH} levels"
-            self.fail(node, f"more than {limits} once aliases are expanded")
+            self.fail(
+                node,
+                f"more than {MAX_NODES:,} values or {MAX_DEPTH} levels once aliases are expanded",
+            )
         self.lines[path] = node.start_mark.line + 1
         if isinstance(node, yaml.SequenceNode):
             return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
@@ -325,12 +335,11 @@ class _Builder:
             if is_merge or not isinstance(key_node, yaml.ScalarNode):
                 self.fail(key_node, "expected a plain key")
             key = self.text(key_node)
+            place = (*path, key)
             if key in result:
-                self.fail(
-                    key_node, f"duplicate key {key!r}, first on line {self.lines[*path, key]}"
-                )
-            result[key] = self.build(value_node, (*path, key))
-            self.lines[*path, key] = key_node.start_mark.line + 1
+                self.fail(key_node, f"duplicate key {key!r}, first on line {self.lines[place]}")
+            result[key] = self.build(value_node, place)
+            self.lines[place] = key_node.start_mark.line + 1
         return result
 
 
@@ -385,8 +394,9 @@ def _key_in(target, key: str, path: tuple, dotted_key: str) -> str | int:
     if isinstance(target, list) and key in map(str, range(len(target))):
         return int(key)
     if not isinstance(target, dict):
-        place = f"{'.'.join(map(str, path))} is {show(target)}, not a section"
-        raise mistake(f"command line: {dotted_key}: {place}")
+        raise mistake(
+            f"command line: {dotted_key}: {dotted(path)} is {show(target)}, not a section"
+        )
     return key
 
 
@@ -397,15 +407,15 @@ def displace(model: type[Section], data: dict, lines: dict, overridden: set[tupl
         exclusive = section.exclusive if section else ()
         if key not in exclusive or values[key] is None:
             continue
-        prefix = "".join(f"{name}." for name in place)
+        winner = dotted([*place, key])
         for other in exclusive:
             path = (*place, other)
             if other == key or values.get(other) is None:
                 continue
             if path in overridden:
-                raise mistake(f"command line: {prefix}{key}: {section.expected_one('both')}")
-            old = f"{prefix}{other}={to_text(values.pop(other))}"
-            warn(f"{old} of {file} gives way to {prefix}{key}")
+                raise mistake(f"command line: {winner}: {section.expected_one('both')}")
+            old = to_text(values.pop(other))
+            warn(f"{dotted(path)}={old} of {file} gives way to {winner}")
             lines.pop(path, None)
 
 

@@ -16,16 +16,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cli.program import CheckpointError, NumericsError, ResourceError, warn
+from cli.program import NumericsError, ResourceError, warn
 from engine import checkpoint
 from engine.devices import open_towers
-from engine.variables import (
-    layers_of,
-    named_variables,
-    read_variables,
-    size_of,
-    write_variables,
-)
+from engine.resume import restore
+from engine.variables import layers_of, named_variables, size_of, write_variables
 from train_config import TrainConfig
 
 _BATCH = ("inputs", "targets", "sample_weight", "id")
@@ -48,29 +43,31 @@ def failure(run_dir: Path | None, trainer, batches: Iterator, batch: dict, mix, 
     `batches` begin with this worker's share of it, `batch` is all of it; it is kept in `run_dir`,
     or nowhere. `mix` says where the examples come from.
     """
-    step = trainer.step
     gradients = trainer.inspect(batches).gradients
     finding = find(trainer, batch, gradients)
     ids = batch["id"].numpy().tolist()
     places = [mix.locate(example) for example in ids]
     notes = {
+        "step": trainer.step + 1,
+        **finding._asdict(),
+        "ids": ids,
         "examples": len(mix),
         "data": mix.name,
         "places": places,
         "rate_factor": float(trainer.rate_factor.numpy()),
-        "learning_rate": float(trainer.schedule(step)),
+        "learning_rate": float(trainer.schedule(trainer.step)),
     }
     kept = ""
     if run_dir is not None:
         try:
-            path = record(run_dir, step + 1, trainer, batch, gradients, finding, notes)
+            path = record(run_dir, trainer, batch, gradients, notes)
             kept = f"; kept: python trainer.py --replay {path}"
         except (OSError, ResourceError) as error:  # the numbers are what went wrong
             warn(f"warning: the step could not be kept: {error}")
-    shown = ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")
     return NumericsError(
-        f"step {step + 1}: loss or gradient is NaN or infinite, first in {finding}; "
-        f"examples {shown} of {mix.name}: the first is {places[0]}; "
+        f"step {trainer.step + 1}: loss or gradient is NaN or infinite, first in {finding}; "
+        f"examples {checkpoint.listed(map(str, ids), most=8)} of {mix.name}: "
+        f"the first is {places[0]}; "
         "expected finite numbers: check the data, or try a lower optimizer.learning_rate or an "
         f"optimizer.clip_norm{_what_was_before(trainer, rollbacks)}{kept}"
     )
@@ -78,49 +75,46 @@ def failure(run_dir: Path | None, trainer, batches: Iterator, batch: dict, mix, 
 
 def _what_was_before(trainer, rollbacks: int) -> str:
     skipped = trainer.policy.skipped
-    if skipped is not None and int(tf.convert_to_tensor(skipped)):
-        return f"; {int(tf.convert_to_tensor(skipped))} steps were left out before"
+    steps = 0 if skipped is None else int(tf.convert_to_tensor(skipped))
+    if steps:
+        return f"; {steps} steps were left out before"
     return f"; after {rollbacks} rollbacks" if rollbacks else ""
 
 
 def find(trainer, batch: dict, gradients: list) -> Finding:
     """Looks in the order of computation: inputs, weights, layers, loss, gradients."""
     model = trainer.model
-    pairs = zip(model.trainable_variables, gradients, strict=True)
-    broken = [v.path for v, gradient in pairs if not _is_finite(gradient.numpy())]
+    variables = _not_finite(model.trainable_variables, gradients)
     with _watching(model) as layers:
         loss = trainer.forward(batch)
-    layer = layers[0] if layers else None
-    where = _first_of_batch(batch) or _first_weights(model)
-    if not where and layer:
-        where = f"the outputs of layer {layer}"
-    if not where and (row := _first_row(loss)) is not None:
-        where = f"the loss of example {int(batch['id'][row])}"
-    where = where or ("the backward pass" if broken else "a sum over the batch")
-    return Finding(where, layer, broken[0] if broken else None)
+    columns = {key: batch[key] for key in _BATCH[:-1]}
+    origins = _examples_of(columns, batch["id"])
+    origins += [f"the weights {path}" for path in _not_finite(model.variables, model.variables)]
+    origins += [f"the outputs of layer {layer}" for layer in layers]
+    origins += _examples_of({"loss": loss}, batch["id"])
+    origins.append("the backward pass" if variables else "a sum over the batch")
+    return Finding(origins[0], next(iter(layers), None), next(iter(variables), None))
 
 
-def _first_of_batch(batch: dict) -> str | None:
-    for key in ("inputs", "targets", "sample_weight"):
-        row = _first_row(batch[key])
-        if row is not None:
-            return f"the {key} of example {int(batch['id'][row])}"
-    return None
+def _examples_of(columns: dict[str, tf.Tensor], ids: tf.Tensor) -> list[str]:
+    """The values of single examples that are not finite."""
+    return [
+        f"the {name} of example {int(example)}"
+        for name, column in columns.items()
+        for example, values in zip(ids, column, strict=True)
+        if not _is_finite(values)
+    ]
 
 
-def _first_weights(model) -> str | None:
-    variables = (v for v in model.variables if not _is_finite(tf.convert_to_tensor(v).numpy()))
-    variable = next(variables, None)
-    return None if variable is None else f"the weights {variable.path}"
+def _not_finite(variables, values) -> list[str]:
+    """Paths of the variables whose values are not finite."""
+    pairs = zip(variables, values, strict=True)
+    return [variable.path for variable, value in pairs if not _is_finite(value)]
 
 
-def _is_finite(array: np.ndarray) -> bool:
+def _is_finite(value) -> bool:
+    array = tf.convert_to_tensor(value).numpy()
     return array.dtype.kind in "iub" or bool(np.isfinite(array.astype(np.float64)).all())
-
-
-def _first_row(tensor: tf.Tensor) -> int | None:
-    rows = enumerate(tensor.numpy())
-    return next((row for row, values in rows if not _is_finite(values)), None)
 
 
 @contextmanager
@@ -136,9 +130,8 @@ def _watching(model):
         @functools.wraps(call)
         def call_and_look(*args, **options):
             outputs = call(*args, **options)
-            tensors = [t for t in tf.nest.flatten(outputs) if tf.is_tensor(t)]
-            eager = [t for t in tensors if hasattr(t, "numpy")]  # not inside a graph
-            if not all(_is_finite(tf.convert_to_tensor(t).numpy()) for t in eager):
+            eager = [t for t in tf.nest.flatten(outputs) if hasattr(t, "numpy")]  # not in a graph
+            if not all(map(_is_finite, eager)):
                 names.append(layer.name)
             return outputs
 
@@ -153,9 +146,7 @@ def _watching(model):
             del layer.call  # the class has its own
 
 
-def record(
-    run_dir: Path, step: int, trainer, batch: dict, gradients: list, finding: Finding, notes: dict
-) -> Path:
+def record(run_dir: Path, trainer, batch: dict, gradients: list, notes: dict) -> Path:
     """Writes `run_dir`/blowup/step-...: the batch, the variables before the step, norms, notes."""
     arrays = {key: value.numpy() for key, value in batch.items()}
     trained = [v.path for v in trainer.model.trainable_variables]
@@ -165,20 +156,18 @@ def record(
         for v in trainer.model.variables
         if "float" in v.dtype
     }
-    ids = arrays["id"].tolist()
-    state = {"step": step, **finding._asdict(), "ids": ids, **notes, "norms": norms}
     variables = trainer.variables()
 
     def write(path: Path) -> None:
         np.savez(path / "batch.npz", **arrays)
         write_variables(path, variables)
 
-    directory = run_dir / "blowup"
+    directory, step = run_dir / "blowup", notes["step"]
     checkpoint.clean_up(directory)
     # The same step is there already when the run was started again.
     checkpoint.remove(checkpoint.path_of(directory, step))
-    size = size_of(variables.values()) + sum(array.nbytes for array in arrays.values())
-    return checkpoint.commit(directory, step, write, state, size)
+    size = size_of(variables.values())
+    return checkpoint.commit(directory, step, write, notes | {"norms": norms}, size)
 
 
 def _norm(value) -> float | str | None:
@@ -195,26 +184,16 @@ def replay(directory: Path, config: TrainConfig, build_trainer: Callable) -> dic
     state = checkpoint.read_state(directory)
     devices = open_towers(config.distribute, config.train.batch_size)
     trainer = build_trainer(config, state["examples"], devices)
-    variables = named_variables(model=trainer.model.variables)
-    checkpoint.restore(directory, variables, read_variables, groups=("model",))
+    restore(directory, named_variables(model=trainer.model.variables))
     # Dropout is seeded by the step; the optimizer's state is not needed.
     trainer.skip_to(state["step"] - 1)
     trainer.rate_factor.assign(state["rate_factor"])
-    batch = _read_batch(directory / "batch.npz")
-    look = trainer.inspect(iter(tf.data.Dataset.from_tensors(batch)))
-    if not look.finite:
-        finding = find(trainer, batch, look.gradients)
-        raise NumericsError(
-            f"{directory}: step {state['step']}: loss or gradient is NaN or infinite again, "
-            f"first in {finding}"
-        )
+    with np.load(directory / "batch.npz") as file:  # without pickles
+        batch = {key: tf.constant(file[key]) for key in _BATCH}
+    outcome = trainer.inspect(iter(tf.data.Dataset.from_tensors(batch)))
+    if not outcome.finite:
+        finding = find(trainer, batch, outcome.gradients)
+        problem = f"loss or gradient is NaN or infinite again, first in {finding}"
+        raise NumericsError(f"{directory}: step {state['step']}: {problem}")
     readings = {name: float(value) for name, value in trainer.read_metrics().items()}
     return {"replayed": str(directory), "step": state["step"], "finite": True, **readings}
-
-
-def _read_batch(path: Path) -> dict[str, tf.Tensor]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: tf.constant(file[key]) for key in _BATCH}
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: not a batch: {error}") from error

@@ -21,7 +21,6 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from cli.program import BusyError, CheckpointError, ResourceError, warn
@@ -46,14 +45,9 @@ class Checkpoints:
 
     def save(self, step: int, variables: dict, state: dict, best_steps: Iterable[int]) -> None:
         """Saves one with `state` as state.json, then removes what is neither recent nor best."""
-        write = partial(self.write, variables=variables)
-        commit(self.directory, step, write, state, self.size)
+        commit(self.directory, step, lambda path: self.write(path, variables), state, self.size)
         recent = list(steps_in(self.directory))[-self.keep :]
         keep_only(self.directory, {*recent, *best_steps})
-
-    def newest(self) -> Path | None:
-        """The newest that verifies; damaged newer ones are renamed `*.bad`."""
-        return newest(self.directory, quarantine=True)
 
 
 # ---- saving
@@ -88,18 +82,24 @@ def commit(
         flush(directory)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, FileNotFoundError) and not directory.parent.exists():
-            raise ResourceError(
-                f"{directory.parent}: expected the run's directory, which somebody has deleted"
-            ) from error
-        if isinstance(error, OSError) and error.errno in DISK:
-            raise ResourceError(
-                f"{final}: {DISK[error.errno]} while saving a checkpoint (about {size:,} bytes "
-                f"needed, {shutil.disk_usage(directory.parent).free:,} bytes free); the earlier "
-                "ones are intact; make room on the disk and run the same command again"
-            ) from error
+        _name_disk_error(error, final, size)
         raise
     return final
+
+
+def _name_disk_error(error: BaseException, final: Path, size: int) -> None:
+    """Raises ResourceError for what the disk or somebody who deletes has done."""
+    run_dir = final.parent.parent
+    number = getattr(error, "errno", None)
+    if number == errno.ENOENT and not run_dir.exists():
+        expected = "expected the run's directory, which somebody has deleted"
+        raise ResourceError(f"{run_dir}: {expected}") from error
+    if number in DISK:
+        raise ResourceError(
+            f"{final}: {DISK[number]} while saving a checkpoint (about {size:,} bytes "
+            f"needed, {shutil.disk_usage(run_dir).free:,} bytes free); the earlier "
+            "ones are intact; make room on the disk and run the same command again"
+        ) from error
 
 
 def _write_manifest(directory: Path, step: int) -> None:
@@ -154,9 +154,7 @@ def clean_up(directory: Path) -> None:
 
 def steps_in(directory: Path) -> dict[int, Path]:
     """{step: path} of a directory's checkpoints, rising; not verified."""
-    if not directory.is_dir():
-        return {}
-    matches = [(_STEP.fullmatch(path.name), path) for path in directory.iterdir()]
+    matches = [(_STEP.fullmatch(path.name), path) for path in directory.glob("step-*")]
     return dict(sorted((int(match[1]), path) for match, path in matches if match))
 
 
@@ -173,9 +171,8 @@ def verify(path: Path) -> None:
             if size != expected["bytes"]:
                 raise CheckpointError(f"{file}: expected {expected['bytes']:,} bytes, got {size:,}")
             if _fingerprint(file) != expected:
-                raise CheckpointError(
-                    f"{file}: its bytes have changed: SHA-256 differs from the manifest's"
-                )
+                problem = "its bytes have changed: SHA-256 differs from the manifest's"
+                raise CheckpointError(f"{file}: {problem}")
         if "state.json" not in files:
             raise CheckpointError(f"{manifest}: expected state.json among its files")
     except FileNotFoundError as error:
@@ -199,24 +196,21 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
     Damaged newer ones are named in a warning with the steps lost and, with `quarantine`, renamed
     `*.bad`. Where all are damaged, CheckpointError: never a silent start from scratch.
     """
-    damage, removed = {}, False
+    damage = {}
     for step, path in reversed(steps_in(directory).items()):
         problem = _damage_of(path)
         if problem is None:
             for lost, reason in damage.items():
                 warn(f"warning: {reason}; going on from step {step}, {lost - step} steps before")
             return path
-        if not path.exists():
-            removed = True
-            continue
+        if not path.exists():  # The trainer removed it while we were reading: look again.
+            return newest(directory, quarantine=quarantine)
         damage[step] = problem
         if quarantine:
             bad = path.with_name(f"{path.name}.bad")
             shutil.rmtree(bad, ignore_errors=True)
             os.rename(path, bad)
-    if removed:  # The trainer removed it while we were reading: look again.
-        return newest(directory, quarantine=quarantine)
-    if damage or list(directory.glob("step-*.bad")):
+    if damage or any(directory.glob("step-*.bad")):
         reason = f"; the newest: {next(iter(damage.values()))}" if damage else ""
         raise CheckpointError(
             f"{directory}: every checkpoint is damaged{reason}; move them away to start again"
@@ -231,11 +225,9 @@ def run_of(path: str | Path) -> Path:
         return path
     names = "no such directory"
     if path.is_dir():
-        names = ", ".join(sorted(child.name for child in path.iterdir())[:10]) or "nothing"
-    raise CheckpointError(
-        f"{path}: expected a run directory with a config.yaml, or one of its checkpoints; "
-        f"found: {names}"
-    )
+        names = listed(sorted(os.listdir(path))) or "nothing"
+    expected = "expected a run directory with a config.yaml, or one of its checkpoints"
+    raise CheckpointError(f"{path}: {expected}; found: {names}")
 
 
 def find_run(ckpt: str | Path) -> tuple[Path, Path | None]:
@@ -253,7 +245,7 @@ def verify_all(run_dir: Path) -> dict:
     """
     directory = run_dir / "checkpoints"
     steps = steps_in(directory)
-    damage = [problem for path in steps.values() if (problem := _damage_of(path))]
+    damage = list(filter(None, map(_damage_of, steps.values())))
     set_aside = sorted(directory.glob("step-*.bad"))
     damage += [f"{path}: was damaged and set aside" for path in set_aside]
     if damage:
@@ -270,17 +262,17 @@ def read_state(path: Path) -> dict:
     return json.loads((path / "state.json").read_bytes())
 
 
-def restore(
-    path: Path, variables: Mapping, read: Callable[[Path], dict], groups: tuple[str, ...]
-) -> None:
-    """Assigns every variable of `groups` (the first part of its name), or none of them.
+def restore(path: Path, variables: Mapping, values: Mapping) -> None:
+    """Assigns the values of a checkpoint to every variable, or to none of them.
 
-    Raises CheckpointError where a variable is missing, left over, or of another shape or type.
+    Values of other groups (the first part of the name) are left out. Raises CheckpointError where a
+    variable is missing, left over, or of another shape or type.
     """
-    values = {name: value for name, value in read(path).items() if name.split("/")[0] in groups}
-    problems = [f"{name}: missing in the checkpoint" for name in sorted({*variables} - {*values})]
-    problems += [f"{name}: in the checkpoint only" for name in sorted({*values} - {*variables})]
-    for name in sorted({*variables} & {*values}):
+    groups = {name.split("/")[0] for name in variables}
+    saved = {name for name in values if name.split("/")[0] in groups}
+    problems = [f"{name}: missing in the checkpoint" for name in sorted({*variables} - saved)]
+    problems += [f"{name}: in the checkpoint only" for name in sorted(saved - {*variables})]
+    for name in sorted(saved & {*variables}):
         expected, got = _type_of(variables[name]), _type_of(values[name])
         if expected != got:
             problems.append(f"{name}: expected {expected}, got {got}")
@@ -311,7 +303,7 @@ def lock(run_dir: Path, flag: str = "--run_dir"):
     Creates the directory, and removes what it created again if nothing else came into it.
     Raises BusyError with the holder's name.
     """
-    created = [path for path in [run_dir, *run_dir.parents] if not path.exists()]
+    created = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         for path in created:
@@ -336,9 +328,8 @@ def _acquire(descriptor: int, run_dir: Path, flag: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.read(descriptor, 1000).decode() or "another process"
-        raise BusyError(
-            f"{run_dir}: in use by {holder}; wait for it or choose another {flag}"
-        ) from None
+        cure = f"wait for it or choose another {flag}"
+        raise BusyError(f"{run_dir}: in use by {holder}; {cure}") from None
     since = datetime.now(UTC).isoformat(timespec="seconds")
     holder = f"process {os.getpid()} on {socket.gethostname()} since {since}"
     os.ftruncate(descriptor, 0)
@@ -346,8 +337,9 @@ def _acquire(descriptor: int, run_dir: Path, flag: str) -> None:
 
 
 def _remove_if_empty(run_dir: Path, created: list[Path]) -> None:
-    if run_dir.is_dir() and [path.name for path in run_dir.iterdir()] == ["lock"]:
-        (run_dir / "lock").unlink()
+    lock_file = run_dir / "lock"
+    if run_dir.is_dir() and [*run_dir.iterdir()] == [lock_file]:
+        lock_file.unlink()
         with contextlib.suppress(OSError):  # directories that others have begun to use stay
             for path in created:
                 path.rmdir()

@@ -55,12 +55,11 @@ def read_cluster(text: str | None = None) -> Cluster | None:
     except ValueError as error:
         raise ConfigError(f"TF_CONFIG: expected JSON, got {text[:60]!r}: {error}") from None
     if not isinstance(config, dict):
-        raise ConfigError(
-            f"TF_CONFIG: expected an object with `cluster` and `task`, got {text[:60]!r}"
-        )
-    if not config.get("cluster"):
+        expected = "expected an object with `cluster` and `task`"
+        raise ConfigError(f"TF_CONFIG: {expected}, got {text[:60]!r}")
+    jobs, task = config.get("cluster"), config.get("task")
+    if not jobs:
         return None
-    jobs, task = config["cluster"], config.get("task")
     if problem := _problem_of_jobs(jobs):
         raise ConfigError(f"TF_CONFIG: cluster: {problem}")
     if problem := _problem_of_task(task, jobs):
@@ -70,16 +69,14 @@ def read_cluster(text: str | None = None) -> Cluster | None:
 
 def _problem_of_jobs(jobs) -> str | None:
     """What is wrong with {job: addresses}."""
-    if not isinstance(jobs, dict) or not all(
-        isinstance(addresses, list) and addresses for addresses in jobs.values()
-    ):
+    lists = jobs.values() if isinstance(jobs, dict) else [None]
+    if not all(isinstance(addresses, list) and addresses for addresses in lists):
         return "expected lists of addresses by job, such as {'worker': ['host:2222']}"
-    addresses = [address for addresses in jobs.values() for address in addresses]
-    for job in jobs:
-        if job not in _JOBS:
-            return f"{job}: unknown job; expected {', '.join(_JOBS)}"
+    if unknown := {*jobs} - {*_JOBS}:
+        return f"{min(unknown)}: unknown job; expected {', '.join(_JOBS)}"
+    addresses = [address for addresses in lists for address in addresses]
     for address in addresses:
-        if not isinstance(address, str) or not re.fullmatch(r"\S+:\d+", address):
+        if not re.fullmatch(r"\S+:\d+", str(address)):
             return f"expected host:port, got {address!r}"
         if addresses.count(address) > 1:
             return f"{address}: expected every address once"
@@ -94,10 +91,11 @@ def _problem_of_jobs(jobs) -> str | None:
 
 def _problem_of_task(task, jobs: dict[str, list[str]]) -> str | None:
     """What is wrong with {"type": job, "index": number}."""
-    job = task.get("type") if isinstance(task, dict) else task
-    if not isinstance(task, dict) or job not in jobs:
+    task = task if isinstance(task, dict) else {}
+    job, index = task.get("type"), task.get("index")
+    if job not in jobs:
         return f"type: expected one of {', '.join(jobs)}, got {job!r}"
-    index, last = task.get("index"), len(jobs[job]) - 1
+    last = len(jobs[job]) - 1
     if type(index) is not int or not 0 <= index <= last:
         return f"index: expected 0 to {last} for {job}, got {index!r}"
     return None
@@ -105,36 +103,30 @@ def _problem_of_task(task, jobs: dict[str, list[str]]) -> str | None:
 
 def check_cluster(config: TrainConfig, cluster: Cluster | None) -> None:
     """Raises ConfigError where a configuration does not fit the processes of TF_CONFIG."""
-    distribute = config.distribute
-    strategy = distribute.strategy
-    if strategy in ("one", "towers"):
+    strategy = config.distribute.strategy
+    if strategy in ("one", "towers") or (strategy == "auto" and cluster is None):
         return
+    if problem := _problem_of_cluster(config, cluster):
+        raise ConfigError(problem)
+
+
+def _problem_of_cluster(config: TrainConfig, cluster: Cluster | None) -> str | None:
+    strategy = config.distribute.strategy
     if cluster is None:
-        if strategy != "auto":
-            raise ConfigError(
-                f"distribute.strategy: {strategy}: TF_CONFIG is not set; "
-                "launch.py sets it for processes on one machine"
-            )
-        return
+        cure = "launch.py sets it for processes on one machine"
+        return f"distribute.strategy: {strategy}: TF_CONFIG is not set; {cure}"
     expected = {"workers": "worker", "parameter_server": "chief, worker, ps"}.get(strategy)
     if expected and cluster.has_servers != (strategy == "parameter_server"):
-        raise ConfigError(
-            f"distribute.strategy: {strategy}: expected {expected} in TF_CONFIG, "
-            f"got {', '.join(cluster.jobs)}"
-        )
-    if distribute.virtual_devices:
-        raise ConfigError(
-            "distribute.virtual_devices: expected none with the processes of TF_CONFIG: "
-            "each takes its GPUs or its CPU"
-        )
+        jobs = f"expected {expected} in TF_CONFIG, got {', '.join(cluster.jobs)}"
+        return f"distribute.strategy: {strategy}: {jobs}"
+    if config.distribute.virtual_devices:
+        expected = "expected none with the processes of TF_CONFIG"
+        return f"distribute.virtual_devices: {expected}: each takes its GPUs or its CPU"
     if cluster.has_servers and config.train.non_finite.name == "rollback":
-        raise ConfigError(
-            "train.non_finite: rollback: expected raise or skip with parameter servers, "
-            "whose steps have no order"
-        )
+        expected = "expected raise or skip with parameter servers, whose steps have no order"
+        return f"train.non_finite: rollback: {expected}"
     workers = 1 if cluster.has_servers else len(cluster.jobs["worker"])
-    if problem := indivisible(config.train, workers * (distribute.towers or 1)):
-        raise ConfigError(problem)
+    return indivisible(config.train, workers * (config.distribute.towers or 1))
 
 
 def tf_config(jobs: dict[str, list[str]], job: str, index: int) -> str:

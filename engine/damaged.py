@@ -60,10 +60,11 @@ def first_failure(
             return reason_of(problem, locate(some[0]))
         return None
 
-    ids = iter(ids)  # there may be many, and the damaged one among the first
-    while some := [int(example) for example in itertools.islice(ids, _IDS_AT_ONCE)]:
+    ids = map(int, ids)  # there may be many, and the damaged one among the first
+    while some := list(itertools.islice(ids, _IDS_AT_ONCE)):
         if failure(some):
-            return next(filter(None, (failure([example]) for example in some)), None)
+            failures = (failure([example]) for example in some)
+            return next(filter(None, failures), None)
     return None
 
 
@@ -72,11 +73,11 @@ def reason_of(error: Exception, item: str) -> str:
 
     A DataError that a Python function raised inside a graph comes out as text, with its own item.
     """
-    if isinstance(error, DataError):
-        return str(error)
-    if told := re.search(r"DataError: ([^\n]*)", str(error)):
-        return told[1]
     text = str(error)
+    if isinstance(error, DataError):
+        return text
+    if told := re.search(r"DataError: ([^\n]*)", text):
+        return told[1]
     if isinstance(error, UnicodeDecodeError):
         text = error.object.decode(errors="backslashreplace")
     # The last line that says something: before it there may be a stack.

@@ -6,6 +6,7 @@ numbered through all processes; tower r of R has the r-th of R contiguous slices
 
 import contextlib
 import functools
+import io
 import os
 import shlex
 import signal
@@ -65,16 +66,14 @@ class Devices:
 
     def split_to_towers(self, batch: dict) -> dict:
         """This process's slice of a batch -> one contiguous slice to each of its towers."""
-        if self.local_towers == 1:
+        count = self.local_towers
+        if count == 1:
             return batch
 
         def slice_of_tower():
-            tower = tf.distribute.get_replica_context().replica_id_in_sync_group
-            number = tower % self.local_towers
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group % count
             with tf.device("CPU:0"):  # where the batch is: only the slice travels to the tower
-                slices = {
-                    key: slice_of(value, number, self.local_towers) for key, value in batch.items()
-                }
+                slices = {key: slice_of(value, number, count) for key, value in batch.items()}
             return {key: tf.identity(value) for key, value in slices.items()}
 
         return self.strategy.run(slice_of_tower)
@@ -96,25 +95,20 @@ class Devices:
 
     def from_chief(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """The chief's arrays, bit for bit; each process gives arrays of the same shape and type."""
-        content = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+        content = b"".join(array.tobytes() for array in arrays)
         words = np.frombuffer(content + bytes(-len(content) % 8), np.int64)
         if not self.is_chief:
             words = np.zeros_like(words)
-        buffer = self._sum_over_workers(words).tobytes()
-        received, begin = [], 0
-        for array in arrays:
-            end = begin + array.nbytes
-            received.append(np.frombuffer(buffer[begin:end], array.dtype).reshape(array.shape))
-            begin = end
-        return received
+        stream = io.BytesIO(self._sum_over_workers(words).tobytes())
+        read = ((array, stream.read(array.nbytes)) for array in arrays)
+        return [np.frombuffer(part, array.dtype).reshape(array.shape) for array, part in read]
 
     def gather_texts(self, text: str) -> list[str]:
-        """The text of every worker."""
+        """The text of every worker; none ends in a zero."""
         codes = np.frombuffer(text.encode(), np.uint8)
-        lengths = self._gather([len(codes)])[:, 0]
-        rows = self._gather(np.pad(codes, [0, lengths.max() - len(codes)]))
-        texts = zip(rows.astype(np.uint8), lengths, strict=True)
-        return [row[:length].tobytes().decode() for row, length in texts]
+        longest = self._gather([len(codes)]).max()
+        rows = self._gather(np.pad(codes, [0, longest - len(codes)])).astype(np.uint8)
+        return [row.tobytes().rstrip(b"\0").decode() for row in rows]
 
     def agree_on_stop(self, stop: int | None, seconds: float) -> tuple[int | None, float]:
         """A signal that any worker got, and the mean of their seconds: the same in each process."""
@@ -162,9 +156,13 @@ def open_devices(distribute: Distribute) -> Devices:
     Raises ConfigError where the section does not fit TF_CONFIG, ResourceError where a device or a
     process is missing.
     """
-    cluster = None
     if os.environ.get("TF_CONFIG") and distribute.strategy not in ("one", "towers"):
-        cluster = read_cluster()
+        return _in_cluster(distribute)
+    return _on_this_machine(distribute)
+
+
+def _in_cluster(distribute: Distribute) -> Devices:
+    cluster = read_cluster()
     if cluster is None:
         return _on_this_machine(distribute)
     if cluster.has_servers:
@@ -184,23 +182,21 @@ def open_towers(distribute: Distribute, batch_size: int) -> Devices:
     As many as divide the batch.
     """
     names = _local_devices(distribute)
-    most = 1 if distribute.strategy == "one" else min(distribute.towers or len(names), len(names))
+    most = min(distribute.towers or len(names), len(names))
     count = max(count for count in range(1, most + 1) if batch_size % count == 0)
     return _towers(names[:count])
 
 
 def _on_this_machine(distribute: Distribute) -> Devices:
     names = _local_devices(distribute)
-    count = 1 if distribute.strategy == "one" else distribute.towers or len(names)
+    count = distribute.towers or len(names)
     if count > len(names):
-        kind, cure = "virtual devices", ""
-        if not distribute.virtual_devices:
-            kind = "GPUs" if "GPU" in names[0] else "device (no GPU, one CPU)"
-            cure = "; distribute.virtual_devices splits the CPU"
-        raise ResourceError(
-            f"distribute.towers: expected at most {len(names)}, as there are {len(names)} {kind}, "
-            f"got {count}{cure}"
-        )
+        kind = "GPUs" if "GPU" in names[0] else "device (no GPU, one CPU)"
+        cure = "; distribute.virtual_devices splits the CPU"
+        if distribute.virtual_devices:
+            kind, cure = "virtual devices", ""
+        expected = f"expected at most {len(names)}, as there are {len(names)} {kind}"
+        raise ResourceError(f"distribute.towers: {expected}, got {count}{cure}")
     return _towers(names[:count])
 
 
@@ -218,28 +214,30 @@ def _mirrored(names: tuple[str, ...]) -> tf.distribute.Strategy:
 
 def _local_devices(distribute: Distribute) -> list[str]:
     """Names of this machine's devices that can be towers: virtual ones, GPUs, or the CPU."""
-    count = distribute.virtual_devices
-    if not count:
-        return [device.name for device in tf.config.list_logical_devices("GPU")] or ["CPU:0"]
+    if distribute.virtual_devices:
+        return _virtual_devices(distribute.virtual_devices)
+    names = [device.name for device in tf.config.list_logical_devices("GPU")] or ["CPU:0"]
+    return names[:1] if distribute.strategy == "one" else names
+
+
+def _virtual_devices(count: int) -> list[str]:
     cpu = tf.config.list_physical_devices("CPU")[0]
     with contextlib.suppress(RuntimeError):  # TensorFlow runs already, with the devices it has
         parts = [tf.config.LogicalDeviceConfiguration()] * count
         tf.config.set_logical_device_configuration(cpu, parts)
     names = [device.name for device in tf.config.list_logical_devices("CPU")]
     if count > len(names):
-        raise ConfigError(
-            f"distribute.virtual_devices: expected at most {len(names)} here, got {count}"
-        )
+        expected = f"expected at most {len(names)} here"
+        raise ConfigError(f"distribute.virtual_devices: {expected}, got {count}")
     return names[:count]
 
 
 def _use_gpus(count: int | None) -> None:
     gpus = tf.config.list_physical_devices("GPU")
-    if count and count > max(len(gpus), 1):
-        raise ResourceError(
-            f"distribute.towers: expected at most {max(len(gpus), 1)}, "
-            f"as this worker has {len(gpus)} GPUs, got {count}"
-        )
+    most = max(len(gpus), 1)
+    if count and count > most:
+        reason = f"as this worker has {len(gpus)} GPUs"
+        raise ResourceError(f"distribute.towers: expected at most {most}, {reason}, got {count}")
     if count and gpus:
         tf.config.set_visible_devices(gpus[:count], "GPU")
 
@@ -254,10 +252,8 @@ def _meet(cluster: Cluster, wait: int) -> None:
     try:
         server = socket.create_server(("", int(address.rpartition(":")[2])))
     except OSError as error:
-        raise ResourceError(
-            f"TF_CONFIG: {cluster.name}: cannot listen at {address}: {error.strerror}; "
-            "expected a free port"
-        ) from error
+        problem = f"cannot listen at {address}: {error.strerror}; expected a free port"
+        raise ResourceError(f"TF_CONFIG: {cluster.name}: {problem}") from error
     server.settimeout(0.2)
 
     def accept_probes():
@@ -276,17 +272,12 @@ def _wait_for(
 
     Raises ResourceError with the names of those that did not within `wait` seconds.
     """
-    missing, deadline = peers, time.monotonic() + wait
-    while True:
-        missing = [(name, address) for name, address in missing if not is_listening(address)]
-        if not missing:
-            return
+    deadline = time.monotonic() + wait
+    while peers := [peer for peer in peers if not is_listening(peer[1])]:
         if time.monotonic() > deadline:
-            names = ", ".join(f"{name} ({address})" for name, address in missing)
-            raise ResourceError(
-                f"TF_CONFIG: {cluster.name}: {names} did not come within {wait} s; "
-                "expected all (distribute.wait)"
-            )
+            names = ", ".join(f"{name} ({address})" for name, address in peers)
+            problem = f"{names} did not come within {wait} s; expected all (distribute.wait)"
+            raise ResourceError(f"TF_CONFIG: {cluster.name}: {problem}")
         pause()
 
 
@@ -313,21 +304,28 @@ def naming_failures(train: Train, devices: Devices):
     try:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        towers, accumulate = devices.towers, train.accumulate
-        share = train.batch_size // (towers * accumulate)
-        reason = (str(error).splitlines() or ["no more for Python"])[0][:200]
-        raise ResourceError(
-            f"out of memory, with {share} examples at a time on each of {towers} towers; "
-            f"try a smaller train.batch_size or a larger train.accumulate ({reason})"
-        ) from error
+        raise _out_of_memory(error, train, devices.towers) from error
     except GONE as error:
         if devices.workers == 1 and devices.coordinator is None:
             raise
-        reason = str(error).splitlines()[0][:200]
-        raise Stopped(
-            "another process of this run has gone; start all of them again to go on from the last "
-            f"checkpoint ({reason}): {shlex.join(sys.argv)}"
-        ) from error
+        raise _others_gone(error) from error
+
+
+def _out_of_memory(error: Exception, train: Train, towers: int) -> ResourceError:
+    share = train.batch_size // (towers * train.accumulate)
+    reason = (str(error).splitlines() or ["no more for Python"])[0][:200]
+    return ResourceError(
+        f"out of memory, with {share} examples at a time on each of {towers} towers; "
+        f"try a smaller train.batch_size or a larger train.accumulate ({reason})"
+    )
+
+
+def _others_gone(error: Exception) -> Stopped:
+    reason = str(error).splitlines()[0][:200]
+    return Stopped(
+        "another process of this run has gone; start all of them again to go on from the last "
+        f"checkpoint ({reason}): {shlex.join(sys.argv)}"
+    )
 
 
 # ---- parameter servers

@@ -46,21 +46,17 @@ def environment(data: str) -> dict:
 
 
 def _git(*words: str) -> str | None:
-    directory = Path(__file__).parent
+    command = ["git", "-C", str(Path(__file__).parent), *words]
     try:
-        done = subprocess.run(
-            ["git", *words], cwd=directory, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        output = subprocess.check_output(command, stderr=subprocess.DEVNULL, timeout=10)
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return output.decode(errors="replace").strip()
 
 
 def _num_cpus() -> int | None:
     """CPUs that this process may use, where the system tells (macOS does not); else all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _device_name(device) -> str:
@@ -80,14 +76,19 @@ def _cpu() -> dict:
 
 def changes(before: dict, now: dict) -> list[str]:
     """`what: before -> now` of everything that may round numbers differently."""
-    pairs = {key: (before.get(key), now.get(key)) for key in _PLAIN}
+    old, new = _flat(before), _flat(now)
+    changed = [key for key in old | new if old.get(key) != new.get(key)]
+    return [_change(key, str(old.get(key))[:40], str(new.get(key))[:40]) for key in changed]
+
+
+def _flat(environment: dict) -> dict:
+    """Entries that may change how numbers are rounded, those of dictionaries as `key.name`."""
+    entries = {key: environment.get(key) for key in _PLAIN}
     for key in _NESTED:
-        old, new = before.get(key), now.get(key)
-        old, new = (value if isinstance(value, dict) else {} for value in (old, new))
-        pairs |= {f"{key}.{name}": (old.get(name), new.get(name)) for name in sorted({*old, *new})}
-    return [_change(key, str(old), str(new)) for key, (old, new) in pairs.items() if old != new]
+        nested = environment.get(key) or {}
+        entries |= {f"{key}.{name}": value for name, value in nested.items()}
+    return entries
 
 
 def _change(key: str, old: str, new: str) -> str:
-    old, new = old[:40], new[:40]
     return f"{key} differ" if old == new or key == "cpu.flags" else f"{key}: {old} -> {new}"

@@ -31,10 +31,10 @@ class Warmup(schedules.LearningRateSchedule):
 
 def build_schedule(config, clock: Clock, total_steps: int) -> Warmup:
     """The learning rate as a function of the step (0 for the first update)."""
-    warmup = clock.steps(config.schedule.warmup) if config.schedule.warmup else 0
-    steps, rate = max(1, total_steps - warmup), config.learning_rate
-    schedule = _named(config.schedule.name, "schedule", globals())
-    schedule = schedule(config.schedule, rate, steps, warmup, clock)
+    section, rate = config.schedule, config.learning_rate
+    warmup = clock.steps(section.warmup) if section.warmup else 0
+    build = _named(section.name, "schedule", globals())
+    schedule = build(section, rate, max(1, total_steps - warmup), warmup, clock)
     return Warmup(warmup, schedule, rate)
 
 
@@ -70,13 +70,11 @@ def piecewise(config, rate, steps, warmup, clock):
     Keras changes the value after the boundary's step: one later than is meant here.
     """
     boundaries = [clock.steps(boundary) - warmup - 1 for boundary in config.boundaries]
-    if boundaries != sorted(set(boundaries)) or boundaries[0] < 0:
-        raise ConfigError(
-            "optimizer.schedule.boundaries: expected rising steps after the warm-up, "
-            f"got {config.boundaries}"
-        )
+    if boundaries != sorted({*boundaries}) or boundaries[0] < 0:
+        expected = f"expected rising steps after the warm-up, got {config.boundaries}"
+        raise ConfigError(f"optimizer.schedule.boundaries: {expected}")
     rates = [rate * factor for factor in (1.0, *config.factors)]
-    return schedules.PiecewiseConstantDecay([float(step) for step in boundaries], rates)
+    return schedules.PiecewiseConstantDecay([*map(float, boundaries)], rates)
 
 
 # ---- optimizers
@@ -94,10 +92,10 @@ def build_optimizer(config, schedule: Warmup, model: keras.Model) -> keras.optim
     """The optimizer with its slots, for the variables that the model trains."""
     keras_class, fields = _named(config.name, "optimizer", _OPTIMIZERS)
     options = {field: getattr(config, field) for field in fields}
-    options["weight_decay"] = config.weight_decay or None
-    optimizer = keras_class(schedule, name=config.name, **options)
+    decay = config.weight_decay or None
+    optimizer = keras_class(schedule, weight_decay=decay, name=config.name, **options)
     variables = model.trainable_variables
-    if config.weight_decay:
+    if decay:
         optimizer.exclude_from_weight_decay(
             [v for v in variables if any(re.search(regex, v.path) for regex in config.no_decay)]
         )
@@ -112,11 +110,8 @@ def build_multipliers(config, model: keras.Model) -> list[tuple[keras.Variable, 
     """
     variables = {variable.path: variable for variable in model.trainable_variables}
     regexes = first_matches("optimizer.multipliers", config.multipliers, list(variables))
-    for regex in config.multipliers:
-        if regex not in regexes.values():
-            raise ConfigError(
-                f"optimizer.multipliers: {regex!r} is found only where an earlier one is; "
-                "expected the special ones first"
-            )
+    if unused := {*config.multipliers} - {*regexes.values()}:
+        problem = f"{min(unused)!r} is found only where an earlier one is"
+        raise ConfigError(f"optimizer.multipliers: {problem}; expected the special ones first")
     factors = [(variables[path], config.multipliers[regex]) for path, regex in regexes.items()]
     return [(variable, factor) for variable, factor in factors if factor != 1]

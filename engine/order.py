@@ -7,44 +7,10 @@ threads, towers or restarts.
 """
 
 import hashlib
-import math
 
 import tensorflow as tf
 
-from engine.stateless import fold, mix64
-
-_ROUNDS = 6
-
-
-@tf.autograph.experimental.do_not_convert  # as in stateless.fold
-def permutation(seed, epoch, k, length: int) -> tf.Tensor:
-    """The k-th element of the epoch's permutation of [0, length); int64 tensors of one shape.
-
-    A keyed bijection at O(1) an element: a Feistel network over pairs (left, right) in [0, side)^2
-    with side = ceil(sqrt(length)), addition modulo `side`, and splitmix64 as the round function; a
-    value beyond `length` is sent through again (cycle walking). Black, Rogaway, Ciphers with
-    arbitrary finite domains, CT-RSA 2002, sections 3, 5.
-    """
-    side = tf.constant(math.isqrt(length - 1) + 1, tf.uint64)
-    length = tf.constant(length, tf.uint64)
-    # All rounds' keys at once, and the half of fold(key, right) that is of the key alone: it takes
-    # half as long to trace.
-    keys = tf.unstack(mix64(fold(fold(seed, epoch)[..., tf.newaxis], tf.range(_ROUNDS))), axis=-1)
-
-    def through(x):
-        left, right = x // side, x % side
-        for key in keys:
-            left, right = right, (left + mix64(key ^ right) % side) % side
-        return left * side + right
-
-    x = through(tf.cast(k, tf.uint64))
-    (x,) = tf.while_loop(
-        lambda x: tf.reduce_any(x >= length),
-        lambda x: [tf.where(x >= length, through(x), x)],
-        [x],
-        parallel_iterations=1,
-    )
-    return tf.cast(x, tf.int64)
+from engine.stateless import fold, permutation
 
 
 def shuffled(

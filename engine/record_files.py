@@ -19,7 +19,6 @@ import re
 import threading
 import weakref
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,10 +46,10 @@ def index_shard(path: Path, labels: list[int]) -> np.ndarray:
     entries = np.zeros(len(labels), ENTRY)
     with open(path, "rb") as file:
         for number, label in enumerate(labels):
-            at, header = file.tell(), file.read(_HEADER)
+            at = file.tell()
+            header = file.read(_HEADER)
             framed = header + file.read(int.from_bytes(header[:8], "little") + _FOOTER)
             entries[number] = (at, len(framed), zlib.crc32(framed), label)
-        assert not file.read(1), f"{path}: holds more than {len(labels)} records"
     return entries
 
 
@@ -173,16 +172,26 @@ def _problem_in_split(described) -> str | None:
         is_name = type(name) is str and re.fullmatch(r"\w[\w.-]*", name)
         if not is_name or type(file["bytes"]) is not int:
             return f"expected the name of a file in this directory, got {name!r:.60}"
-    counts = [shard.get("examples") for shard in shards]
-    for shard, count in zip(shards, counts, strict=True):
+    counts = []
+    for shard in shards:
+        count = shard.get("examples")
         if type(count) is not int or count < 1:
             return f"{shard['file']}: expected a number of examples, got {count!r:.40}"
+        counts.append(count)
     if len(set(counts[:-1])) > 1 or counts[-1] > counts[0]:
         return "expected the same number of examples in every shard but the last"
     return None
 
 
 # ---- records
+
+
+def _open(directory: Path | str, described: dict) -> _File:
+    file = _File(directory, described["file"])
+    size, expected = file.size(), described["bytes"]
+    if size != expected:
+        raise DataError(f"{file.path}: expected {expected:,} bytes, as in {MANIFEST}, got {size:,}")
+    return file
 
 
 class Records:
@@ -197,18 +206,10 @@ class Records:
         if split not in splits:
             raise DataError(f"{directory}: no split {split!r}; it has {', '.join(splits)}")
         self.described = splits[split]
-        described_shards, described_index = self.described["shards"], self.described["index"]
-        self.shards = [_File(directory, shard["file"]) for shard in described_shards]
-        index_file = _File(directory, described_index["file"])
-        all_described = [*described_shards, described_index]
-        for file, described in zip([*self.shards, index_file], all_described, strict=True):
-            expected, size = described["bytes"], file.size()
-            if size != expected:
-                raise DataError(
-                    f"{file.path}: expected {expected:,} bytes, as in {MANIFEST}, got {size:,}"
-                )
+        described_shards = self.described["shards"]
+        self.shards = [_open(directory, shard) for shard in described_shards]
         self.block_length = described_shards[0]["examples"]
-        self.index = _read_index(index_file, self.described)
+        self.index = _read_index(_open(directory, self.described["index"]), self.described)
         text = json.dumps(self.described, sort_keys=True)
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
 
@@ -221,36 +222,35 @@ class Records:
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
         """int64 [n] -> object [n] of serialized examples; one positioned read each."""
-        data, entries = np.empty(len(numbers), object), self.index[numbers].tolist()
-        # Looked up once: every microsecond counts.
-        shards, block_length, data_of = self.shards, self.block_length, self._data_of
+        return self._read(numbers, lambda shard, *place: self.shards[shard].read(*place))
+
+    def _read(self, numbers: np.ndarray, read_at: Callable) -> np.ndarray:
+        """Records by `read_at(shard, length, offset)`, which gives the framed bytes."""
+        data = np.empty(len(numbers), object)
+        entries = self.index[numbers].tolist()
         for row, number in enumerate(numbers.tolist()):
             offset, length, crc32, _ = entries[row]
-            framed = shards[number // block_length].read(length, offset)
-            data[row] = data_of(number, framed, crc32)
+            framed = read_at(number // self.block_length, length, offset)
+            data[row] = self._data_of(number, framed, crc32)
         return data
 
     def read_in_blocks(self, blocks: int) -> Callable[[np.ndarray], np.ndarray]:
         """A `read` by whole shards, of which the last `blocks` are kept: for slow storage."""
-        shards: OrderedDict[int, bytes] = OrderedDict()
         lock = threading.Lock()
 
-        def shard(number: int) -> bytes:
+        @functools.lru_cache(blocks)
+        def whole(shard: int) -> bytes:
+            return self.shards[shard].read()
+
+        def read_at(shard: int, length: int, offset: int) -> bytes:
             with lock:  # one reader fetches; the others wait for the same shard
-                if number not in shards:
-                    shards[number] = self.shards[number].read()
-                    while len(shards) > blocks:
-                        shards.popitem(last=False)
-                shards.move_to_end(number)
-                return shards[number]
+                block = whole(shard)
+            return block[offset : offset + length]
 
         def read(numbers: np.ndarray) -> np.ndarray:
+            order = np.argsort(numbers // self.block_length, kind="stable")
             data = np.empty(len(numbers), object)
-            for row in np.argsort(numbers // self.block_length, kind="stable").tolist():
-                number = int(numbers[row])
-                offset, length, crc32, _ = self.index[number].tolist()
-                framed = shard(number // self.block_length)[offset : offset + length]
-                data[row] = self._data_of(number, framed, crc32)
+            data[order] = self._read(numbers[order], read_at)
             return data
 
         return read
@@ -290,7 +290,8 @@ class Records:
 
 def _read_index(file: _File, described: dict) -> np.ndarray:
     """ENTRY [records]. Raises DataError for one that does not fit the shards."""
-    data, shards = file.read(), described["shards"]
+    data = file.read()
+    shards = described["shards"]
     counts = [shard["examples"] for shard in shards]
     if hashlib.sha256(data).hexdigest() != described["index"]["sha256"]:
         raise DataError(f"{file.path}: damaged: its SHA-256 is not the one in {MANIFEST}")

@@ -5,6 +5,7 @@ other data if that is asked for; with another configuration never.
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from engine import checkpoint
 from engine.devices import Devices
 from engine.environment import changes, environment
 from engine.variables import read_variables
-from train_config import TrainConfig
+from train_config import EarlyStopping, TrainConfig
 
 _FIRST_FILES = {"lock", "config.yaml.part", "environment.json.part"}  # of a run killed at once
 
@@ -36,27 +37,25 @@ class Progress:
     def update(self, config: TrainConfig, step: int, metrics: dict[str, float]) -> bool:
         """Takes one full validation; returns whether it is among the best."""
         self.valid = metrics
-        if stopping := config.early_stopping:
-            value = metrics[stopping.metric]
-            margin = stopping.min_delta if stopping.mode == "min" else -stopping.min_delta
-            first = self.early_best is None
-            if first or is_better(stopping.mode, value, self.early_best - margin):
-                self.early_best = value
-                self.stale = 0
-            else:
-                self.stale += 1
-            self.finished |= self.stale >= stopping.patience
+        if config.early_stopping:
+            self._count_stale(config.early_stopping, metrics)
         best = config.checkpoint.best
         if not best:
             return False
         ranked = [*self.best, [metrics[best.metric], step]]
         ranked.sort(key=lambda entry: entry[0], reverse=best.mode == "max")
         self.best = ranked[: best.keep]  # sorting is stable: of equals, the earlier stays
-        return any(at == step for _, at in self.best)
+        return step in [at for _, at in self.best]
 
-
-def is_better(mode: str, value: float, than: float) -> bool:
-    return value > than if mode == "max" else value < than
+    def _count_stale(self, stopping: EarlyStopping, metrics: dict[str, float]) -> None:
+        sign = 1 if stopping.mode == "max" else -1
+        value = sign * metrics[stopping.metric]
+        if self.early_best is None or value > sign * self.early_best + stopping.min_delta:
+            self.early_best = metrics[stopping.metric]
+            self.stale = 0
+        else:
+            self.stale += 1
+        self.finished |= self.stale >= stopping.patience
 
 
 def begin_or_go_on(
@@ -77,40 +76,46 @@ def begin_or_go_on(
         _check_same(config, mix, devices)
     progress = Progress()
     if devices.is_chief:
-        progress = _begin_or_go_on(run_dir, config, mix, variables, begin, allow_changed_data)
+        _check_directory(run_dir, config)
+        checkpoint.clean_up(run_dir / "checkpoints")
+        newest = checkpoint.newest(run_dir / "checkpoints", quarantine=True)
+        if newest is None:
+            begin()
+        else:
+            progress = _go_on(newest, mix, variables, allow_changed_data)
+        if not progress.finished:
+            _write_first_files(run_dir, config, mix.fingerprint, going_on=newest is not None)
     if devices.workers > 1:
-        (text, *_) = devices.gather_texts(json.dumps(asdict(progress)))
+        text = devices.gather_texts(json.dumps(asdict(progress)))[0]
         progress = Progress(**json.loads(text))
     take_from_chief(variables, devices)
     return progress
 
 
-def _begin_or_go_on(
-    run_dir: Path, config: TrainConfig, mix, variables, begin, allow_changed_data: bool
-) -> Progress:
-    _check_directory(run_dir, config)
-    checkpoint.clean_up(run_dir / "checkpoints")
-    newest = checkpoint.newest(run_dir / "checkpoints", quarantine=True)
-    progress = Progress()
-    if newest is None:
-        begin()
-    else:
-        state = checkpoint.read_state(newest)
-        _check_data(state["data"], mix, allow_changed_data)
-        restore(newest, variables)
-        progress = Progress(**state["progress"])
-    if not progress.finished:
-        train_config.save_config(config, run_dir / "config.yaml")
-        _write_environment(
-            run_dir / "environment.json", mix.fingerprint, going_on=newest is not None
-        )
-    return progress
+def _write_first_files(run_dir: Path, config: TrainConfig, data: str, going_on: bool) -> None:
+    train_config.save_config(config, run_dir / "config.yaml")
+    file, now = run_dir / "environment.json", environment(data)
+    if going_on:
+        _name_changes(file, now)
+    program.write_whole(file, json.dumps(now, indent=1))
+
+
+def _go_on(newest: Path, mix, variables: dict, allow_changed_data: bool) -> Progress:
+    state = checkpoint.read_state(newest)
+    if state["data"] != mix.fingerprint:
+        changed = f"{mix.name}: the data have changed since this run began"
+        if not allow_changed_data:
+            expected = "expected the same, --allow_changed_data, or another --run_dir"
+            raise CheckpointError(f"{changed}; {expected}")
+        outlook = "from here on this is not the run that it would have been"
+        program.warn(f"warning: {changed}: {outlook}")
+    restore(newest, variables)
+    return Progress(**state["progress"])
 
 
 def restore(path: Path, variables: dict) -> None:
     """Gives every variable its value from a checkpoint."""
-    groups = tuple({name.split("/")[0] for name in variables})
-    checkpoint.restore(path, variables, read_variables, groups=groups)
+    checkpoint.restore(path, variables, read_variables(path))
 
 
 def take_from_chief(variables: dict, devices: Devices) -> None:
@@ -127,68 +132,47 @@ def take_from_chief(variables: dict, devices: Devices) -> None:
 def _check_same(config: TrainConfig, mix, devices: Devices) -> None:
     """Raises ConfigError unless every worker has the configuration and the data of the first."""
     text = json.dumps({"data": mix.fingerprint, "config": config.model_dump(mode="json")})
-    first, *others = [json.loads(text) for text in devices.gather_texts(text)]
-    for worker, other in enumerate(others, 1):
-        configs = [TrainConfig.model_validate(worker["config"]) for worker in (first, other)]
-        changed = differences(*configs)
-        if first["data"] != other["data"]:
+    workers = [json.loads(text) for text in devices.gather_texts(text)]
+    configs = [TrainConfig.model_validate(worker["config"]) for worker in workers]
+    for number, worker in enumerate(workers):
+        changed = differences(configs[0], configs[number])
+        if worker["data"] != workers[0]["data"]:
             changed.append("its data differ")
         if changed:
-            raise ConfigError(
-                f"worker {worker} differs from worker 0: {'; '.join(changed)}; "
-                "expected the same configuration and data"
-            )
+            problem = f"worker {number} differs from worker 0: {'; '.join(changed)}"
+            raise ConfigError(f"{problem}; expected the same configuration and data")
 
 
 def _check_directory(run_dir: Path, config: TrainConfig) -> None:
     """Raises CheckpointError for another run's directory, or one that holds something else."""
     file = run_dir / "config.yaml"
     if not file.exists():
-        if {path.name for path in run_dir.iterdir()} - _FIRST_FILES:
+        if {*os.listdir(run_dir)} - _FIRST_FILES:
             expected = "expected an empty directory or a run with a config.yaml"
             raise CheckpointError(f"{run_dir}: {expected}; choose another --run_dir")
         return
     before = train_config.load_config(file)
     if changed := differences(before, config):
-        raise CheckpointError(
-            f"{file}: this run was started with another configuration: {'; '.join(changed)}; "
-            "expected no change, or another --run_dir"
-        )
-    if changed := computed_otherwise(before, config):
-        program.warn(
-            f"{run_dir}: computed otherwise than before: {'; '.join(changed)}: "
-            "from here on equal but for rounding, dropout"
-        )
+        problem = f"this run was started with another configuration: {'; '.join(changed)}"
+        raise CheckpointError(f"{file}: {problem}; expected no change, or another --run_dir")
+    if changed := [text for key, text in _changes(before, config).items() if key in _HOW]:
+        outlook = "from here on equal but for rounding, dropout"
+        program.warn(f"{run_dir}: computed otherwise than before: {'; '.join(changed)}: {outlook}")
 
 
-def _check_data(before: str, mix, allow_changed_data: bool) -> None:
-    if before == mix.fingerprint:
-        return
-    message = f"{mix.name}: the data have changed since this run began"
-    if not allow_changed_data:
-        expected = "expected the same, --allow_changed_data, or another --run_dir"
-        raise CheckpointError(f"{message}; {expected}")
-    program.warn(f"warning: {message}: from here on this is not the run that it would have been")
-
-
-def _write_environment(file: Path, fingerprint: str, going_on: bool) -> None:
-    """Keeps where and with what this run is computed; says so if that is not as it was."""
-    now = environment(fingerprint)
+def _name_changes(file: Path, now: dict) -> None:
+    """Says where the environment is not as it was; nothing if that is not known."""
     try:
         before = json.loads(file.read_text())
     except (OSError, ValueError):
-        before = now
-    if not isinstance(before, dict):  # somebody else's
-        before = {}
-    if going_on and (changed := changes(before, now)):
-        program.warn(
-            f"{file}: another environment than before: {'; '.join(changed)}: "
-            "from here on equal only up to rounding"
-        )
-    program.write_whole(file, json.dumps(now, indent=1))
+        return
+    changed = changes(before, now) if isinstance(before, dict) else []
+    if changed:
+        outlook = "from here on equal only up to rounding"
+        program.warn(f"{file}: another environment than before: {'; '.join(changed)}: {outlook}")
 
 
-# How a run is computed, not what: it may change from start to start.
+# How a run is computed, not what: it may change from start to start, and with it the rounding.
 _HOW = {
     ("distribute", "strategy"),
     ("distribute", "towers"),
@@ -201,16 +185,11 @@ _HOW = {
 def _changes(old: TrainConfig, new: TrainConfig) -> dict[tuple, str]:
     """{key: `key: old -> new`} of every field that differs."""
     before, after = (dict(flatten(config.model_dump(mode="json"))) for config in (old, new))
-    changed = [key for key in before | after if before.get(key) != after.get(key)]
     return {
         key: f"{'.'.join(key)}: {to_text(before.get(key))} -> {to_text(after.get(key))}"
-        for key in changed
+        for key in before | after
+        if before.get(key) != after.get(key)
     }
-
-
-def computed_otherwise(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """What differs of how a run is computed; it changes the rounding."""
-    return [text for key, text in _changes(old, new).items() if key in _HOW]
 
 
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:

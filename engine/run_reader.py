@@ -1,4 +1,4 @@
-"""Checkpoints of a run that may be training meanwhile, and removing old ones while they are read."""
+"""Checkpoints of a run that may be training, and removing old ones while they are read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,16 +43,13 @@ def with_step(path: Path, use: Callable[[Path], object]) -> tuple[Path, object]:
 def with_checkpoint(ckpt: str | Path, use: Callable[[Path], object]) -> tuple[Path, object]:
     """A run's newest checkpoint, or the one that is named, and what `use` makes of it."""
     run_dir, step_dir = checkpoint.find_run(ckpt)
-    return with_newest(run_dir, use) if step_dir is None else with_step(step_dir, use)
+    return with_step(step_dir, use) if step_dir else with_newest(run_dir, use)
 
 
 def restore_network(path: Path, variables: dict, averaged: bool = False) -> int:
     """Restores `model/...`, nothing missing and nothing left over; returns the step."""
-
-    def read(path: Path) -> dict:
-        return with_averages(read_variables(path)) if averaged else read_variables(path)
-
-    checkpoint.restore(path, variables, read, groups=("model",))
+    values = read_variables(path)
+    checkpoint.restore(path, variables, with_averages(values) if averaged else values)
     return checkpoint.read_state(path)["step"]
 
 
@@ -62,15 +59,10 @@ def read_network(ckpt: str, averaged: bool = False) -> tuple[Path, dict[str, np.
     Raises CheckpointError for averages that the run has not.
     """
 
-    def read(path: Path) -> dict[str, np.ndarray]:
-        values = read_variables(path)
-        if averaged and not any(name.startswith("ema/") for name in values):
-            raise CheckpointError(
-                f"{path}: expected averaged weights, for init_from.ema, "
-                "but that run had no train.ema"
-            )
-        values = with_averages(values) if averaged else values
-        names = [name for name in values if name.startswith("model/")]
-        return {name.removeprefix("model/"): values[name] for name in names}
-
-    return with_checkpoint(ckpt, read)
+    path, values = with_checkpoint(ckpt, read_variables)
+    if averaged and not any(name.startswith("ema/") for name in values):
+        expected = "expected averaged weights, for init_from.ema"
+        raise CheckpointError(f"{path}: {expected}, but that run had no train.ema")
+    values = with_averages(values) if averaged else values
+    names = [name for name in values if name.startswith("model/")]
+    return path, {name.removeprefix("model/"): values[name] for name in names}

@@ -60,12 +60,12 @@ def read_h5(path: Path, failure: Failure) -> dict[str, np.ndarray]:
     values = {}
     with _naming(path, failure, "an HDF5 file of arrays"), h5py.File(path, "r") as file:
         objects = dict(_walk(file, set()))
-        for place, array in objects.items():
-            if isinstance(array, h5py.Dataset):
-                name = _keras_name(place, objects)
-                if name in values:
-                    raise _Refused(f"{place}: expected one array called {name}, got two")
-                values[name] = array[()]
+        arrays = [place for place in objects if isinstance(objects[place], h5py.Dataset)]
+        for place in arrays:
+            name = _keras_name(place, objects)
+            if name in values:
+                raise _Refused(f"{place}: expected one array called {name}, got two")
+            values[name] = objects[place][()]
     return values
 
 
@@ -81,7 +81,8 @@ def _keras_name(place: str, objects: dict[str, h5py.Group | h5py.Dataset]) -> st
 
 def _walk(group: h5py.Group, seen: set) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
     for key in group:
-        place, link = f"{group.name.rstrip('/')}/{key}", group.get(key, getlink=True)
+        place = f"{group.name.rstrip('/')}/{key}"
+        link = group.get(key, getlink=True)
         if not isinstance(link, h5py.HardLink):
             raise _Refused(f"{place}: expected data in this file, got {type(link).__name__}")
         child = group[key]
@@ -89,19 +90,17 @@ def _walk(group: h5py.Group, seen: set) -> Iterator[tuple[str, h5py.Group | h5py
         if address in seen:  # a circle, perhaps
             raise _Refused(f"{place}: expected everything once, got it under two names")
         seen.add(address)
-        if not isinstance(child, h5py.Group):
-            _check_array(place, child)
         yield place, child
         if isinstance(child, h5py.Group):
             yield from _walk(child, seen)
+        else:
+            _check_array(place, child)
 
 
 def _check_array(place: str, array) -> None:
     if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "biuf":
-        raise _Refused(
-            f"{place}: expected an array of numbers, "
-            f"got {getattr(array, 'dtype', type(array).__name__)}"
-        )
+        got = getattr(array, "dtype", type(array).__name__)
+        raise _Refused(f"{place}: expected an array of numbers, got {got}")
     if array.external or array.is_virtual:
         raise _Refused(f"{place}: expected data in this file, got an array in another")
     stored = array.id.get_storage_size()

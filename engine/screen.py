@@ -68,8 +68,8 @@ class Screen:
 
     def readings(self, step: int, split: str, values: dict[str, float]) -> None:
         """Training readings move the live line; validation stays on the screen."""
-        shown = {name: value for name, value in values.items() if name != "examples_per_second"}
-        text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        names = [name for name in values if name != "examples_per_second"]
+        text = "  ".join(f"{name} {values[name]:.4g}" for name in names)
         if split != "train":
             self.line(f"step {step}/{self._total}  {split}: {text}")
             return
@@ -79,18 +79,17 @@ class Screen:
 
     def variables(self, variables: dict) -> str:
         """Prints the table of {path: variable}; returns it as text."""
-        width, total = max(map(len, variables)), 0
-        lines = []
+        width = max(map(len, variables))
+        total = 0
+        text = ""
         for path, variable in variables.items():
             count = math.prod(variable.shape)
             total += count
             shape = "x".join(map(str, variable.shape)) or "scalar"
             trained = "" if variable.trainable else ", not trained"
-            row = f"{path:<{width}}  {shape:>14}  {count:>12,}  {variable.dtype}{trained}"
-            lines.append(row)
+            text += f"{path:<{width}}  {shape:>14}  {count:>12,}  {variable.dtype}{trained}\n"
         size = size_of(variables.values())
-        lines.append(f"{'total':<{width}}  {'':>14}  {total:>12,}  {size:,} bytes")
-        text = "\n".join(lines)
+        text += f"{'total':<{width}}  {'':>14}  {total:>12,}  {size:,} bytes"
         self.line(text)
         return text
 

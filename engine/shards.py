@@ -49,14 +49,16 @@ def write(out: Path, job: Job) -> dict:
     """Writes `out`; interrupted, the same call goes on and ends with the same bytes."""
     if (out / records.MANIFEST).exists():
         manifest = records.read_manifest(out)
-        if any(manifest.get(key) != value for key, value in job.plan.items()):
-            cure = "choose another --out or remove it"
-            raise ConfigError(f"{out}: was written from other data or options; {cure}")
+        if manifest != manifest | job.plan:
+            raise ConfigError(
+                f"{out}: was written from other data or options; choose another --out or remove it"
+            )
         warn(f"{out}: already written: nothing to do")
         return manifest
     if out.exists():
-        wanted = "no such directory yet, or one that this program has written"
-        raise ConfigError(f"{out}: expected {wanted}")
+        raise ConfigError(
+            f"{out}: expected no such directory yet, or one that this program has written"
+        )
     part = out.with_name(out.name + ".part")
     with checkpoint.lock(part, "--out"):
         _begin(part, job.plan)
@@ -73,7 +75,8 @@ def write(out: Path, job: Job) -> dict:
 
 def _begin(part: Path, plan: dict) -> None:
     """Keeps the shards of an earlier attempt at the same plan, and nothing else."""
-    text, file = json.dumps(plan, indent=1), part / "plan.json"
+    text = json.dumps(plan, indent=1)
+    file = part / "plan.json"
     is_same = file.exists() and file.read_text() == text
     if file.exists() and not is_same:
         warn(f"{part}: begun from other data or options: starting again")
@@ -97,41 +100,57 @@ def _write_file(path: Path, data: bytes) -> None:
 
 def _write_shards(part: Path, job: Job) -> dict[str, list]:
     """{split: [what the manifest needs of each shard]}; several are written at a time."""
-    orders = {split: written_order(len(source)) for split, source in job.splits.items()}
-    counts = {split: math.ceil(len(order) / job.per_shard) for split, order in orders.items()}
-    shards = {split: [None] * count for split, count in counts.items()}
-    numbers = [(split, number) for split, count in counts.items() for number in range(count)]
-    total = sum(map(len, orders.values()))
-    console = Console(stderr=True)
-    bar = Progress(console=console, disable=not console.is_terminal)
+    planned = []
+    for split, source in job.splits.items():
+        order = written_order(len(source))
+        count = math.ceil(len(order) / job.per_shard)
+        for number in range(count):
+            path = part / records.shard_name(split, number, count)
+            indices = order[number * job.per_shard :][: job.per_shard]
+            planned.append((split, path, indices))
+    total = sum(map(len, job.splits.values()))
+    bar = _progress_bar()
     with StopSignals() as signals, bar, ThreadPoolExecutor(job.workers or os.cpu_count()) as pool:
         task = bar.add_task("writing", total=total)
 
-        def write_shard(split: str, number: int):
-            if signals.number is None:
-                start = number * job.per_shard
-                path = part / records.shard_name(split, number, counts[split])
-                indices = orders[split][start : start + job.per_shard]
-                shards[split][number] = _shard(path, job, job.splits[split], indices)
-                bar.advance(task, len(indices))
+        def write_shard(split: str, path: Path, indices: np.ndarray) -> dict | None:
+            if signals.number is not None:
+                return None
+            shard = _shard(path, job, job.splits[split], indices)
+            bar.advance(task, len(indices))
+            return shard
 
+        futures = [pool.submit(write_shard, *shard) for shard in planned]
         try:
-            for future in as_completed([pool.submit(write_shard, *each) for each in numbers]):
+            for future in as_completed(futures):
                 future.result()
         except BaseException:  # a full disk need not be met again by every shard
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    written = [shard for shards in shards.values() for shard in shards if shard is not None]
-    if len(written) < len(numbers):
-        again = f"run the same command again to go on: {shlex.join(sys.argv)}"
-        raise Stopped(f"{part}: {len(written)} of {len(numbers)} shards are written; {again}")
-    if damaged := [reason for shard in written for reason in shard["damaged"]]:
-        shown = "; ".join(damaged[:10])
-        others = f"; and {len(damaged) - 10} more" if len(damaged) > 10 else ""
-        cure = "remove them, or leave out up to 0.1 % with damaged=skip"
-        count = f"{len(damaged)} of {total:,} examples cannot be read"
-        raise DataError(f"{count}: {shown}{others}; {cure}")
+    shards = {split: [] for split in job.splits}
+    damaged = []
+    for future, (split, *_) in zip(futures, planned, strict=True):
+        if shard := future.result():
+            shards[split].append(shard)
+            damaged += shard["damaged"]
+    num_written = sum(map(len, shards.values()))
+    if num_written < len(planned):
+        raise Stopped(
+            f"{part}: {num_written} of {len(planned)} shards are written; "
+            f"run the same command again to go on: {shlex.join(sys.argv)}"
+        )
+    if damaged:
+        raise DataError(
+            f"{len(damaged)} of {total:,} examples cannot be read: "
+            f"{checkpoint.listed(damaged, '; ')}; "
+            "remove them, or leave out up to 0.1 % with damaged=skip"
+        )
     return shards
+
+
+def _progress_bar() -> Progress:
+    console = Console(stderr=True)
+    return Progress(console=console, disable=not console.is_terminal)
 
 
 def written_order(length: int) -> np.ndarray:
@@ -207,22 +226,21 @@ def _examples_of_batch(source, treat: Callable, indices: np.ndarray) -> Iterator
 
 def _serialized(example: dict) -> bytes:
     """A tf.train.Example."""
-    features = {key: _feature(value) for key, value in example.items()}
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return example.SerializeToString(deterministic=True)
+    features = {"feature": {key: _feature(value) for key, value in example.items()}}
+    return tf.train.Example(features=features).SerializeToString(deterministic=True)
 
 
 def _feature(value) -> tf.train.Feature:
     if isinstance(value, bytes):  # not through NumPy, which drops zero bytes at the end
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        return tf.train.Feature(bytes_list={"value": [value]})
     if value.dtype == np.uint8:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.tobytes()]))
-    values = value.ravel().tolist()
+        return tf.train.Feature(bytes_list={"value": [value.tobytes()]})
+    values = {"value": value.ravel().tolist()}
     if value.dtype == object:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+        return tf.train.Feature(bytes_list=values)
     if value.dtype.kind == "f":
-        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+        return tf.train.Feature(float_list=values)
+    return tf.train.Feature(int64_list=values)
 
 
 def _digest(value) -> str:
@@ -251,22 +269,24 @@ def _manifest(part: Path, job: Job, shards: dict[str, list]) -> dict:
 
 def _split(part: Path, split: str, class_names, shards: list[dict]) -> dict:
     entries = b"".join(base64.b64decode(shard["index"]) for shard in shards)
-    _write_file(part / f"{split}.index", entries)
+    index = part / f"{split}.index"
+    _write_file(index, entries)
     labels = [label for shard in shards for label in shard["labels"]]
-    counts, has_labels = Counter(labels), max(labels) >= 0
+    counts = Counter(labels)
+    classes = {}
+    if max(labels) >= 0:
+        classes = {name: counts[number] for number, name in enumerate(class_names)}
+    described = []
+    for number, shard in enumerate(shards):
+        file = records.shard_name(split, number, len(shards))
+        size = {key: shard[key] for key in ("bytes", "sha256", "examples")}
+        described.append({"file": file} | size)
+    sha256 = records.sha256_of(index)
     return {
         "examples": len(labels),
-        "classes": {name: counts[number] for number, name in enumerate(class_names) if has_labels},
-        "shards": [
-            {"file": records.shard_name(split, number, len(shards))}
-            | {key: shard[key] for key in ("bytes", "sha256", "examples")}
-            for number, shard in enumerate(shards)
-        ],
-        "index": {
-            "file": f"{split}.index",
-            "bytes": len(entries),
-            "sha256": hashlib.sha256(entries).hexdigest(),
-        },
+        "classes": classes,
+        "shards": described,
+        "index": {"file": index.name, "bytes": len(entries), "sha256": sha256},
     }
 
 
@@ -274,13 +294,11 @@ def _features(source, treat: Callable) -> dict:
     """{feature: type and shape of one example}; -1: any length."""
     compiled = tf.function(lambda indices: treat(source, indices))
     specs = compiled.get_concrete_function(tf.TensorSpec([None], tf.int64)).structured_outputs
-    return {
-        key: {
-            "dtype": spec.dtype.name,
-            "shape": [-1 if size is None else size for size in spec.shape[1:]],
-        }
-        for key, spec in specs.items()
-    }
+    features = {}
+    for key, spec in specs.items():
+        shape = [-1 if size is None else size for size in spec.shape[1:]]
+        features[key] = {"dtype": spec.dtype.name, "shape": shape}
+    return features
 
 
 def _duplicates(splits: dict, shards: dict[str, list]) -> dict:
@@ -293,40 +311,43 @@ def _duplicates(splits: dict, shards: dict[str, list]) -> dict:
             if (other_split, other) != (split, index):
                 pair = [splits[other_split].locate(other), source.locate(index)]
                 (within if other_split == split else across).append(pair)
-    return {
-        "within": len(within),
-        "across": len(across),
-        "first": [*across[:20], *within[:20]],
-    }
+    first = [*across[:20], *within[:20]]
+    return {"within": len(within), "across": len(across), "first": first}
 
 
 def report(out: Path, manifest: dict) -> dict:
     """Says what there is to know of a set that is written; returns the program's last line."""
+    examples = {}
     for split, described in manifest["splits"].items():
+        examples[split] = described["examples"]
         text = f"{described['examples']:,} examples in {len(described['shards'])} shards"
         if described["classes"]:
             ranked = sorted(described["classes"].items(), key=lambda item: item[1])
             (least, fewest), (most, highest) = ranked[0], ranked[-1]
-            text += f"; largest class {most} {highest:,}, smallest {least} {fewest:,}"
-            text += f" ({highest / max(fewest, 1):.1f} x)"
+            ratio = highest / max(fewest, 1)
+            text += (
+                f"; largest class {most} {highest:,}, smallest {least} {fewest:,} ({ratio:.1f} x)"
+            )
         warn(f"{out}: {split}: {text}")
     duplicates = manifest["duplicates"]
-    pairs = duplicates["first"]
-    within, across = pairs[duplicates["across"] :], pairs[: duplicates["across"]]
-    leak = "in two splits: what is tested on was trained on"
-    for key, what, pairs in (("within", "twice in one split", within), ("across", leak, across)):
-        if duplicates[key]:
-            shown = "".join(f"\n  {a} = {b}" for a, b in pairs[:5])
-            warn(f"{out}: {duplicates[key]:,} examples are {what}:{shown}")
-    examples = {split: described["examples"] for split, described in manifest["splits"].items()}
-    counts = {key: duplicates[key] for key in ("within", "across")}
+    within, across = duplicates["within"], duplicates["across"]
+    pairs = [f"\n  {first} = {second}" for first, second in duplicates["first"]]
+    if within:
+        shown = "".join(pairs[across:][:5])
+        warn(f"{out}: {within:,} examples are twice in one split:{shown}")
+    if across:
+        shown = "".join(pairs[: min(across, 5)])
+        warn(
+            f"{out}: {across:,} examples are in two splits: "
+            f"what is tested on was trained on:{shown}"
+        )
+    counts = {"within": within, "across": across}
     return {"out": str(out), "examples": examples, "duplicates": counts}
 
 
 def check(directory: Path) -> int:
     """Reads every byte of a set that was written before; returns how many examples it holds."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with _progress_bar() as bar:
         splits = records.read_manifest(directory)["splits"].values()
         task = bar.add_task("checking", total=sum(len(split["shards"]) for split in splits))
         return records.check(directory, lambda _: bar.advance(task))

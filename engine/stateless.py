@@ -1,6 +1,10 @@
 """Random numbers that are a function of (seed, number), on any number of threads and towers."""
 
+import math
+
 import tensorflow as tf
+
+_ROUNDS = 6  # of a permutation
 
 
 def _uint64(number) -> tf.Tensor:
@@ -47,3 +51,33 @@ def philox(seeds: tf.Tensor) -> tf.Tensor:
     """uint64 [...] -> int32 [..., 2]: a seed for tf.random.stateless_* with alg="philox"."""
     low, high = tf.bitwise.bitwise_and(seeds, _uint64(0x7FFFFFFF)), _shifted(seeds, 33)
     return tf.stack([tf.cast(low, tf.int32), tf.cast(high, tf.int32)], axis=-1)
+
+
+@tf.autograph.experimental.do_not_convert  # as fold
+def permutation(seed, epoch, k, length: int) -> tf.Tensor:
+    """The k-th of the epoch's permutation of [0, length): int64 tensors of one shape -> int64.
+
+    A keyed bijection at O(1) an element: a Feistel network over pairs (left, right) in
+    [0, side)^2 with side = ceil(sqrt(length)), addition modulo `side`, and splitmix64 as the round
+    function; a value beyond `length` is sent through again (cycle walking). Black, Rogaway,
+    Ciphers with arbitrary finite domains, CT-RSA 2002, sections 3, 5.
+    """
+    side = tf.constant(math.isqrt(length - 1) + 1, tf.uint64)
+    length = tf.constant(length, tf.uint64)
+    # All rounds' keys at once, and the half of fold(key, right) that is of the key alone: tracing
+    # it takes half as long so.
+    keys = tf.unstack(mix64(fold(fold(seed, epoch)[..., tf.newaxis], tf.range(_ROUNDS))), axis=-1)
+
+    def through(x):
+        left, right = x // side, x % side
+        for key in keys:
+            left, right = right, (left + mix64(key ^ right) % side) % side
+        return left * side + right
+
+    (x,) = tf.while_loop(
+        lambda x: tf.reduce_any(x >= length),
+        lambda x: [tf.where(x >= length, through(x), x)],
+        [through(tf.cast(k, tf.uint64))],
+        parallel_iterations=1,
+    )
+    return tf.cast(x, tf.int64)

@@ -29,17 +29,16 @@ class FinitePolicy:
     """
 
     def __init__(self, train: Train):
-        self.skipped = counter("skipped") if isinstance(train.non_finite, Skip) else None
-        self.most_skipped = self.skipped is not None and train.non_finite.at_most
-        self.loss_scale = self.finite_steps = None
+        self.non_finite = train.non_finite
+        self.skipped = self.loss_scale = None
+        self.variables = {}
+        if isinstance(train.non_finite, Skip):
+            self.skipped = counter("skipped")
+            self.variables["skipped"] = self.skipped
         if train.precision == "float16":  # whose smallest numbers are so large that gradients are 0
             self.loss_scale = keras.Variable(FIRST_LOSS_SCALE, trainable=False, name="loss_scale")
             self.finite_steps = counter("finite_steps")
-
-    @property
-    def variables(self) -> dict[str, keras.Variable]:
-        names = ("skipped", "loss_scale", "finite_steps")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+            self.variables |= {"loss_scale": self.loss_scale, "finite_steps": self.finite_steps}
 
     def scale(self) -> tf.Tensor:
         """What a loss is multiplied by before its gradient is taken."""
@@ -52,7 +51,7 @@ class FinitePolicy:
             goes_on |= tf.convert_to_tensor(self.loss_scale) > 1.0
             self._rescale(finite)
         if self.skipped is not None:
-            skips = ~goes_on & (tf.convert_to_tensor(self.skipped) < self.most_skipped)
+            skips = ~goes_on & (tf.convert_to_tensor(self.skipped) < self.non_finite.at_most)
             self.skipped.assign_add(tf.cast(skips, tf.int64))
             goes_on |= skips
         return goes_on
@@ -84,7 +83,7 @@ class Averages:
             average.assign(tf.convert_to_tensor(variable))
 
     def update(self, step) -> None:
-        """Moves towards the variables; faster in the first steps, or random weights would linger."""
+        """Moves to the variables; faster in the first steps, or random weights would linger."""
         step = tf.cast(step, tf.float32)
         for average, variable in self._pairs():
             decay = tf.minimum(self.decay, (1.0 + step) / (10.0 + step))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import textwrap
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -21,15 +22,16 @@ class MetricsLog:
 
     def __init__(self, path: Path, step: int):
         """Drops what a killed run logged beyond `step`, its last checkpoint: it comes again."""
-        lines = []
-        for line in path.read_text().splitlines() if path.exists() else []:
+        kept = ""
+        for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
             try:
                 if json.loads(line)["step"] <= step:
-                    lines.append(line + "\n")
+                    kept += line
             except ValueError:  # the torn last line of a killed process
                 break
-        write_whole(path, "".join(lines))
-        self._path, self._descriptor = path, os.open(path, os.O_WRONLY | os.O_APPEND)
+        write_whole(path, kept)
+        self._path = path
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
 
     def write(self, step: int, split: str, values: dict[str, float]) -> None:
         """At once and unbuffered: others can follow, and a full disk shows here.
@@ -59,7 +61,9 @@ class TensorBoard:
     """
 
     def __init__(self, directory: Path, step: int, enabled: bool = True):
-        self._directory, self._enabled, self._writers = directory, enabled, {}
+        self._directory = directory
+        self._enabled = enabled
+        self._writers = {}
         # Compiled, by split: a tenth of the time of calls one by one.
         self._write_scalars = defaultdict(lambda: tf.function(_write_scalars))
         if enabled and step:
@@ -96,12 +100,12 @@ class TensorBoard:
                 write(*arguments)
 
     def scalars(self, step: int, split: str, values: dict[str, float]) -> None:
-        tensors = {name: tf.constant(value) for name, value in values.items()}
+        tensors = tf.nest.map_structure(tf.constant, values)
         self._write(split, self._write_scalars[split], tf.constant(step, tf.int64), tensors)
 
     def texts(self, texts: dict[str, str]) -> None:
         for name, text in texts.items():
-            code = "\n".join("    " + line for line in text.splitlines())
+            code = textwrap.indent(text, "    ")
             self._write("train", tf.summary.text, name, code, 0)
 
     def graph(self, model) -> None:
@@ -129,11 +133,10 @@ def _write_scalars(step, values):
 
 
 def _write_graph(model):
-    def spec_of(tensor):
-        return tf.TensorSpec(tensor.shape, tensor.dtype)
-
+    signature = tf.nest.map_structure(
+        lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), model.input
+    )
     forward = tf.function(lambda inputs: model(inputs, training=False))
-    signature = tf.nest.map_structure(spec_of, model.input)
     tf.summary.graph(forward.get_concrete_function(signature).graph)
 
 
@@ -154,11 +157,11 @@ class Log:
         self.screen = screen
         self.watch = watch
         self._metrics = MetricsLog(run_dir / "metrics.jsonl", step) if writes else None
-        on = summary.tensorboard and writes
-        self._tensorboard = TensorBoard(run_dir / "tensorboard", step, on)
-        self._images = summary.images if summary.tensorboard else None
-        self._histograms = summary.histograms if summary.tensorboard else None
-        sections = [section for section in (self._images, self._histograms) if section]
+        enabled = summary.tensorboard and writes
+        self._tensorboard = TensorBoard(run_dir / "tensorboard", step, enabled)
+        self._images = summary.tensorboard and summary.images
+        self._histograms = summary.tensorboard and summary.histograms
+        sections = filter(None, (self._images, self._histograms))
         self.looks = [section.every for section in sections]  # when a step is looked into
 
     def begin(self, model, config: str, graph: bool) -> None:
@@ -176,9 +179,8 @@ class Log:
             return
         with self.watch("logging"):
             self._metrics.write(step, split, readings)
-            scalars = {  # not a confusion matrix
-                name: value for name, value in readings.items() if isinstance(value, float)
-            }
+            # Not a confusion matrix.
+            scalars = {name: v for name, v in readings.items() if isinstance(v, float)}
             self._tensorboard.scalars(step, split, scalars)
             self.screen.readings(step, split, scalars)
 
@@ -187,10 +189,10 @@ class Log:
         with self.watch("logging"):
             if self._histograms and clock.is_due(step, self._histograms.every):
                 variables = model.trainable_variables
-                pairs = zip(variables, look.gradients, strict=True)
-                weights = {f"weights/{v.path}": v for v in variables}
-                gradients = {f"gradients/{v.path}": gradient for v, gradient in pairs}
-                self._tensorboard.histograms(step, weights | gradients)
+                values = {f"weights/{v.path}": v for v in variables}
+                for variable, gradient in zip(variables, look.gradients, strict=True):
+                    values[f"gradients/{variable.path}"] = gradient
+                self._tensorboard.histograms(step, values)
             if self._images and clock.is_due(step, self._images.every):
                 self._tensorboard.images(step, look.batch["inputs"], self._images.count)
 

@@ -68,11 +68,15 @@ def write_variables(directory: Path, variables: dict[str, keras.Variable]) -> No
             tensors=[tf.convert_to_tensor(variables[name]) for name in names],
         )
     except tf.errors.OpError as error:
-        # TensorFlow raises ResourceExhaustedError for a full disk, as for a full GPU.
-        numbers = [number for number in checkpoint.DISK if os.strerror(number) in str(error)]
-        if not numbers:
-            raise
-        raise OSError(numbers[0], os.strerror(numbers[0]), str(directory)) from error
+        _name_disk_error(error, directory)
+        raise
+
+
+def _name_disk_error(error: tf.errors.OpError, directory: Path) -> None:
+    """Raises OSError: TensorFlow's is ResourceExhaustedError, for a full disk as for a full GPU."""
+    for number in checkpoint.DISK:
+        if os.strerror(number) in str(error):
+            raise OSError(number, os.strerror(number), str(directory)) from error
 
 
 def read_variables(directory: Path) -> dict[str, np.ndarray]:

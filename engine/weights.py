@@ -33,11 +33,12 @@ def load_weights(model: keras.Model, config: InitFrom) -> None:
     fresh = first_matches("init_from.skip", config.skip, list(variables))
     loaded, problems = {}, []
     for path, variable in variables.items():
-        if path not in fresh:
-            try:
-                loaded[path] = _converted(values.get(names.get(path)), variable)
-            except ValueError as error:
-                problems.append(f"{path}: {error}")
+        if path in fresh:
+            continue
+        try:
+            loaded[path] = _converted(values.get(names.get(path)), variable)
+        except ValueError as error:
+            problems.append(f"{path}: {error}")
     left_over = sorted(paths.get(old, old) for new, old in names.items() if new not in loaded)
     if problems:
         unused = f"; left over in it: {listed(left_over)}" if left_over else ""
@@ -71,7 +72,8 @@ def _read(config: InitFrom) -> tuple[Path, dict[str, np.ndarray]]:
     else:
         path, values = read_network(config.ckpt, config.ema)
     # Random generators of dropout are seeded at each step.
-    return path, {key: v for key, v in values.items() if not key.endswith("seed_generator_state")}
+    names = [name for name in values if not name.endswith("seed_generator_state")]
+    return path, {name: values[name] for name in names}
 
 
 def _converted(value: np.ndarray | None, variable: keras.Variable) -> np.ndarray:

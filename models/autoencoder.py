@@ -19,27 +19,27 @@ def build(config: Autoencoder, spec: Spec) -> keras.Model:
     Each stage of the encoder halves height and width, each of the decoder doubles them.
     """
     factor = 2 ** len(config.filters)
-    images = x = keras.Input(spec.image_shape(factor, "autoencoder"), name="images")
-    _, height, width, channels = images.shape
-    borders = ((0, -height % factor), (0, -width % factor))  # so that every stage halves evenly
-    pads = borders != ((0, 0), (0, 0))
-    if pads:
+    height, width, channels = spec.image_shape(factor, "autoencoder")
+    images = x = keras.Input((height, width, channels), name="images")
+    below, beside = -height % factor, -width % factor
+    borders = ((0, below), (0, beside))  # so that every stage halves evenly
+    if below or beside:
         x = layers.ZeroPadding2D(borders, name="pad")(x)
     skipped = []
-    for number, filters in enumerate(config.filters, 1):  # (B, H, W, .) -> (B, H/2, W/2, filters)
+    stages = list(enumerate(config.filters, 1))
+    for number, filters in stages:  # (B, H, W, .) -> (B, H/2, W/2, filters)
         x = blocks.conv_bn(x, filters, name=f"encode{number}")
         skipped.append(x)
         x = blocks.conv_bn(x, filters, strides=2, name=f"down{number}")
     x = blocks.conv_bn(x, config.filters[-1], name="code")
     upsample = {"nearest": upsample_nearest, "transposed": upsample_transposed}[config.upsampling]
-    for number in range(len(config.filters), 0, -1):  # (B, H/2, W/2, .) -> (B, H, W, filters)
-        filters = config.filters[number - 1]
+    for number, filters in reversed(stages):  # (B, H/2, W/2, .) -> (B, H, W, filters)
         x = upsample(x, filters, name=f"up{number}")
         if config.skip:
-            x = layers.Concatenate(name=f"skip{number}")([x, skipped[number - 1]])
+            x = layers.Concatenate(name=f"skip{number}")([x, skipped.pop()])
         x = blocks.conv_bn(x, filters, name=f"decode{number}")
     x = layers.Conv2D(channels, 1, name="outputs")(x)
-    if pads:
+    if below or beside:
         x = layers.Cropping2D(borders, name="crop")(x)
     if config.residual:
         x = layers.Add(name="residual")([images, x])  # the network says what to change
@@ -70,4 +70,4 @@ def upsample_transposed(x, filters, factor=2, name="up"):
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )
-    return blocks.activation(blocks.batch_norm(f"{name}_bn")(conv(x)), "relu", f"{name}_relu")
+    return blocks.batch_norm(conv(x), "relu", name)

@@ -18,9 +18,19 @@ def scaled(filters: int, width: float) -> int:
     return rounded + 8 if rounded < 0.9 * filters * width else rounded
 
 
-def batch_norm(name: str):
-    """Averages that follow in some 10 steps, not Keras' 100: short runs forget where they began."""
-    return layers.BatchNormalization(momentum=0.9, name=name)
+def stem_strides(x) -> int:
+    """2, or 1 for images under 96 pixels, of which too few would remain."""
+    _, height, width, _ = x.shape
+    return 1 if min(height, width) < 96 else 2
+
+
+def batch_norm(x, act: str | None, name: str):
+    """Batch normalization, activation. Ioffe, Szegedy, Batch normalization, 2015, section 3.2.
+
+    Averages follow in some 10 steps, not Keras' 100: short runs forget where they began.
+    """
+    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+    return activation(x, act, f"{name}_{act}")
 
 
 def activation(x, kind: str | None, name: str):
@@ -32,15 +42,14 @@ def activation(x, kind: str | None, name: str):
     if kind is None:
         return x
     if kind == "prelu":
-        return layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2], name=name)(x)
-    return layers.ReLU(max_value={"relu": None, "relu6": 6.0}[kind], name=name)(x)
+        slope = keras.initializers.Constant(0.25)
+        return layers.PReLU(slope, shared_axes=[1, 2], name=name)(x)
+    highest = {"relu": None, "relu6": 6.0}[kind]
+    return layers.ReLU(highest, name=name)(x)
 
 
 def conv_bn(x, filters: int, kernel=3, strides=1, act: str | None = "relu", name="conv"):
-    """Convolution, batch normalization, activation.
-
-    Ioffe, Szegedy, Batch normalization, 2015, section 3.2.
-    """
+    """Convolution, batch normalization, activation."""
     conv = layers.Conv2D(
         filters,
         kernel,
@@ -50,7 +59,7 @@ def conv_bn(x, filters: int, kernel=3, strides=1, act: str | None = "relu", name
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )
-    return activation(batch_norm(f"{name}_bn")(conv(x)), act, f"{name}_{act}")
+    return batch_norm(conv(x), act, name)
 
 
 def depthwise_bn(x, strides=1, act: str | None = "relu", name="depthwise", dilation=1):
@@ -69,7 +78,7 @@ def depthwise_bn(x, strides=1, act: str | None = "relu", name="depthwise", dilat
         depthwise_initializer=he_normal,
         name=f"{name}_conv",
     )
-    return activation(batch_norm(f"{name}_bn")(conv(x)), act, f"{name}_{act}")
+    return batch_norm(conv(x), act, name)
 
 
 def global_average(x, name: str = "pool"):
@@ -77,8 +86,13 @@ def global_average(x, name: str = "pool"):
     return layers.GlobalAveragePooling2D(name=name)(x)
 
 
-def head(x, num_outputs: int, dropout: float = 0.0):
+def dropout(x, rate: float, name="dropout"):
+    """Dropout; no layer at all for a rate of 0."""
+    return layers.Dropout(rate, name=name)(x) if rate else x
+
+
+def head(x, num_outputs: int, rate: float = 0.0):
     """Global average pooling, dropout, logits: [B, H, W, C] -> [B, num_outputs]."""
     x = global_average(x)
-    x = layers.Dropout(dropout, name="dropout")(x) if dropout else x
+    x = dropout(x, rate)
     return layers.Dense(num_outputs, name="logits")(x)

@@ -9,7 +9,7 @@ import keras
 from keras import layers
 
 from model_config import Mobilenet
-from models.blocks import conv_bn, depthwise_bn, head, scaled
+from models.blocks import conv_bn, depthwise_bn, head, scaled, stem_strides
 from train_config import Spec
 
 STAGES = (  # expansion, channels, blocks, stride of the first block
@@ -38,22 +38,27 @@ def build(config: Mobilenet, spec: Spec) -> keras.Model:
         # The layer Resizing would switch all that follows to training.
         size = [round(config.resolution * side) for side in spec.input_shape[:2]]
         x = keras.ops.image.resize(x, size, antialias=True)
-    small = min(x.shape[1:3]) < 96
     width = config.width
-    x = conv_bn(x, scaled(32, width), 3, 1 if small else 2, "relu6", "stem")  # -> (B, 112, 112, 32)
-    for stage, (expansion, filters, count, strides) in enumerate(STAGES, 1):
-        strides = 1 if small and stage == 6 else strides
-        for number in range(max(1, round(config.depth * count))):
+    outer_strides = stem_strides(x)
+    x = conv_bn(x, scaled(32, width), 3, outer_strides, "relu6", "stem")  # -> (B, 112, 112, 32)
+    for stage, (expansion, channels, count, strides) in enumerate(STAGES, 1):
+        filters = scaled(channels, width)
+        if stage == 6:
+            strides = outer_strides
+        for number in range(1, max(1, round(config.depth * count)) + 1):
             x = inverted_bottleneck(
                 x,
-                scaled(filters, width),
-                1 if number else strides,
+                filters,
+                strides,
                 expansion,
                 config.shortcut,
-                f"stage{stage}_{number + 1}",
+                f"stage{stage}_{number}",
             )  # -> (B, 112, 112, 16) ... (B, 7, 7, 320)
-    x = conv_bn(x, scaled(1280, max(1.0, width)), 1, act="relu6", name="last")  # -> (B, 7, 7, 1280)
-    return keras.Model(images, head(x, spec.num_outputs, config.dropout), name="mobilenet")
+            strides = 1  # of all but the first block
+    filters = scaled(1280, max(1.0, width))
+    x = conv_bn(x, filters, 1, act="relu6", name="last")  # -> (B, 7, 7, 1280)
+    logits = head(x, spec.num_outputs, config.dropout)
+    return keras.Model(images, logits, name="mobilenet")
 
 
 def linear_bottleneck(x, filters, name="linear"):
@@ -68,7 +73,8 @@ def inverted_bottleneck(x, filters, strides=1, expansion=6, shortcut="projection
     shape; "projection": always, through a max-pooling where the stride is above 1 and a 1x1
     convolution where channels differ.
     """
-    channels, y = x.shape[-1], x
+    y = x
+    channels = x.shape[-1]
     if expansion != 1:
         y = conv_bn(y, expansion * channels, 1, act="relu6", name=f"{name}_expand")
     y = depthwise_bn(y, strides, "relu6", f"{name}_depthwise")

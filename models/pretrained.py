@@ -12,17 +12,18 @@ import sys
 import warnings
 from pathlib import Path
 
-import h5py
 import keras
 from keras import layers
 
 from cli.program import CheckpointError, ConfigError, ResourceError
+from engine.safe_files import read_h5
 from model_config import Pretrained
+from models.blocks import dropout
 from train_config import Spec
 
 SMALLEST = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}  # pixels; others: 32
-_MOST_PACKED = 2000  # bytes of an array for each stored one: compression reaches about 1,000
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colors, between 0 and 1
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet's colors, between 0 and 1
+STD = (0.229, 0.224, 0.225)
 
 
 def build(config: Pretrained, spec: Spec) -> keras.Model:
@@ -42,13 +43,14 @@ def build(config: Pretrained, spec: Spec) -> keras.Model:
     images = keras.Input(shape, dtype=spec.input_dtype, name="images")
     factor = 1.0 if spec.input_dtype == "uint8" else 255.0
     x = layers.Rescaling(factor, name="bytes")(images)  # -> 0 to 255
-    if size:  # -> (B, size, size, C)
+    if size:
         # The layer Resizing would switch all that follows to training if a caller says nothing.
-        x = keras.ops.image.resize(x, (size, size), antialias=True)
+        x = keras.ops.image.resize(x, (size, size), antialias=True)  # -> (B, size, size, C)
     if shape[-1] == 1:
         x = layers.Concatenate(name="rgb")([x, x, x])  # -> (B, H, W, 3)
-    x = _backbone(config, x.shape[1:], weights=None)(_as_trained(x, backbone))  # -> (B, C)
-    x = layers.Dropout(config.dropout, name="dropout")(x) if config.dropout else x
+    features = _backbone(config, x.shape[1:], weights=None)
+    x = features(_as_trained(x, backbone))  # -> (B, C)
+    x = dropout(x, config.dropout)
     logits = layers.Dense(spec.num_outputs, name="logits")(x)
     return keras.Model(images, logits, name="pretrained")
 
@@ -70,7 +72,8 @@ def initialize(model: keras.Model, config: Pretrained, spec: Spec) -> None:
 
 
 def _backbone(config, shape, weights):
-    return getattr(keras.applications, config.backbone)(
+    application = getattr(keras.applications, config.backbone)
+    return application(
         include_top=False,
         weights=weights,
         input_shape=tuple(shape),
@@ -92,29 +95,18 @@ def _as_trained(x, backbone):
 
 
 def _read_file(backbone, path, name):
-    if not path.is_file():
-        raise CheckpointError(f"model.weights: {path}: no such file")
+    def failure(message):
+        return CheckpointError(f"model.weights: {message}")
+
+    read_h5(path, failure)  # Keras looks at shapes when it has unpacked everything
     try:
-        with h5py.File(path, "r") as file:
-            file.visititems(_check_array)  # Keras looks at shapes when it has unpacked everything
         # Keras only warns of layers that a file does not have.
         with warnings.catch_warnings(action="error", category=UserWarning):
             backbone.load_weights(path)
-    # no HDF5; no such layer; a link out of the file; other layers or shapes
-    except (ValueError, KeyError, OSError, UserWarning) as error:
+    except (ValueError, KeyError, UserWarning) as error:  # other layers, or of other shapes
         reason = str(error).strip('"').splitlines()[0]
-        raise CheckpointError(
-            f"model.weights: {path}: expected the weights of a {name} without its top: {reason}"
-        ) from error
-
-
-def _check_array(name, array):
-    if isinstance(array, h5py.Dataset):
-        if array.external or array.is_virtual:
-            raise ValueError(f"{name}: expected data in this file, got an array in another")
-        stored = array.id.get_storage_size()
-        if array.nbytes > _MOST_PACKED * stored:
-            raise ValueError(f"{name}: expected {array.nbytes:,} bytes, got {stored:,}")
+        expected = f"expected the weights of a {name} without its top"
+        raise failure(f"{path}: {expected}: {reason}") from error
 
 
 def _imagenet(config, shape):
@@ -124,8 +116,9 @@ def _imagenet(config, shape):
         failure = re.search(r"URL fetch failure on (\S+): \S+ -- (.*)", str(error))
         if not failure:
             raise
+    url, reason = failure.groups()
     folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
     raise ResourceError(
-        f"model.weights: cannot download {failure[1]}: {failure[2]}; "
+        f"model.weights: cannot download {url}: {reason}; "
         f"put it into {folder}, or set model.weights to its path"
     )

@@ -10,7 +10,7 @@ import keras
 from keras import layers
 
 from model_config import Resnet
-from models.blocks import activation, conv_bn, head, scaled
+from models.blocks import activation, conv_bn, head, scaled, stem_strides
 from train_config import Spec
 
 IMAGENET = {  # blocks of each stage
@@ -32,31 +32,29 @@ def build(config: Resnet, spec: Spec) -> keras.Model:
     """
     depth, width = config.depth, config.width
     images = keras.Input(spec.image_shape(16, "resnet"), name="images")
-    if depth not in IMAGENET:  # -> (B, 32, 32, 16), (B, 16, 16, 32), (B, 8, 8, 64)
-        x = conv_bn(images, scaled(16, width), 3, name="stem")
-        filters = [scaled(count, width) for count in (16, 32, 64)]
-        block = partial(residual_block, shortcut="zeros")
-        x = _stages(x, [(depth - 2) // 6] * 3, filters, block, first=1)
-    else:
+    if depth in IMAGENET:
         x = conv_bn(images, scaled(64, width), 7, 2, name="stem")  # -> (B, 112, 112, 64)
-        if min(images.shape[1:3]) >= 96:
+        if stem_strides(images) == 2:
             x = layers.MaxPooling2D(3, 2, "same", name="stem_pool")(x)  # -> (B, 56, 56, 64)
-        filters = [scaled(count, width) for count in (64, 128, 256, 512)]
-        block = residual_block
+        first = 2
+        counts = IMAGENET[depth]
+        channels = (64, 128, 256, 512)  # -> (B, 56, 56, 64), 28, 14, (B, 7, 7, 512)
+        block, expansion = residual_block, 1
         if depth >= 50:  # -> (B, 56, 56, 256), 28, 14, (B, 7, 7, 2048)
-            filters = [4 * count for count in filters]
-            block = partial(residual_bottleneck, reduction=4)
-        x = _stages(x, IMAGENET[depth], filters, block, first=2)  # 56, 28, 14, (B, 7, 7, 512)
-    return keras.Model(images, head(x, spec.num_outputs, config.dropout), name="resnet")
-
-
-def _stages(x, counts, filters, block, first):
+            block, expansion = partial(residual_bottleneck, reduction=4), 4
+    else:
+        x = conv_bn(images, scaled(16, width), 3, name="stem")
+        first = 1
+        counts = [(depth - 2) // 6] * 3
+        channels = (16, 32, 64)  # -> (B, 32, 32, 16), (B, 16, 16, 32), (B, 8, 8, 64)
+        block, expansion = partial(residual_block, shortcut="zeros"), 1
     for stage, count in enumerate(counts):
+        filters = expansion * scaled(channels[stage], width)
         for number in range(count):
             strides = 2 if stage and not number else 1
-            name = f"stage{stage + first}_{number + 1}"
-            x = block(x, filters[stage], strides, name=name)
-    return x
+            x = block(x, filters, strides, name=f"stage{stage + first}_{number + 1}")
+    logits = head(x, spec.num_outputs, config.dropout)
+    return keras.Model(images, logits, name="resnet")
 
 
 def residual_block(x, filters, strides=1, shortcut="projection", name="residual"):
@@ -76,8 +74,9 @@ def residual_bottleneck(x, filters, strides=1, reduction=2, name="bottleneck"):
     Figure 5, where `reduction` is 4. The stride is in the 3x3, which sees every pixel, not in the
     first 1x1, which would skip three of four.
     """
-    y = conv_bn(x, filters // reduction, 1, name=f"{name}_reduce")
-    y = conv_bn(y, filters // reduction, 3, strides, name=f"{name}_conv")
+    few = filters // reduction
+    y = conv_bn(x, few, 1, name=f"{name}_reduce")
+    y = conv_bn(y, few, 3, strides, name=f"{name}_conv")
     y = conv_bn(y, filters, 1, act=None, name=f"{name}_expand")
     return _with_shortcut(x, y, strides, "projection", name)
 
@@ -89,14 +88,16 @@ def _with_shortcut(x, y, strides, shortcut, name):
             x = _zeros(x, filters, strides, name)
         else:
             x = conv_bn(x, filters, 1, strides, None, f"{name}_shortcut")
-    return activation(layers.Add(name=f"{name}_add")([x, y]), "relu", f"{name}_relu")
+    x = layers.Add(name=f"{name}_add")([x, y])
+    return activation(x, "relu", f"{name}_relu")
 
 
 def _zeros(x, filters, strides, name):
     x = layers.AveragePooling2D(1, strides, name=f"{name}_subsample")(x)  # windows of one pixel
     zeros = filters - x.shape[-1]
     before = zeros // 2
+    borders = ((0, 0), (before, zeros - before))
     # (B, H, W, C) -> (B, H, C, W) and back: ZeroPadding2D reaches C only there
     x = layers.Permute((1, 3, 2), name=f"{name}_channels_in")(x)
-    x = layers.ZeroPadding2D(((0, 0), (before, zeros - before)), name=f"{name}_zeros")(x)
+    x = layers.ZeroPadding2D(borders, name=f"{name}_zeros")(x)
     return layers.Permute((1, 3, 2), name=f"{name}_channels_out")(x)

@@ -14,6 +14,8 @@ from keras import layers
 
 from cli.program import ConfigError, DataError, warn
 from model_config import Rnn
+from models.blocks import dropout
+from sources.text_lines import lines_of
 from train_config import Spec
 
 _CELLS = {"simple": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
@@ -28,9 +30,11 @@ def build(config: Rnn, spec: Spec) -> keras.Model:
     steps, *sizes = spec.input_shape
     inputs = x = keras.Input(spec.input_shape, dtype=spec.input_dtype, name="inputs")
     if spec.vocabulary:
-        x = _embedding(config.embedding, len(spec.tokens))(x)  # (B, T) -> (B, T, E)
+        embedding = _embedding(config.embedding, len(spec.tokens))
+        x = embedding(x)  # (B, T) -> (B, T, E)
     elif len(sizes) > 1:
-        x = layers.Reshape((steps, math.prod(sizes)), name="rows")(x)  # -> (B, H, W * C)
+        row = math.prod(sizes)
+        x = layers.Reshape((steps, row), name="rows")(x)  # -> (B, H, W * C)
     numbers = x
     if config.relative:  # so that levels which training has not shown do not saturate the cells
         last_step = layers.Cropping1D((steps - 1, 0), name="last_step")(x)
@@ -41,8 +45,8 @@ def build(config: Rnn, spec: Spec) -> keras.Model:
         size = [1, *spec.target_shape[1:]][-1]  # numbers of one step's target
     outputs = layers.Dense(size, name="logits")(x)
     if config.autoregressive:
-        first = steps - config.autoregressive
-        x = layers.Cropping1D((first, 0), name="last_steps")(numbers)  # (B, N, C)
+        unused = steps - config.autoregressive
+        x = layers.Cropping1D((unused, 0), name="last_steps")(numbers)  # -> (B, N, C)
         x = layers.Flatten(name="flatten")(x)
         x = layers.Dense(size, name="autoregressive")(x)  # -> (B, outputs)
         outputs = layers.Add(name="sum")([outputs, x])
@@ -50,19 +54,21 @@ def build(config: Rnn, spec: Spec) -> keras.Model:
 
 
 def _check(config, spec):
-    shape, last = spec.input_shape, config.autoregressive
+    shape = spec.input_shape
+    last = config.autoregressive
+    many = config.output == "many"
     if not spec.vocabulary and (len(shape) < 2 or None in shape):  # padded numbers have no mask
         raise ConfigError(
             "rnn: expected token ids, or numbers in sequences of one length, "
             f"got inputs of shape {shape}; add `tokenize` or `pad`"
         )
-    if config.output == "many" and not spec.target_shape:
+    if many and not spec.target_shape:
         raise ConfigError(
             "rnn: output: many: expected a target for every step, got targets of shape []"
         )
     if spec.vocabulary and (config.relative or last):
         raise ConfigError("rnn: relative and autoregressive: expected numbers, got token ids")
-    if last and (config.output == "many" or last > shape[0]):
+    if last and (many or last > shape[0]):
         raise ConfigError(f"rnn: autoregressive: expected one output, of {last} steps or more")
 
 
@@ -70,12 +76,18 @@ def _recurrent_layers(x, config, spec):
     """(B, T, .) -> (B, T, units), twice as many both ways; with `output: one` (B, units)."""
     for number in range(config.layers):
         name = f"layer_{number}"
-        if config.dropout and (number or spec.vocabulary):  # not of the inputs' own numbers
-            x = layers.Dropout(config.dropout, name=f"dropout_{number}")(x)
-        every_step = config.output == "many" or number < config.layers - 1
-        layer = _CELLS[config.cell](config.units, return_sequences=every_step, name=name)
-        x = layers.Bidirectional(layer, name=name)(x) if config.bidirectional else layer(x)
-    return layers.Dropout(config.dropout, name="dropout")(x) if config.dropout else x
+        if number or spec.vocabulary:  # not of the inputs' own numbers
+            x = dropout(x, config.dropout, f"dropout_{number}")
+        last = number == config.layers - 1
+        layer = _CELLS[config.cell](
+            config.units,
+            return_sequences=config.output == "many" or not last,
+            name=name,
+        )
+        if config.bidirectional:
+            layer = layers.Bidirectional(layer, name=name)
+        x = layer(x)
+    return dropout(x, config.dropout)
 
 
 def _embedding(config, num_tokens):
@@ -107,9 +119,11 @@ def read_vectors(path: str, tokens: list[str], vectors: np.ndarray) -> np.ndarra
     The first line may be word2vec's, `count D`. Raises DataError with the line for anything else,
     and where no token is there; says how many are not, which keep their random rows.
     """
-    vectors, size = vectors.copy(), vectors.shape[1]
-    row_of, read = {token: row for row, token in enumerate(tokens)}, set()
-    for number, line in _lines(path):
+    vectors = vectors.copy()
+    size = vectors.shape[1]
+    row_of = {token: row for row, token in enumerate(tokens)}
+    read = set()
+    for number, line in lines_of(path):
         token, *numbers = line.rstrip().rsplit(" ", size)  # some tokens hold blanks themselves
         count = len(line.split())
         if number == 1 and count == 2 and size != 1:
@@ -122,35 +136,24 @@ def read_vectors(path: str, tokens: list[str], vectors: np.ndarray) -> np.ndarra
             read.add(token)
     words = [token for token in tokens if not (token.startswith("<") and token.endswith(">"))]
     missing = [word for word in words if word not in read]
-    if len(missing) == len(words):
+    count = len(words)
+    if len(missing) == count:
         raise DataError(
-            f"{path}: expected vectors of the vocabulary, got none of its {len(words):,} tokens"
+            f"{path}: expected vectors of the vocabulary, got none of its {count:,} tokens"
         )
     if missing:
         warn(
-            f"{path}: {len(missing):,} of {len(words):,} tokens have no vector "
+            f"{path}: {len(missing):,} of {count:,} tokens have no vector "
             f"and begin at random: {', '.join(missing[:10])}"
         )
     return vectors
-
-
-def _lines(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            yield from enumerate(file, 1)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: expected UTF-8 text, got byte {error.object[error.start]:#x}"
-        ) from error
 
 
 def _vector(place, numbers):
     try:
         vector = np.array([float(number) for number in numbers], np.float32)
     except ValueError:
-        vector = np.array(np.nan)
+        vector = np.nan
     if not np.isfinite(vector).all():
         got = " ".join(numbers)[:40]
         raise DataError(f"{place}: expected finite numbers, got {got!r}")

@@ -46,8 +46,11 @@ class Translator(keras.Model):
         previous = keras.Input([None], dtype="int32", name="previous")
         memory, state = encoder(source)
         logits, attention, _ = decoder(previous, memory, source, state)
-        inputs = {"source": source, "previous": previous}
-        super().__init__(inputs, {"logits": logits, "attention": attention}, name="seq2seq")
+        super().__init__(
+            {"source": source, "previous": previous},
+            {"logits": logits, "attention": attention},
+            name="seq2seq",
+        )
         self.encoder, self.decoder = encoder, decoder
 
     def write(self, source, beam: int = 1) -> tf.Tensor:
@@ -55,22 +58,28 @@ class Translator(keras.Model):
 
         One step of all sequences at a time, compiled; it ends when all have ended. 0 pads.
         """
-        num_sources, max_steps = tf.shape(source)[0], 2 * tf.shape(source)[1] + 10
+        num_sources = tf.shape(source)[0]
+        max_steps = 2 * tf.shape(source)[1] + 10
         memory, state = self.encoder(source, training=False)
-        tensors = [tf.repeat(tensor, beam, axis=0) for tensor in (source, memory, *state)]
-        source, memory, *state = tensors  # (B, ...) -> (B * beam, ...)
+        tensors = (source, memory, *state)
+        source, memory, *state = (tf.repeat(tensor, beam, axis=0) for tensor in tensors)
+
+        def go_on(at, beams, *_):
+            return (at < max_steps) & ~tf.reduce_all(beams.ended)
 
         def step(at, beams, written, parents):
             token = beams.token[:, tf.newaxis]
             logits, _, state = self.decoder(token, memory, source, beams.state, training=False)
             beams, parent = best_continuations(beams, logits[:, 0], state, beam)
-            return at + 1, beams, written.write(at, beams.token), parents.write(at, parent)
+            written = written.write(at, beams.token)
+            parents = parents.write(at, parent)
+            return at + 1, beams, written, parents
 
         beams = first_beams(state, num_sources, beam)
         any_size = tf.nest.map_structure(lambda x: tf.TensorShape([None] * x.shape.rank), beams)
         any_shape = tf.TensorShape(None)
         steps, _, written, parents = tf.while_loop(
-            lambda at, beams, *_: (at < max_steps) & ~tf.reduce_all(beams.ended),
+            go_on,
             step,
             (0, beams, _growing_array(), _growing_array()),
             (tf.TensorShape([]), any_size, any_shape, any_shape),
@@ -81,7 +90,11 @@ class Translator(keras.Model):
 
 def _growing_array():
     return tf.TensorArray(
-        tf.int32, 0, dynamic_size=True, clear_after_read=False, element_shape=[None]
+        tf.int32,
+        size=0,
+        dynamic_size=True,
+        clear_after_read=False,
+        element_shape=[None],
     )
 
 
@@ -100,11 +113,17 @@ class Beams(NamedTuple):
 
 def first_beams(state, num_sources, beam) -> Beams:
     """Start tokens; the first sequence of a source is the only likely one: the others copy it."""
-    size = num_sources * beam
-    token = tf.fill([size], START)
+    size = [num_sources * beam]
+    token = tf.fill(size, START)
+    only = tf.zeros([num_sources, 1])
     copies = tf.fill([num_sources, beam - 1], _NEVER)
-    scores = tf.concat([tf.zeros([num_sources, 1]), copies], axis=1)
-    return Beams(token, state, scores, tf.zeros([size]), token != START)
+    return Beams(
+        token,
+        state,
+        scores=tf.concat([only, copies], axis=1),
+        lengths=tf.zeros(size),
+        ended=token != START,
+    )
 
 
 def best_continuations(beams, logits, state, beam):
@@ -113,19 +132,21 @@ def best_continuations(beams, logits, state, beam):
     Best are the highest log probabilities over length^0.6: Wu et al., Google's neural machine
     translation system, 2016, section 7.
     """
-    num_sources, num_tokens = tf.shape(beams.scores)[0], logits.shape[-1]
+    num_sources = tf.shape(beams.scores)[0]
+    num_tokens = logits.shape[-1]
     forbidden = tf.reduce_max(tf.one_hot([PADDING, START], num_tokens), axis=0) * _NEVER
     only_padding = tf.where(tf.range(num_tokens) == PADDING, 0.0, _NEVER)  # after the end
     logs = tf.nn.log_softmax(tf.cast(logits, tf.float32))  # (B * beam, V)
     logs = tf.where(beams.ended[:, tf.newaxis], only_padding, logs + forbidden)
     total = tf.reshape(beams.scores, [-1, 1]) + logs
     lengths = beams.lengths + tf.cast(~beams.ended, tf.float32)
-    ranked = total / tf.repeat(lengths[:, tf.newaxis], num_tokens, axis=1) ** 0.6
-    ranked = tf.reshape(ranked, [num_sources, beam * num_tokens])
+    penalty = tf.repeat(lengths[:, tf.newaxis], num_tokens, axis=1) ** 0.6
+    ranked = tf.reshape(total / penalty, [num_sources, beam * num_tokens])
     best = tf.math.top_k(ranked, beam).indices  # (B, beam)
     first = tf.range(num_sources)[:, tf.newaxis] * beam * num_tokens
     best = tf.reshape(best + first, [-1])  # (B * beam), among all B * beam * V
-    parent, token = best // num_tokens, best % num_tokens
+    parent = best // num_tokens
+    token = best % num_tokens
     scores = tf.gather(tf.reshape(total, [-1]), best)
     beams = Beams(
         token,
@@ -142,7 +163,8 @@ def followed_back(row, steps, written, parents):
 
     def step(at, row, tokens):
         token = tf.gather(written.read(at), row)
-        return at - 1, tf.gather(parents.read(at), row), tokens.write(at, token)
+        parent = tf.gather(parents.read(at), row)
+        return at - 1, parent, tokens.write(at, token)
 
     tokens = tf.TensorArray(tf.int32, size=steps, element_shape=[None])
     *_, tokens = tf.while_loop(lambda at, *_: at >= 0, step, (steps - 1, row, tokens))
@@ -153,9 +175,13 @@ def followed_back(row, steps, written, parents):
 
 
 def _recurrent_layers(cell, units, count):
-    cls = _CELLS[cell]
     return [
-        cls(units, return_sequences=True, return_state=True, name=f"layer_{number}")
+        _CELLS[cell](
+            units,
+            return_sequences=True,
+            return_state=True,
+            name=f"layer_{number}",
+        )
         for number in range(count)
     ]
 
@@ -171,8 +197,9 @@ class Encoder(layers.Layer):
         self.recurrent = _recurrent_layers(config.cell, options.units, options.layers)
         if options.bidirectional:
             # Keras tracks the unwrapped layers too: their random states are in checkpoints.
-            wrapped = [layers.Bidirectional(layer, name=layer.name) for layer in self.recurrent]
-            self.recurrent = wrapped
+            self.recurrent = [
+                layers.Bidirectional(layer, name=layer.name) for layer in self.recurrent
+            ]
         states = decoder.layers * (2 if config.cell == "lstm" else 1)
         self.bridge = [
             layers.Dense(decoder.units, "tanh", name=f"bridge_{number}") for number in range(states)
@@ -200,7 +227,8 @@ class Decoder(layers.Layer):
 
     def __init__(self, config, num_tokens, name):
         super().__init__(name=name)
-        units, self.kind = config.decoder.units, config.attention
+        units = config.decoder.units
+        self.kind = config.attention
         self.embedding = layers.Embedding(num_tokens, config.embedding, name="embedding")
         self.dropout = layers.Dropout(config.dropout, name="dropout")
         self.recurrent = _recurrent_layers(config.cell, units, config.decoder.layers)
@@ -229,16 +257,20 @@ class Decoder(layers.Layer):
         else:
             x, state = self.recur(x, state, training)  # -> (B, T, units)
             context, weights = self.attend(x, memory, keys, mask)
-        x = x if context is None else tf.concat([context, x], axis=-1)
+        if context is not None:
+            x = tf.concat([context, x], axis=-1)
         x = self.dropout(self.combine(x), training=training)
         return self.logits(x), weights, state
 
     def recur(self, x, state, training):
         """x [B, T, E] through all layers; the state is a flat list, layer by layer."""
-        count, new_state = len(state) // len(self.recurrent), []
+        new_state = []
+        count = len(state) // len(self.recurrent)
         for number, layer in enumerate(self.recurrent):
-            x = self.dropout(x, training=training) if number else x
-            initial = state[number * count : (number + 1) * count]
+            if number:
+                x = self.dropout(x, training=training)
+            first = number * count
+            initial = state[first : first + count]
             x, *last = layer(x, initial_state=initial, training=training)
             new_state += last
         return x, new_state
@@ -246,10 +278,14 @@ class Decoder(layers.Layer):
     def attend(self, x, memory, keys, mask):
         """Queries [B, T, units] -> contexts [B, T, M] from the memory, weights [B, T, S]."""
         if self.kind == "none":
-            return None, tf.zeros([tf.shape(x)[0], tf.shape(x)[1], tf.shape(mask)[1]], x.dtype)
+            batch, steps, _ = tf.unstack(tf.shape(x))
+            return None, tf.zeros([batch, steps, tf.shape(mask)[1]], x.dtype)
         query = x if self.kind == "luong_dot" else self.query(x)
-        inputs = [query, memory, keys]
-        return self.attention(inputs, mask=[None, mask], return_attention_scores=True)
+        return self.attention(
+            [query, memory, keys],
+            mask=[None, mask],
+            return_attention_scores=True,
+        )
 
     def attend_and_recur(self, x, state, memory, keys, mask, training):
         """Step by step, since the context of a step goes into its own recurrence."""
@@ -262,9 +298,10 @@ class Decoder(layers.Layer):
             y = tf.concat([x[:, at : at + 1], context], axis=-1)
             y, state = self.recur(y, state, training)
             values = zip(outputs, (y, context, weights), strict=True)
-            return at + 1, state, [output.write(at, value[:, 0]) for output, value in values]
+            outputs = [output.write(at, value[:, 0]) for output, value in values]
+            return at + 1, state, outputs
 
         _, state, outputs = tf.while_loop(lambda at, *_: at < steps, step, (0, state, outputs))
         # (T, B, ...) -> (B, T, ...)
-        y, context, weights = (tf.transpose(output.stack(), [1, 0, 2]) for output in outputs)
-        return y, context, weights, state
+        outputs = [tf.transpose(output.stack(), [1, 0, 2]) for output in outputs]
+        return *outputs, state

@@ -34,7 +34,8 @@ class Vectors(keras.Model):
         a = center(tokens)  # (B, T) -> (B, T, D)
         b = context(candidates)  # (B, T, C, 1 + negatives) -> (B, T, C, 1 + negatives, D)
         scores = ops.einsum("btd,btcnd->btcn", a, b)
-        super().__init__({"tokens": tokens, "candidates": candidates}, scores, name="skip_gram")
+        inputs = {"tokens": tokens, "candidates": candidates}
+        super().__init__(inputs, scores, name="skip_gram")
         self.center = center
 
     def vectors(self):

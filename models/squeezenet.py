@@ -27,19 +27,22 @@ def build(config: Squeezenet, spec: Spec) -> keras.Model:
     """
     images = keras.Input(spec.image_shape(16, "squeezenet"), name="images")  # (B, 224, 224, 3)
     first = blocks.scaled(96, config.width)
-    strides = 1 if min(images.shape[1:3]) < 96 else 2
+    strides = blocks.stem_strides(images)
     x = relu_conv(first, 7, strides, "same", name="conv1")(images)  # -> (B, 112, 112, 96)
     x = layers.MaxPooling2D(3, 2, name="pool1")(x)  # -> (B, 55, 55, 96)
-    for number, squeeze in enumerate(SQUEEZE, 2):
-        squeeze = blocks.scaled(squeeze, config.width)
-        y = fire(x, squeeze, 4 * squeeze, f"fire{number}")
-        bypassed = config.bypass and number % 2 == 1
-        x = layers.Add(name=f"fire{number}_bypass")([x, y]) if bypassed else y
+    for number, channels in enumerate(SQUEEZE, 2):
+        name = f"fire{number}"
+        squeeze = blocks.scaled(channels, config.width)
+        y = fire(x, squeeze, 4 * squeeze, name)
+        if config.bypass and number % 2:
+            y = layers.Add(name=f"{name}_bypass")([x, y])
+        x = y
         if number in (4, 8) and min(x.shape[1:3]) >= 3:  # -> (B, 27, 27, 256), (B, 13, 13, 512)
             x = layers.MaxPooling2D(3, 2, name=f"pool{number}")(x)
-    x = layers.Dropout(config.dropout, name="dropout")(x) if config.dropout else x
+    x = blocks.dropout(x, config.dropout)
     x = layers.Conv2D(spec.num_outputs, 1, name="conv10")(x)  # -> (B, 13, 13, num_outputs)
-    return keras.Model(images, blocks.global_average(x, "logits"), name="squeezenet")
+    logits = blocks.global_average(x, "logits")
+    return keras.Model(images, logits, name="squeezenet")
 
 
 def fire(x, squeeze, expand, name="fire"):

@@ -11,13 +11,13 @@ from model_config import Vgg
 from models import blocks
 from train_config import Spec
 
-STAGES = (
+STAGES = (  # channels, convolutions before a pooling
     (64, 2),
     (128, 2),
     (256, 3),
     (512, 3),
     (512, 3),
-)  # channels, convolutions before a pooling
+)
 RELU = {"activation": "relu", "kernel_initializer": "he_normal"}
 
 
@@ -29,8 +29,8 @@ def build(config: Vgg, spec: Spec) -> keras.Model:
     PReLU, and a fully convolutional head (section 3.2): scores of every place, averaged.
     """
     images = x = keras.Input(spec.image_shape(16, "vgg"), name="images")
-    for stage, (filters, count) in enumerate(STAGES, 1):
-        filters = blocks.scaled(filters, config.width)
+    for stage, (channels, count) in enumerate(STAGES, 1):
+        filters = blocks.scaled(channels, config.width)
         for number in range(1, count + 1):
             name = f"conv{stage}_{number}"
             if config.depth == 16:
@@ -40,18 +40,20 @@ def build(config: Vgg, spec: Spec) -> keras.Model:
         if min(x.shape[1:3]) > 1:  # images under 32 pixels have none left for the last pooling
             x = layers.MaxPooling2D(2, name=f"pool{stage}")(x)  # -> (B, H/2, W/2, filters)
     head = _dense if config.depth == 16 else _convolutional
-    return keras.Model(images, head(x, config, spec.num_outputs), name="vgg")
+    logits = head(x, config, spec.num_outputs)
+    return keras.Model(images, logits, name="vgg")
 
 
 def _dense(x, config, num_outputs):
     x = layers.Flatten(name="flatten")(x)  # at 224x224: (B, 7, 7, 512) -> (B, 25088)
+    units = blocks.scaled(4096, config.width)
     for name in ("fc6", "fc7"):
-        x = layers.Dense(blocks.scaled(4096, config.width), **RELU, name=name)(x)
-        x = layers.Dropout(config.dropout, name=f"{name}_dropout")(x) if config.dropout else x
+        x = layers.Dense(units, **RELU, name=name)(x)
+        x = blocks.dropout(x, config.dropout, f"{name}_dropout")
     return layers.Dense(num_outputs, name="logits")(x)
 
 
 def _convolutional(x, config, num_outputs):
-    x = layers.Dropout(config.dropout, name="dropout")(x) if config.dropout else x
+    x = blocks.dropout(x, config.dropout)
     x = layers.Conv2D(num_outputs, 1, name="scores")(x)  # -> (B, H/32, W/32, num_outputs)
     return blocks.global_average(x, "logits")  # -> (B, num_outputs)

@@ -9,7 +9,7 @@ import keras
 from keras import layers
 
 from model_config import Xception
-from models.blocks import batch_norm, conv_bn, depthwise_bn, head, scaled
+from models.blocks import batch_norm, conv_bn, depthwise_bn, head, scaled, stem_strides
 from train_config import Spec
 
 EXIT = {  # channels of the last two units, by `aligned`
@@ -30,28 +30,28 @@ def build(config: Xception, spec: Spec) -> keras.Model:
     """
     aligned, width = config.aligned, config.width
     images = keras.Input(spec.image_shape(16, "xception"), name="images")  # (B, 299, 299, 3)
-    first = 1 if min(images.shape[1:3]) < 96 else 2
-    strides = [first, 2, 2, 2, *[1] * config.middle, 2, 1]
-    grid = iter(strides_and_dilations(strides, config.output_stride))
-    x = conv_bn(images, scaled(32, width), 3, next(grid)[0], name="stem1")  # -> (B, 150, 150, 32)
+    strides = [stem_strides(images), 2, 2, 2, *[1] * config.middle, 2, 1]
+    plan = strides_and_dilations(strides, config.output_stride)
+    x = conv_bn(images, scaled(32, width), 3, plan[0][0], name="stem1")  # -> (B, 150, 150, 32)
     x = conv_bn(x, scaled(64, width), 3, name="stem2")
-    for number, count in enumerate((128, 256, 728), 1):  # -> 75, 38, (B, 19, 19, 728)
-        filters = [scaled(count, width)] * (3 if aligned else 2)
-        x = unit(x, filters, *next(grid), aligned, f"entry{number}")
-    filters = [scaled(728, width)] * 3
+    count = 3 if aligned else 2
+    units = {  # channels of the separable convolutions of each
+        "entry1": [128] * count,
+        "entry2": [256] * count,
+        "entry3": [728] * count,
+    }
     for number in range(1, config.middle + 1):
-        x = unit(x, filters, *next(grid), aligned, f"middle{number}")
-    exit1, exit2 = ([scaled(count, width) for count in counts] for counts in EXIT[aligned])
-    x = unit(x, exit1, *next(grid), aligned, "exit1")  # -> (B, 10, 10, 1024)
-    _, dilation = next(grid)
-    for number, count in enumerate(exit2, 1):  # -> (B, 10, 10, 2048)
-        name = f"exit2_{number}"
-        if aligned:
-            x = separable_conv(x, count, 1, "relu", name, dilation)
-        else:
-            x = separable(x, count, 1, dilation, False, name)
-            x = layers.ReLU(name=f"{name}_relu")(x)
-    return keras.Model(images, head(x, spec.num_outputs, config.dropout), name="xception")
+        units[f"middle{number}"] = [728] * 3
+    units["exit1"], last = EXIT[aligned]
+    for (name, channels), grid in zip(units.items(), plan[1:-1], strict=True):
+        filters = [scaled(number, width) for number in channels]
+        x = unit(x, filters, *grid, aligned, name)  # -> 75, 38, 19, ..., (B, 10, 10, 1024)
+    _, dilation = plan[-1]
+    for number, channels in enumerate(last, 1):  # -> (B, 10, 10, 2048)
+        filters = scaled(channels, width)
+        x = separable(x, filters, 1, dilation, aligned, f"exit2_{number}", "relu")
+    logits = head(x, spec.num_outputs, config.dropout)
+    return keras.Model(images, logits, name="xception")
 
 
 def strides_and_dilations(strides: list[int], output_stride: int) -> list[tuple[int, int]]:
@@ -60,7 +60,8 @@ def strides_and_dilations(strides: list[int], output_stride: int) -> list[tuple[
     ([2, 2, 2], 2) -> [(2, 1), (1, 1), (1, 2)]: the second sees the grid that it always saw, the
     third one twice as fine.
     """
-    reached, dilation, plan = 1, 1, []
+    plan = []
+    reached = dilation = 1
     for stride in strides:
         if reached * stride <= output_stride:
             reached *= stride
@@ -77,11 +78,13 @@ def unit(x, filters, strides, dilation, aligned, name):
     Units that change shapes have a 1x1 convolution in the shortcut, and end with the stride, or
     with max-pooling: -> [B, H/s, W/s, filters[-1]].
     """
-    y, last = x, len(filters)
+    y = x
+    last = len(filters)
     for number, count in enumerate(filters, 1):
         stride = strides if aligned and number == last else 1
-        y = layers.ReLU(name=f"{name}_{number}_relu")(y)
-        y = separable(y, count, stride, dilation, aligned, f"{name}_{number}")
+        layer = f"{name}_{number}"
+        y = layers.ReLU(name=f"{layer}_relu")(y)
+        y = separable(y, count, stride, dilation, aligned, layer)
     if last == 2:  # Chollet's units of the entry and of the exit
         y = layers.MaxPooling2D(3, strides, "same", name=f"{name}_pool")(y)
     if x.shape[-1] != filters[-1] or strides > 1:
@@ -89,10 +92,10 @@ def unit(x, filters, strides, dilation, aligned, name):
     return layers.Add(name=f"{name}_add")([x, y])
 
 
-def separable(x, filters, strides, dilation, aligned, name):
-    """3x3 a channel, then 1x1, then batch normalization: -> [B, H/s, W/s, filters]."""
+def separable(x, filters, strides, dilation, aligned, name, act=None):
+    """3x3 a channel, 1x1, batch normalization, activation: -> [B, H/s, W/s, filters]."""
     if aligned:
-        return separable_conv(x, filters, strides, None, name, dilation)
+        return separable_conv(x, filters, strides, act, name, dilation)
     conv = layers.SeparableConv2D(
         filters,
         3,
@@ -101,7 +104,7 @@ def separable(x, filters, strides, dilation, aligned, name):
         use_bias=False,
         name=f"{name}_conv",
     )
-    return batch_norm(f"{name}_bn")(conv(x))
+    return batch_norm(conv(x), act, name)
 
 
 def separable_conv(x, filters, strides=1, act="relu", name="separable", dilation=1):

@@ -32,7 +32,8 @@ def focal(targets, logits, smoothing: float):
     """
     probabilities = probabilities_of(targets, logits, smoothing)
     logs = tf.nn.log_softmax(logits)
-    return -tf.reduce_sum(probabilities * tf.square(1.0 - tf.exp(logs)) * logs, axis=-1)
+    weights = tf.square(1.0 - tf.exp(logs))
+    return -tf.reduce_sum(probabilities * weights * logs, axis=-1)
 
 
 # ---- numbers: the loss of each error
@@ -44,4 +45,6 @@ def huber(error, delta: float):
     Huber, Robust estimation of a location parameter, 1964.
     """
     size = tf.abs(error)
-    return tf.where(size <= delta, 0.5 * tf.square(error), delta * (size - 0.5 * delta))
+    squared = 0.5 * tf.square(error)
+    straight = delta * (size - 0.5 * delta)
+    return tf.where(size <= delta, squared, straight)

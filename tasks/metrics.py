@@ -14,20 +14,24 @@ from engine.variables import build_f1_score
 
 
 def labels_of(targets):
-    """Class indices int64 [N]."""
-    return tf.cast(targets if targets.dtype.is_integer else tf.argmax(targets, axis=-1), tf.int64)
+    """Class indices int64 [...] of indices or probabilities [..., num_classes]."""
+    labels = targets if targets.dtype.is_integer else tf.argmax(targets, axis=-1)
+    return tf.cast(labels, tf.int64)
 
 
 def accuracy(targets, logits):
-    """1.0 where the largest logit, the first of equals, is the target's: float32 [N]."""
-    return tf.cast(tf.argmax(logits, axis=-1) == labels_of(targets), tf.float32)
+    """1.0 where the largest logit, the first of equals, is the target's: float32 [...]."""
+    correct = tf.argmax(logits, axis=-1) == labels_of(targets)
+    return tf.cast(correct, tf.float32)
 
 
 def top_5_accuracy(targets, logits):
     """1.0 where fewer than five logits are above the target's: float32 [N]. NaN is a miss."""
-    target_logit = tf.gather(logits, labels_of(targets), batch_dims=1)
-    above = tf.reduce_sum(tf.cast(~(logits <= target_logit[:, tf.newaxis]), tf.int32), axis=-1)
-    return tf.cast(above < 5, tf.float32)
+    labels = labels_of(targets)[:, tf.newaxis]
+    target_logits = tf.gather(logits, labels, batch_dims=1)  # (N, 1)
+    above = tf.cast(~(logits <= target_logits), tf.int32)
+    count = tf.reduce_sum(above, axis=-1)
+    return tf.cast(count < 5, tf.float32)
 
 
 class Auc(keras.metrics.AUC):
@@ -37,9 +41,11 @@ class Auc(keras.metrics.AUC):
         super().__init__(name="auc", multi_label=True, num_labels=num_classes)
 
     def update_state(self, targets, logits, sample_weight):
-        one_hot = tf.one_hot(labels_of(targets), self.num_labels)
-        weight = tf.repeat(sample_weight[:, tf.newaxis], self.num_labels, axis=1)
-        super().update_state(one_hot, tf.nn.softmax(logits), weight)
+        num_classes = logits.shape[-1]
+        one_hot = tf.one_hot(labels_of(targets), num_classes)
+        weight = tf.repeat(sample_weight[:, tf.newaxis], num_classes, axis=1)
+        probabilities = tf.nn.softmax(logits)
+        super().update_state(one_hot, probabilities, weight)
 
 
 class F1(keras.metrics.F1Score):
@@ -47,11 +53,10 @@ class F1(keras.metrics.F1Score):
 
     def __init__(self, num_classes: int):
         super().__init__(name="f1", average="macro")
-        self._num_classes = num_classes
         build_f1_score(self, num_classes)
 
     def update_state(self, targets, logits, sample_weight):
-        one_hot = tf.one_hot(labels_of(targets), self._num_classes)
+        one_hot = tf.one_hot(labels_of(targets), logits.shape[-1])
         super().update_state(one_hot, logits, sample_weight)
 
 
@@ -60,12 +65,17 @@ class ConfusionMatrix(keras.metrics.Metric):
 
     def __init__(self, num_classes: int):
         super().__init__(name="confusion_matrix")
-        self.matrix = self.add_variable((num_classes, num_classes), "zeros", name="matrix")
+        shape = (num_classes, num_classes)
+        self.matrix = self.add_variable(shape, "zeros", name="matrix")
 
     def update_state(self, targets, logits, sample_weight):
-        labels, predicted = labels_of(targets), tf.argmax(logits, axis=-1)
-        size = self.matrix.shape[0]
-        counts = tf.math.confusion_matrix(labels, predicted, size, sample_weight, tf.float32)
+        counts = tf.math.confusion_matrix(
+            labels_of(targets),
+            tf.argmax(logits, axis=-1),
+            logits.shape[-1],
+            sample_weight,
+            tf.float32,
+        )
         self.matrix.assign_add(counts)
 
     def result(self):
@@ -75,26 +85,26 @@ class ConfusionMatrix(keras.metrics.Metric):
 # ---- sequences
 
 
-def correct_sequences(correct, weight):
-    """[B, T] both -> weight [B] where all items that count are correct; weight [B] of all."""
-    sequence_weight = tf.reduce_max(weight, axis=1)
-    all_correct = tf.reduce_min(tf.where(weight > 0, correct, 1.0), axis=1)
-    return sequence_weight * all_correct, sequence_weight
-
-
 def edit_distance(written, targets):
-    """Insertions, deletions, substitutions from one to the other: ids [B, any], 0 pads -> [B]."""
-    written, targets = (tf.sparse.from_dense(tf.cast(ids, tf.int32)) for ids in (written, targets))
+    """Insertions, deletions, substitutions between them: ids int32 [B, any], 0 pads -> [B]."""
+    written = tf.sparse.from_dense(written)
+    targets = tf.sparse.from_dense(targets)
     return tf.edit_distance(written, targets, normalize=False)
 
 
 # ---- images
 
 
+def mean_per_example(values):
+    """[B, ...] -> [B]."""
+    return tf.reduce_mean(values, axis=tf.range(1, tf.rank(values)))
+
+
 def psnr(images, targets, peak: float):
     """Signal-to-noise ratio in dB, 10 log10(peak^2 / mean squared error), at most 100: [B]."""
-    error = tf.reduce_mean(tf.square(images - targets), axis=tf.range(1, tf.rank(images)))
-    return 10.0 * tf.math.log(peak**2 / tf.maximum(error, peak**2 * 1e-10)) / tf.math.log(10.0)
+    error = mean_per_example(tf.square(images - targets))
+    ratio = peak**2 / tf.maximum(error, peak**2 * 1e-10)
+    return 10.0 * tf.math.log(ratio) / tf.math.log(10.0)
 
 
 # ---- embeddings
@@ -107,12 +117,12 @@ def neighbors_in_group(vectors, groups: list[int], k: int):
     """
     groups = tf.constant(groups)
     members = tf.where(groups >= 0)[:, 0]
-    vectors = tf.math.l2_normalize(tf.gather(vectors, members), axis=1)
     groups = tf.gather(groups, members)
+    vectors = tf.gather(vectors, members)
+    vectors = tf.math.l2_normalize(vectors, axis=1)
     cosines = tf.matmul(vectors, vectors, transpose_b=True)
-    cosines = tf.linalg.set_diag(cosines, tf.fill(tf.shape(members), -2.0))
+    never = tf.fill(tf.shape(members), -2.0)
+    cosines = tf.linalg.set_diag(cosines, never)  # nobody is a neighbor of itself
     nearest = tf.math.top_k(cosines, k).indices  # (members, k)
-    return tf.reduce_mean(tf.cast(tf.gather(groups, nearest) == groups[:, tf.newaxis], tf.float32))
-
-
-# ---- totals
+    in_group = tf.gather(groups, nearest) == groups[:, tf.newaxis]
+    return tf.reduce_mean(tf.cast(in_group, tf.float32))

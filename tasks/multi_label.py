@@ -20,7 +20,8 @@ class MultiLabel(Task):
                 f"got {spec.target_dtype} of shape {spec.target_shape}"
             )
         self.outputs = (spec.target_shape,)
-        self.threshold = math.log(config.threshold / (1 - config.threshold))  # of logits
+        odds = config.threshold / (1 - config.threshold)
+        self.threshold = math.log(odds)  # of logits
 
     def loss(self, targets, logits):
         targets = tf.cast(targets, logits.dtype)
@@ -39,7 +40,8 @@ class MultiLabel(Task):
         positive = tf.cast(targets > 0, tf.float32)
         predicted = tf.cast(logits > self.threshold, tf.float32)
         hits = 2.0 * tf.reduce_sum(positive * predicted, axis=-1)
-        return weight * hits, weight * tf.reduce_sum(positive + predicted, axis=-1)
+        total = tf.reduce_sum(positive + predicted, axis=-1)
+        return weight * hits, weight * total
 
     def predict(self, model, inputs):
         probabilities = tf.sigmoid(model(inputs, training=False))

@@ -17,11 +17,12 @@ class Reconstruction(Task):
         self.error_loss = {"mse": tf.square, "mae": tf.abs}[config.loss]
 
     def call(self, model, batch, training):
-        return {"images": model(batch["inputs"], training=training), "inputs": batch["inputs"]}
+        inputs = batch["inputs"]
+        return {"images": model(inputs, training=training), "inputs": inputs}
 
     def loss(self, targets, outputs):
         losses = self.error_loss(outputs["images"] - targets)
-        return tf.reduce_mean(losses, axis=tf.range(1, tf.rank(losses)))
+        return metrics.mean_per_example(losses)
 
     def metrics(self, training):
         metrics = {"psnr": mean_of(self.psnr)}

@@ -24,20 +24,23 @@ class Regression(Task):
             )
         column, shape = config.persistence, spec.input_shape
         if column is not None and (len(shape) != 2 or column >= shape[1]):
-            raise ConfigError(
-                f"task.persistence: expected series [steps, columns] with a column {column}, "
-                f"got inputs of shape {shape}"
-            )
+            expected = f"series [steps, columns] with a column {column}"
+            raise ConfigError(f"task.persistence: expected {expected}, got inputs of shape {shape}")
         self.size = math.prod(spec.target_shape)
         self.outputs = ([self.size], spec.target_shape)
-        huber = partial(losses.huber, delta=config.delta)
-        self.error_loss = {"mse": tf.square, "mae": tf.abs, "huber": huber}[config.loss]
+        losses_of_errors = {
+            "mse": tf.square,
+            "mae": tf.abs,
+            "huber": partial(losses.huber, delta=config.delta),
+        }
+        self.error_loss = losses_of_errors[config.loss]
 
     def call(self, model, batch, training):
-        outputs = {"values": model(batch["inputs"], training=training)}
-        if self.config.persistence is not None:
-            last = batch["inputs"][:, -1:, self.config.persistence]
-            outputs["persistence"] = tf.repeat(last, self.size, axis=1)  # (B, 1) -> (B, size)
+        inputs, column = batch["inputs"], self.config.persistence
+        outputs = {"values": model(inputs, training=training)}
+        if column is not None:
+            last = inputs[:, -1:, column]  # (B, 1)
+            outputs["persistence"] = tf.repeat(last, self.size, axis=1)  # -> (B, size)
         return outputs
 
     def loss(self, targets, outputs):
@@ -57,14 +60,18 @@ class Regression(Task):
         return metrics
 
     def squared_error(self, targets, outputs, of: str = "values"):
-        return tf.reduce_mean(self.flat(tf.square(self.error(targets, outputs[of]))), axis=1)
+        errors = self.errors(targets, outputs[of])
+        return tf.reduce_mean(tf.square(errors), axis=1)
 
     def absolute_error(self, targets, outputs):
-        return tf.reduce_mean(self.flat(tf.abs(self.error(targets, outputs["values"]))), axis=1)
+        errors = self.errors(targets, outputs["values"])
+        return tf.reduce_mean(tf.abs(errors), axis=1)
 
-    def error(self, targets, values):
-        """In the units of the data, of the targets' shape."""
-        return self.unscaled(tf.reshape(values, tf.shape(targets))) - self.unscaled(targets)
+    def errors(self, targets, values):
+        """In the units of the data: [B, size]."""
+        values = tf.reshape(values, tf.shape(targets))
+        errors = self.unscaled(values) - self.unscaled(targets)
+        return self.flat(errors)
 
     def skill(self, targets, outputs, weight):
         error = self.squared_error(targets, outputs)
@@ -74,9 +81,11 @@ class Regression(Task):
         """Scaled targets, or outputs like them, in the units of the data."""
         for step in self.spec.target_units:
             values = values * tf.constant(step.scale) + tf.constant(step.offset)
-            values = values if step.log_plus is None else tf.exp(values) - step.log_plus
+            if step.log_plus is not None:
+                values = tf.exp(values) - step.log_plus
         return values
 
     def predict(self, model, inputs):
-        values = tf.reshape(model(inputs, training=False), [-1, *self.spec.target_shape])
+        values = model(inputs, training=False)
+        values = tf.reshape(values, [-1, *self.spec.target_shape])
         return {"values": self.unscaled(values)}

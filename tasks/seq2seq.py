@@ -25,13 +25,14 @@ class Seq2seq(Task):
             )
 
     def call(self, model, batch, training):
-        targets = batch["targets"]
+        source, targets = batch["inputs"], batch["targets"]
         start = tf.fill([tf.shape(targets)[0], 1], START)
         previous = tf.concat([start, targets[:, :-1]], axis=1)  # (B, T): teacher forcing
-        outputs = model({"source": batch["inputs"], "previous": previous}, training=training)
+        inputs = {"source": source, "previous": previous}
+        outputs = model(inputs, training=training)
         if training:
             return outputs
-        written = model.write(batch["inputs"], self.config.beam)
+        written = model.write(source, self.config.beam)
         edits = metrics.edit_distance(without_end(written), without_end(targets))
         return outputs | {"edits": edits}  # (B,)
 
@@ -46,16 +47,17 @@ class Seq2seq(Task):
         return metrics
 
     def token_accuracy(self, targets, outputs):
-        predicted = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32)
-        return tf.cast(predicted == targets, tf.float32)
+        return metrics.accuracy(targets, outputs["logits"])
 
     def sequence_errors(self, targets, outputs, weight):
         sequence_weight = tf.reduce_max(weight, axis=1)
-        return sequence_weight * tf.cast(outputs["edits"] > 0, tf.float32), sequence_weight
+        wrong = tf.cast(outputs["edits"] > 0, tf.float32)
+        return sequence_weight * wrong, sequence_weight
 
     def token_errors(self, targets, outputs, weight):
         sequence_weight = tf.reduce_max(weight, axis=1)
-        lengths = tf.reduce_sum(tf.cast(without_end(targets) != PADDING, tf.float32), axis=1)
+        tokens = tf.cast(without_end(targets) != PADDING, tf.float32)
+        lengths = tf.reduce_sum(tokens, axis=1)
         return sequence_weight * outputs["edits"], sequence_weight * lengths
 
     def predict(self, model, inputs):

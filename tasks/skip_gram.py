@@ -21,10 +21,8 @@ class SkipGram(Task):
         self.groups = group_numbers(config.groups, spec.tokens)
         members = sum(group >= 0 for group in self.groups)
         if config.groups and config.nearest >= members:
-            raise ConfigError(
-                f"task.nearest: expected fewer than the {members} tokens in groups, "
-                f"got {config.nearest}"
-            )
+            expected = f"fewer than the {members} tokens in groups"
+            raise ConfigError(f"task.nearest: expected {expected}, got {config.nearest}")
 
     def call(self, model, batch, training):
         inputs = {"tokens": batch["inputs"], "candidates": batch["targets"]}
@@ -35,7 +33,8 @@ class SkipGram(Task):
         scores = outputs["scores"]
         first = tf.zeros(tf.shape(scores)[:-1], tf.int32)
         truth = tf.one_hot(first, scores.shape[-1], dtype=scores.dtype)
-        return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(truth, scores), axis=-1)
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(truth, scores)
+        return tf.reduce_sum(losses, axis=-1)
 
     def metrics(self, training):
         metrics = {"accuracy": mean_of(self.accuracy)}
@@ -44,7 +43,8 @@ class SkipGram(Task):
         return metrics
 
     def accuracy(self, targets, outputs):
-        return tf.cast(tf.argmax(outputs["scores"], axis=-1) == 0, tf.float32)
+        best = tf.argmax(outputs["scores"], axis=-1)
+        return tf.cast(best == 0, tf.float32)
 
     def neighbors(self, targets, outputs, weight):
         share = metrics.neighbors_in_group(outputs["vectors"], self.groups, self.config.nearest)

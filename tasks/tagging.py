@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from model import Ratio, Task, label_loss, label_metrics
-from tasks.metrics import correct_sequences, labels_of
+from tasks.metrics import accuracy
 
 
 class Tagging(Task):
@@ -21,12 +21,14 @@ class Tagging(Task):
 
     def metrics(self, training):
         metrics = label_metrics(self.config, self.spec, training)
-        metrics = {name: PerItem(metric) for name, metric in metrics.items()}
-        return metrics | {"sequence_accuracy": Ratio(self.sequences)}
+        per_item = {name: PerItem(metric) for name, metric in metrics.items()}
+        return per_item | {"sequence_accuracy": Ratio(self.sequences)}
 
     def sequences(self, targets, logits, weight):
-        correct = tf.cast(tf.argmax(logits, axis=-1) == labels_of(targets), tf.float32)
-        return correct_sequences(correct, weight)
+        """Weight [B] of the sequences all of whose items that count are correct, and of all."""
+        correct = tf.where(weight > 0, accuracy(targets, logits), 1.0)  # (B, T)
+        sequence_weight = tf.reduce_max(weight, axis=1)
+        return sequence_weight * tf.reduce_min(correct, axis=1), sequence_weight
 
     def predict(self, model, inputs):
         return {"labels": tf.argmax(model(inputs, training=False), axis=-1)}
@@ -40,8 +42,10 @@ class PerItem(keras.metrics.Metric):
         self.metric = metric
 
     def update_state(self, targets, logits, sample_weight):
-        items = tf.reshape(logits, [-1, logits.shape[-1]])
-        self.metric.update_state(tf.reshape(targets, [-1]), items, tf.reshape(sample_weight, [-1]))
+        targets = tf.reshape(targets, [-1])
+        logits = tf.reshape(logits, [-1, logits.shape[-1]])
+        weight = tf.reshape(sample_weight, [-1])
+        self.metric.update_state(targets, logits, weight)
 
     def result(self):
         return self.metric.result()

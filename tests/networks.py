@@ -1,4 +1,7 @@
-"""What tests of networks share: specs and batches to try them on, sizes, and what a block must do."""
+"""What tests of networks share.
+
+Specs and batches to try them on, sizes, and what a block must do.
+"""
 
 import importlib
 import importlib.util
@@ -66,7 +69,10 @@ def load_example(room: str, name: str):
 
 
 def section(base, name: str, **options):
-    """The section of the class below `base` that has this name; skips the test where there is none."""
+    """The section of the class below `base` that has this name.
+
+    Skips the test where there is none.
+    """
     classes = {name_of(cls): cls for cls in named_classes(base)}
     if name not in classes:
         pytest.skip(f"{name} is not here")
@@ -85,7 +91,10 @@ def task(name: str, spec: Spec, **options):
 
 
 def shapes_only(config, shape, num_classes):
-    """The network without numbers in its variables: what has 138 million of them is built at once."""
+    """The network without numbers in its variables.
+
+    What has 138 million of them is built at once.
+    """
     keras.utils.clear_session()
     with keras.StatelessScope(initialize_variables=False):
         module = importlib.import_module(f"models.{config.name}")
@@ -93,7 +102,10 @@ def shapes_only(config, shape, num_classes):
 
 
 def check_count(config, data, expected, source):
-    """`expected`: trainable weights; a float: published in millions with two digits after the point."""
+    """`expected`: trainable weights.
+
+    A float: published in millions with two digits after the point.
+    """
     model = shapes_only(config, *data)
     count = sum(math.prod(variable.shape) for variable in model.trainable_variables)
     if isinstance(expected, float):
@@ -116,7 +128,10 @@ def check_refuses_other_shapes(config):
 
 
 def check_block(block, arguments, shape, within):
-    """Of images of 9x8 pixels and 8 channels: shape, any batch size, named outputs within, a gradient everywhere."""
+    """Of images of 9x8 pixels and 8 channels.
+
+    Shape, any batch size, named outputs within, a gradient everywhere.
+    """
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     inputs = keras.Input((9, 8, 8))
@@ -177,7 +192,10 @@ def restore_all(path, variables, *groups):
 
 
 def example_of(config):
-    """(spec, task, batch) on which a network is tried: EXAMPLE of its test file, or images of classes."""
+    """(spec, task, batch) on which a network is tried.
+
+    EXAMPLE of its test file, or images of classes.
+    """
     default = {"spec": spec_of([28, 28, 1]), "task": {"name": "classification"}, "batch": IMAGES}
     example = getattr(load_example("models", config.name), "EXAMPLE", default)
     batch = {key: tf.constant(value) for key, value in example["batch"].items()}

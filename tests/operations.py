@@ -83,7 +83,10 @@ def check_alike_in_any_batch(ops, features):
 
 
 def check_same(a, b):
-    """To the bit, but for float32: vector instructions, which a graph and a large batch use, may round the last bits otherwise."""
+    """To the bit, but for float32.
+
+    Vector instructions, which a graph and a large batch use, may round the last bits otherwise.
+    """
     if a.dtype == np.float32:
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6, strict=True)
     else:
@@ -91,7 +94,10 @@ def check_same(a, b):
 
 
 def check_keeps_bytes(name, examples):
-    """An operation takes the brightness of white from the type: float32 up to 255 in between would be lost on those after."""
+    """An operation takes the brightness of white from the type.
+
+    Float32 up to 255 in between would be lost on those after.
+    """
     ops, features = example_of(name, examples)
     assert treat(ops, features)["inputs"].dtype == np.uint8
 
@@ -156,7 +162,10 @@ FILES = picture_files(
 
 
 def sides(changed) -> np.ndarray:
-    """[n, 2]: height and width of the rectangle of True in each image; fails where it is no rectangle."""
+    """[n, 2]: height and width of the rectangle of True in each image.
+
+    Fails where it is no rectangle.
+    """
     found = np.stack([changed.any(2).sum(1), changed.any(1).sum(1)], axis=1)
     np.testing.assert_array_equal(changed.sum((1, 2)), found.prod(axis=1))
     return found

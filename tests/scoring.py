@@ -1,4 +1,7 @@
-"""What tests of tasks share: specs, what a task makes of targets and outputs, networks that only give outputs."""
+"""What tests of tasks share.
+
+Specs, what a task makes of targets and outputs, networks that only give outputs.
+"""
 
 import keras
 import pytest

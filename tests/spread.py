@@ -1,6 +1,8 @@
-"""Twenty steps of a small run, spread over devices in one of many ways; tests/test_distribution.py compares what comes out.
+"""Twenty steps of a small run, spread over devices in one of many ways; tests/test_distribution.py
+compares what comes out.
 
-As a program, one of several processes: TF_CONFIG=... python tests/spread.py OUT.npz NETWORK PRECISION
+As a program, one of several processes: TF_CONFIG=... python tests/spread.py OUT.npz NETWORK
+PRECISION
 """
 
 import os
@@ -118,7 +120,10 @@ NETWORKS = {network.__name__: network for network in (plain, batch_norm, masked,
 
 
 def batches_of(network: str, devices):
-    """This process's part of each batch; of every four examples of the first half one counts, of the others all."""
+    """This process's part of each batch.
+
+    Of every four examples of the first half one counts, of the others all.
+    """
     if network == "masked":
         arrays = {
             "inputs": TOKENS,
@@ -154,7 +159,10 @@ def build_step(network: str, devices, cls=Trainer, **options) -> Trainer:
 
 
 def outcome(network: str, devices, cls=Trainer, **options) -> dict[str, np.ndarray]:
-    """{variable: value} after all steps; `ids` [steps, examples] that this process has seen; `reading/...`."""
+    """{variable: value} after all steps.
+
+    `ids` [steps, examples] that this process has seen; `reading/...`.
+    """
     step = build_step(network, devices, cls, **options)
     batches = batches_of(network, devices)
     assert step.run(iter(batches), tf.constant(STEPS))

@@ -10,7 +10,7 @@ from tiny.sitecustomize import TinyNoise, TinyNumbers, TinyScale
 import data_loader
 import input_ops
 from cli.program import DataError
-from engine import order
+from engine import stateless
 from engine.stateless import mix64
 from input_ops import Mix
 
@@ -18,7 +18,7 @@ from input_ops import Mix
 def permutation(seed: int, epoch: int, length: int) -> np.ndarray:
     positions = tf.range(length, dtype=tf.int64)
     compiled = tf.function(
-        lambda k: order.permutation(
+        lambda k: stateless.permutation(
             tf.constant(seed, tf.int64), tf.fill([length], tf.constant(epoch, tf.int64)), k, length
         )
     )
@@ -77,7 +77,7 @@ def z_value(a, b) -> float:
 
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_the_z_table_notices_a_weak_shuffle(monkeypatch, rounds):
-    monkeypatch.setattr(order, "_ROUNDS", rounds)
+    monkeypatch.setattr(stateless, "_ROUNDS", rounds)
     weak = {
         **pairs_within(permutation(0, 0, 5_000)),
         "epoch": (permutation(0, 0, 5_000), permutation(0, 1, 5_000)),

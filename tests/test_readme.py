@@ -235,7 +235,10 @@ def test_its_data_set_operation_and_task_train(extended):
 
 
 def test_the_harnesses_find_what_was_added(extended):
-    """An operation and a task are asked for an example; with one they are tested like all others."""
+    """An operation and a task are asked for an example.
+
+    With one they are tested like all others.
+    """
     names = "mynet or squares or negate or quantile"
     found = run_in(extended, "-m", "pytest", "-q", "-n", "0", "--collect-only", "-k", names)
     for name in names.split(" or "):

@@ -127,8 +127,8 @@ def test_stopped_in_this_process_resumes_to_the_same_bytes(uninterrupted, stoppe
 def leave_out_a_slot(monkeypatch):
     restore = checkpoint.restore
 
-    def restore_all_but_one(path, variables, read, groups):
-        restore(path, variables, read, groups)
+    def restore_all_but_one(path, variables, values):
+        restore(path, variables, values)
         slot = variables["optimizer/adam/hidden_kernel_momentum"]
         slot.assign(slot * 0)
 

@@ -1,6 +1,8 @@
-"""Nothing that the project reads can run code, leave its directory or fill the memory: by its source, and by hostile files.
+"""Nothing that the project reads can run code, leave its directory or fill the memory: by its
+source, and by hostile files.
 
-Tags and alias bombs in YAML: test_config.py. A pickle in a data set, image bombs, paths in a manifest, IDX that claims too
+Tags and alias bombs in YAML: test_config.py. A pickle in a data set, image bombs, paths in a
+manifest, IDX that claims too
 much: test_data_faults.py. Links and bombs in HDF5: test_transfer.py, models/test_pretrained.py.
 """
 
@@ -29,7 +31,7 @@ from engine.weights import load_weights
 from sources.idx import read_idx
 from train_config import InitFrom
 
-# ----------------------------------------------------------------------------------------------------------- the source
+# ---- the source
 
 MODULES = {
     "pickle",
@@ -174,7 +176,7 @@ def test_what_is_harmless_is_not(snippet):
     assert dangers(snippet) == []
 
 
-# -------------------------------------------------------------------------------------------------------- hostile files
+# ---- hostile files
 
 X, Y = np.arange(12.0).reshape(6, 2), np.array([0, 1, 0, 1, 2, 1])
 SIZE = 64 << 20  # of what the bombs unpack to: enough to be seen, little enough for the control
@@ -199,7 +201,9 @@ def bomb(method) -> bytes:
 
 
 def claims(data: bytes, size: int) -> bytes:
-    """The same archive; the directory at its end says another size of the first member when it is unpacked."""
+    """The same archive; the directory at its end says another size of the first member when it is
+    unpacked.
+    """
     entry = data.index(b"PK\1\2") + 24
     return data[:entry] + size.to_bytes(4, "little") + data[entry + 4 :]
 
@@ -223,7 +227,10 @@ def by_weights(path):
 
 
 def refused(read, path) -> str:
-    """The one line of the expected failure; little memory is taken, and nothing beside the file is written."""
+    """The one line of the expected failure.
+
+    Little memory is taken, and nothing beside the file is written.
+    """
     before = sorted(path.parent.parent.rglob("*"))
     tracemalloc.start()
     try:
@@ -282,7 +289,10 @@ def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(
 
 @pytest.mark.parametrize("read", [by_data_set, by_weights])
 def test_an_array_that_claims_more_than_there_is_takes_no_memory(tmp_path, read):
-    """NumPy reserves what the header of an array claims, which the system refuses or never gives: it ends where the file ends."""
+    """NumPy reserves what the header of an array claims, which the system refuses or never gives.
+
+    It ends where the file ends.
+    """
     header = (
         npy(X).replace(b"(6, 2)", b"(4294967296, 2)").replace(b" " * 9, b"", 1)
     )  # 64 GiB; as long as before
@@ -295,7 +305,10 @@ def test_an_array_that_claims_more_than_there_is_takes_no_memory(tmp_path, read)
 
 
 def test_the_bombs_are_live_and_honest_compression_is_read(tmp_path):
-    """The control: NumPy itself unpacks them; its own compression of zeros, the best there is, stays within the bound."""
+    """The control: NumPy itself unpacks them.
+
+    Its own compression of zeros, the best there is, stays within the bound.
+    """
     for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         assert len(np.load(io.BytesIO(bomb(method)), allow_pickle=False)["x"]) == SIZE
     assert len(bomb(zipfile.ZIP_BZIP2)) < SIZE / 2000

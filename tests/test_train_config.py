@@ -359,7 +359,8 @@ def test_durations_in_steps():
         1250,
         16,
     ]
-    # Epochs end after 4,000, 8,000, 12,000, 16,000 examples: within steps 32 (31.25), 63 (62.5), 94 (93.75) and 125.
+    # Epochs end after 4,000, 8,000, 12,000, 16,000 examples: within steps 32 (31.25), 63 (62.5), 94
+    # (93.75) and 125.
     assert [step for step in range(126) if clock.is_due(step, "1 epoch")] == [32, 63, 94, 125]
     assert [step for step in range(126) if clock.is_due(step, 50)] == [50, 100]
     assert not any(clock.is_due(step, None) for step in range(126))

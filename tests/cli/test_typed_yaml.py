@@ -300,7 +300,10 @@ def at(value, path):
 @examples(200)
 @given(st.dictionaries(st.text("ab1.", min_size=1, max_size=3), data, max_size=4), st.data())
 def test_an_override_is_read_back_and_nothing_else_changes(before, drawn):
-    """A path is drawn by going down from the top: through keys and indices that are there, or new keys."""
+    """A path is drawn by going down from the top.
+
+    Through keys and indices that are there, or new keys.
+    """
     path, here, refused = [], before, False
     for _ in range(drawn.draw(st.integers(1, 4))):
         there = (

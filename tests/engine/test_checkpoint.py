@@ -1,4 +1,7 @@
-"""Checkpoints are whole or not there; one process owns a run directory. Nothing here imports TensorFlow."""
+"""Checkpoints are whole or not there.
+
+One process owns a run directory. Nothing here imports TensorFlow.
+"""
 
 import errno
 import json
@@ -277,7 +280,10 @@ def test_all_of_a_run_are_verified_and_every_damaged_one_is_named(tmp_path):
 
 
 def test_the_same_step_may_be_damaged_twice(tmp_path):
-    """A run that goes on from step 10 writes step 20 again; its quarantine must not trip over the first one."""
+    """A run that goes on from step 10 writes step 20 again.
+
+    Its quarantine must not trip over the first one.
+    """
     commit(tmp_path, 10)
     for _ in range(2):
         (newer,) = commit(tmp_path, 20)
@@ -339,20 +345,24 @@ def test_keep_only_removes_the_others(tmp_path):
 
 def test_a_run_keeps_the_last_and_the_best(tmp_path):
     def write_variables(path, variables):
-        (path / "weights.bin").write_bytes(variables["weights"])
+        assert variables == {"w": WEIGHTS}
+        write(path)
+
+    def newest():
+        return checkpoint.newest(tmp_path, quarantine=True)
 
     checkpoints = checkpoint.Checkpoints(tmp_path, 2, write_variables, len(WEIGHTS))
-    variables = {"weights": WEIGHTS}
-    assert checkpoints.newest() is None
+    variables = {"w": WEIGHTS}
+    assert newest() is None
     for step in (10, 20, 30):
-        checkpoints.save(step, variables, {"step": step}, [])
+        checkpoints.save(step, variables, {"step": step}, best_steps=[])
     assert list(checkpoint.steps_in(tmp_path)) == [20, 30]
     checkpoints.save(40, variables, {"step": 40}, best_steps=[20])
     checkpoints.save(50, variables, {"step": 50}, best_steps=[20])
     assert list(checkpoint.steps_in(tmp_path)) == [20, 40, 50]
-    assert checkpoint.read_state(checkpoints.newest()) == {"step": 50}
-    truncate(checkpoints.newest() / "weights.bin")
-    assert checkpoints.newest().name == "step-0000000040"
+    assert checkpoint.read_state(newest()) == {"step": 50}
+    truncate(newest() / "weights.bin")
+    assert newest().name == "step-0000000040"
     assert names(tmp_path)[-1] == "step-0000000050.bad"
 
 
@@ -410,7 +420,7 @@ def restored(saved: dict, groups=("model", "optimizer")) -> dict:
         name: variable for name, variable in variables.items() if name.split("/")[0] in groups
     }
     try:
-        checkpoint.restore("PATH", variables, lambda path: saved, groups)
+        checkpoint.restore("PATH", variables, saved)
     except CheckpointError as error:
         assert [v.value.tolist() for v in variables.values()] == [
             [1, 2],
@@ -465,7 +475,10 @@ def test_restore_names_ten_problems():
 
 
 class Child:
-    """A Python process that has printed its first line; it is killed without warning at the end of `with`."""
+    """A Python process that has printed its first line.
+
+    It is killed without warning at the end of `with`.
+    """
 
     def __init__(self, code: str, *words):
         command = [
@@ -605,7 +618,10 @@ def test_the_named_points_are_all_there_are(tmp_path):
 
 
 def test_names_on_the_way_to_a_checkpoint_are_durable(tmp_path, monkeypatch):
-    """A loss of power may take away what was not flushed: every directory that has got a new name in it is."""
+    """A loss of power may take away what was not flushed.
+
+    Every directory that has got a new name in it is.
+    """
     flushed, fsync = [], os.fsync
     monkeypatch.setattr(
         os,

@@ -9,7 +9,8 @@ from generated import examples
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine import order
+from engine import order, stateless
+from input_ops import slot_table, slots
 
 seeds = st.integers(0, (1 << 62) - 1) | st.integers(0, 3)
 lengths = st.integers(1, 40) | st.integers(1, 3000)
@@ -18,7 +19,7 @@ lengths = st.integers(1, 40) | st.integers(1, 3000)
 def permuted(seed: int, epoch: int, k, length: int) -> list[int]:
     k = tf.constant(k, tf.int64)
     return (
-        order.permutation(
+        stateless.permutation(
             tf.constant(seed, tf.int64), tf.fill(k.shape, tf.constant(epoch, tf.int64)), k, length
         )
         .numpy()
@@ -44,7 +45,7 @@ def test_permutation_of_a_huge_set_is_one_to_one_where_it_is_looked_at(length, s
 
 def test_a_permutation_that_is_none_is_noticed(monkeypatch):
     """The control: over a square that is too small for the set, values collide."""
-    monkeypatch.setattr(order.math, "isqrt", lambda value: 8)  # a square of 81 for 100 examples
+    monkeypatch.setattr(stateless.math, "isqrt", lambda value: 8)  # a square of 81 for 100 examples
     assert sorted(permuted(0, 0, range(100), 100)) != list(range(100))
 
 
@@ -74,7 +75,7 @@ def test_shuffled_epochs_hold_every_example_once_however_positions_are_batched(
             )
 
 
-# ---------------------------------------------------------------------------------------------------------------- mix
+# ---- mix
 
 rates = st.lists(
     st.floats(1e-12, 1e12) | st.integers(1, 12).map(float) | st.floats(0.01, 1.0),
@@ -88,7 +89,7 @@ rates = st.lists(
 @example([5e-324, 1.7e308])
 @example([1.0, 1e-9, 1e-9, 1e-9])
 def test_slots_are_shares_of_a_cycle(given_rates):
-    counts, total = order.slots(given_rates), sum(Fraction(str(rate)) for rate in given_rates)
+    counts, total = slots(given_rates), sum(Fraction(str(rate)) for rate in given_rates)
     assert len(counts) == len(given_rates) and min(counts) >= 1
     raised = sum(
         Fraction(str(rate)) / total < Fraction(1, 10_000) for rate in given_rates
@@ -104,7 +105,7 @@ def test_slots_are_shares_of_a_cycle(given_rates):
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=6))
 @example([1, 9999])
 def test_slots_of_a_cycle_are_spread_evenly(counts):
-    number, rank = order.slot_table(counts)
+    number, rank = slot_table(counts)
     assert np.bincount(number, minlength=len(counts)).tolist() == counts
     taken = np.cumsum(
         number[:, np.newaxis] == np.arange(len(counts)), axis=0

@@ -1,4 +1,7 @@
-"""The writer of records: what stands in the manifest, what is refused, what a damaged example does to it."""
+"""The writer of records.
+
+What stands in the manifest, what is refused, what a damaged example does to it.
+"""
 
 import hashlib
 import json

@@ -37,7 +37,10 @@ def test_block(block, arguments, shape, within):
 
 
 def test_upsampling_by_hand():
-    """Nearest repeats pixels. Transposed: away from the border each pixel is in 2 x 2 windows, wherever it lies."""
+    """Nearest repeats pixels.
+
+    Transposed: away from the border each pixel is in 2 x 2 windows, wherever it lies.
+    """
     x = np.arange(12, dtype=np.float32).reshape(1, 3, 4, 1)
     inputs = keras.Input((3, 4, 1))
     model = keras.Model(inputs, autoencoder.upsample_nearest(inputs, 1))

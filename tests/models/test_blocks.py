@@ -41,6 +41,9 @@ def test_activations_by_hand():
 
 
 def test_scaled_widths_are_multiples_of_8_and_not_below_90_percent():
-    """MobileNetV2's stem at width 0.75: 24. 24 * 0.5 = 12, a tie: 16. 16 * 0.6 = 9.6: 8 would be 83 %."""
+    """MobileNetV2's stem at width 0.75.
+
+    24. 24 * 0.5 = 12, a tie: 16. 16 * 0.6 = 9.6: 8 would be 83 %.
+    """
     widths = [(32, 0.75), (24, 0.5), (16, 0.6), (64, 0.01), (728, 1.0)]
     assert [blocks.scaled(*at) for at in widths] == [24, 16, 16, 8, 728]

@@ -1,9 +1,14 @@
-"""What every network must do, checked for each class below `Network`: a forker's own is tested for free.
+"""What every network must do, checked for each class below `Network`: a forker's own is tested for
+free.
 
-tests/models/test_<name>.py of a network may hold SMALL, options that make it quick to test; OTHERS, a list
-of options for further shapes, which are slow tests; SLOW_PRECISIONS = True, if it is too large to be
-trained in other precisions by the quick ones; and EXAMPLE = {"spec": Spec, "task": {"name": ...}, "batch":
-{"inputs", "targets", "sample_weight"}} with 32 examples, which a network needs that takes other inputs
+tests/models/test_<name>.py of a network may hold SMALL, options that make it quick to test; OTHERS,
+a list
+of options for further shapes, which are slow tests; SLOW_PRECISIONS = True, if it is too large to
+be
+trained in other precisions by the quick ones; and EXAMPLE = {"spec": Spec, "task": {"name": ...},
+"batch":
+{"inputs", "targets", "sample_weight"}} with 32 examples, which a network needs that takes other
+inputs
 than images [28, 28, 1], or gives other outputs than logits of 10 classes.
 """
 
@@ -55,7 +60,9 @@ each_network = pytest.mark.parametrize(("name", "options"), [*CONFIGS, *OTHERS])
 
 
 def examples_for(config):
-    """(spec, task, batch); fails in one line that says what to add for a network that takes other ones."""
+    """(spec, task, batch); fails in one line that says what to add for a network that takes other
+    ones.
+    """
     example = example_of(config)
     if own(config.name, "EXAMPLE", None) is None:
         try:
@@ -67,7 +74,9 @@ def examples_for(config):
 
 
 def outputs_of(model, task, batch) -> list:
-    """What the task makes of the network as it is in evaluation, without what a decoder writes by itself."""
+    """What the task makes of the network as it is in evaluation, without what a decoder writes by
+    itself.
+    """
 
     class Quiet:
         def __call__(self, inputs, training):
@@ -111,7 +120,9 @@ def test_network_builds_deterministically_for_any_batch_size(name, options):
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_a_dependence_on_the_batch_is_noticed(scale):
-    """The control: outputs of which a thousandth comes from the other examples, at any scale of them."""
+    """The control: outputs of which a thousandth comes from the other examples, at any scale of
+    them.
+    """
     outputs = scale * np.random.default_rng(0).normal(size=(32, 10))
     check_alone([outputs], [outputs[:1]])
     check_alone([outputs], [outputs[:1] * (1 + 1e-6)])

@@ -28,7 +28,8 @@ def test_grid_reduction():
 
 
 def test_inception_by_hand():
-    """Stem; in each of two stages a reduction of c channels, 288 c + 9 * 96 * (96 + 32 + 128) + 2 * 544,
+    """Stem; in each of two stages a reduction of c channels, 288 c + 9 * 96 * (96 + 32 + 128) + 2 *
+    544,
     and two modules of c channels, 224 c + 9 * (64*96 + 64*96 + 96*96) + 2 * 512; logits.
     """
 

@@ -1,4 +1,7 @@
-"""Backbones of keras.applications: what they see, where their weights come from, what is refused."""
+"""Backbones of keras.applications.
+
+What they see, where their weights come from, what is refused.
+"""
 
 import shutil
 
@@ -38,7 +41,9 @@ BACKBONES = model_config.BACKBONES.split()
 
 @pytest.fixture(scope="module")
 def weights_file(tmp_path_factory):
-    """A MobileNet without top, as Keras saves it, all of whose numbers differ from those of any new one."""
+    """A MobileNet without top, as Keras saves it, all of whose numbers differ from those of any new
+    one.
+    """
     backbone = keras.applications.MobileNet(
         include_top=False, weights=None, input_shape=(32, 32, 3)
     )
@@ -89,7 +94,9 @@ def test_backbones_see_what_they_were_trained_on(backbone, expected):
 
 
 def test_efficientnet_is_normalized_as_by_its_authors():
-    """What Keras' Normalization (mean, deviation) makes of it is once more divided by the root of the deviation."""
+    """What Keras' Normalization (mean, deviation) makes of it is once more divided by the root of
+    the deviation.
+    """
     x = tf.constant([0.0, 51.0, 255.0], shape=(1, 1, 1, 3))
     seen = (np.ravel(pretrained._as_trained(x, "EfficientNetB0")) / 255 - [0.485, 0.456, 0.406]) / [
         0.229,
@@ -192,7 +199,10 @@ def small() -> keras.Model:
 
 
 def test_weights_of_a_backbone_are_looked_at_before_keras_unpacks_them(tmp_path):
-    """Keras compares shapes when it has unpacked everything: 4 TiB here, of which nothing is stored."""
+    """Keras compares shapes when it has unpacked everything.
+
+    4 TiB here, of which nothing is stored.
+    """
     path, secret = tmp_path / "data" / "a.weights.h5", tmp_path / "secret"
     path.parent.mkdir()
     secret.write_bytes(bytes(4))

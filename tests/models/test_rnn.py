@@ -67,7 +67,10 @@ def name_of(config):
     ],
 )
 def test_every_recurrent_network_trains_saves_restores_and_evaluates(config, tmp_path):
-    """How often a token stands in a sequence, or which token it is: both can be learned from 16 examples. And padding is nothing."""
+    """How often a token stands in a sequence, or which token it is.
+
+    Both can be learned from 16 examples. And padding is nothing.
+    """
     many = config.output == "many"
     spec = MANY if many else ONE
     scored = task("tagging" if many else "classification", spec)
@@ -106,7 +109,10 @@ def test_every_recurrent_network_trains_saves_restores_and_evaluates(config, tmp
 
 
 def test_rows_of_images_and_an_autoregressive_part():
-    """The sum of a recurrent and a linear part: with the logits' kernel at 0, it is the linear one."""
+    """The sum of a recurrent and a linear part.
+
+    With the logits' kernel at 0, it is the linear one.
+    """
     images = ONE.model_copy(
         update={"input_shape": [28, 28, 1], "input_dtype": "float32", "vocabulary": ""}
     )
@@ -149,7 +155,7 @@ def test_what_rnn_refuses(spec, options, message):
         build_model(rnn(**options), spec)
 
 
-# ------------------------------------------------------------------------------------------------------------- vectors
+# ---- vectors
 
 
 def with_vectors(tmp_path, text, size=2, trainable=False):

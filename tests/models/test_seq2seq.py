@@ -71,7 +71,9 @@ each_attention = pytest.mark.parametrize(
 @each_attention
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_attention_is_a_distribution_over_what_is_there(attention, cell):
-    """Rows sum to 1, padding gets 0, and so more padding changes nothing but the last bits of a longer sum."""
+    """Rows sum to 1, padding gets 0, and so more padding changes nothing but the last bits of a
+    longer sum.
+    """
     model = translator(attention, cell=cell)
     found = model({"source": SOURCES, "previous": PREVIOUS})
     assert found["logits"].shape == (4, 3, 7) and found["attention"].shape == (4, 3, 7)
@@ -126,7 +128,9 @@ def test_dropout_reaches_every_layer_in_training_alone(attention):
 
 
 def likely(model, sequences) -> np.ndarray:
-    """Log probability over length^0.6 of each of some sequences of one length for the first source, by teacher forcing."""
+    """Log probability over length^0.6 of each of some sequences of one length for the first source,
+    by teacher forcing.
+    """
     tokens = np.array(sequences, np.int32)
     previous = np.concatenate([np.full([len(tokens), 1], 2, np.int32), tokens[:, :-1]], axis=1)
     logits = model({"source": np.repeat(SOURCES[:1], len(tokens), axis=0), "previous": previous})[
@@ -149,7 +153,9 @@ def test_greedy_writing_takes_the_most_likely_token_each_time(attention):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_wide_beam_finds_the_most_likely_sequence_of_all(seed):
-    """Ends are made likely, so that the best of all sequences of up to four tokens is the best of all."""
+    """Ends are made likely, so that the best of all sequences of up to four tokens is the best of
+    all.
+    """
     model = translator("luong_general", seed=seed)
     model.decoder.logits.bias.assign([0, 0, 0, 1.0, 0.5, 0.2, 0])
     written = model.write(SOURCES[:1], beam=200).numpy()[0]

@@ -19,7 +19,10 @@ EXAMPLE = {
 
 
 def test_skip_gram_scores_by_hand():
-    """Token 4 is (1, 2); candidates 5 and 6 are (3, 4) and (0, -1): 11 and -2. Layers keep their names."""
+    """Token 4 is (1, 2); candidates 5 and 6 are (3, 4) and (0, -1).
+
+    11 and -2. Layers keep their names.
+    """
     model = build_model(network("skip_gram", size=2), EXAMPLE["spec"])
     assert [v.path for v in model.variables] == ["centre/embeddings", "context/embeddings"]
     centers, contexts = np.zeros([2, 12, 2], np.float32)

@@ -26,8 +26,10 @@ def test_vgg_has_the_papers_weights(depth, expected, source):
 
 
 def test_vgg_by_hand():
-    """Convolutions 9 * (3*64 + 64*64 + 64*128 + 128*128 + 128*256 + 2*256*256 + 256*512 + 5*512*512);
-    two numbers of batch normalization and a slope for each of 2*64 + 2*128 + 3*256 + 6*512 channels;
+    """Convolutions 9 * (3*64 + 64*64 + 64*128 + 128*128 + 128*256 + 2*256*256 + 256*512 +
+    5*512*512);
+    two numbers of batch normalization and a slope for each of 2*64 + 2*128 + 3*256 + 6*512
+    channels;
     scores 512 * 1000 + 1000.
     """
     pairs = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256)]

@@ -56,7 +56,10 @@ def test_xception_has_the_papers_grids(options, shapes):
 
 
 def test_dilations_see_what_strides_saw():
-    """Strides on grids of 2n + 1 pixels sample places 0, 2, 4, ...: there finer features must be the coarser ones."""
+    """Strides on grids of 2n + 1 pixels sample places 0, 2, 4, ...
+
+    There finer features must be the coarser ones.
+    """
     features = {}
     for output_stride in (32, 16, 8):
         config = network("xception", width=0.02, middle=1, output_stride=output_stride)

@@ -37,7 +37,10 @@ def test_crops_by_hand():
 
 
 def test_random_resized_crop_takes_shares_of_the_area():
-    """Of a picture of coordinates: how far apart the corners of the result are says how large the window was."""
+    """Of a picture of coordinates.
+
+    How far apart the corners of the result are says how large the window was.
+    """
     y, x = np.mgrid[:64, :64].astype(np.float32)
     pictures = np.stack([y, x], -1)[np.newaxis].repeat(1000, 0)
     found = run("random_resized_crop", pictures, size=(8, 8), area=(0.1, 0.5), aspect=(0.5, 2))

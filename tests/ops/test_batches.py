@@ -32,7 +32,10 @@ FLAT = np.arange(8, dtype=np.float32).reshape(8, 1, 1, 1) * np.ones(
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_pair_shares_inputs_and_targets_in_the_same_proportion(name):
-    """Of images that are 0, 1, 2... everywhere, the mean tells the share of the neighbor, which is 2 i + 1 for 2 i and back."""
+    """Of images that are 0, 1, 2...
+
+    Everywhere, the mean tells the share of the neighbor, which is 2 i + 1 for 2 i and back.
+    """
     inputs, targets = mix(name, FLAT, alpha=1.0, num_classes=8)
     neighbor = np.arange(8) ^ 1
     share = (inputs.mean((1, 2, 3)) - np.arange(8)) / (neighbor - np.arange(8))
@@ -54,7 +57,10 @@ def test_mixup_blends_and_cutmix_pastes():
 
 
 def test_shares_of_mixup_are_of_the_beta_distribution():
-    """Beta(alpha, alpha) has the mean 1/2 and the variance 1 / (4 (2 alpha + 1)); small alphas keep to one of the two."""
+    """Beta(alpha, alpha) has the mean 1/2 and the variance 1 / (4 (2 alpha + 1)).
+
+    Small alphas keep to one of the two.
+    """
     shares = {
         alpha: mix("mixup", np.tile(np.float32([[0], [1]]), (1000, 1)), alpha=alpha)[0][1::2, 0]
         for alpha in (0.2, 4.0)

@@ -1,4 +1,7 @@
-"""The contract of an operation, for every class below `Op` and `BatchOp`: one of your own is tested for free."""
+"""The contract of an operation, for every class below `Op` and `BatchOp`.
+
+One of your own is tested for free.
+"""
 
 import ast
 import importlib.util
@@ -22,7 +25,10 @@ BESIDE = ("measure_", "undo_", "undo_targets_", "tokens_", "window_")
 
 
 def examples() -> dict:
-    """EXAMPLES of all files of this folder: {name: (options, features, *operations that follow)}."""
+    """EXAMPLES of all files of this folder.
+
+    {name: (options, features, *operations that follow)}.
+    """
     found = {}
     for file in sorted(HERE.glob("test_*.py")):
         if file != Path(__file__):
@@ -54,7 +60,10 @@ def test_an_operation_without_its_example_is_one_line(example):
 
 @pytest.mark.parametrize("name", OPS)
 def test_operations_treat_an_example_alike_in_any_batch(name, example):
-    """What an example becomes depends on its own seed, not on its neighbors: so threads and towers cannot change it."""
+    """What an example becomes depends on its own seed, not on its neighbors.
+
+    So threads and towers cannot change it.
+    """
     check_alike_in_any_batch(*example(name))
 
 

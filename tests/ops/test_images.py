@@ -113,7 +113,9 @@ DECODED = [
     "ops", DECODED, ids=lambda ops: "-".join(options["name"] for options in ops)
 )
 def test_files_of_different_sizes_are_alike_in_any_batch(ops):
-    """Also where a batch of plain JPEGs, and one JPEG alone, take another way than JPEGs among other files."""
+    """Also where a batch of plain JPEGs, and one JPEG alone, take another way than JPEGs among
+    other files.
+    """
     whole = check_alike_in_any_batch([op("decode_image"), *listed(ops)], FILES)
     assert whole["inputs"].shape == (4, *ops[-1]["size"], 3) and whole["inputs"].dtype == np.uint8
 
@@ -123,7 +125,10 @@ def test_files_of_different_sizes_are_alike_in_any_batch(ops):
     "ops", [DECODED[0], DECODED[1], DECODED[3]], ids=lambda ops: ops[0]["name"]
 )
 def test_decoding_a_window_of_a_jpeg_gives_what_the_whole_gives(ops, channels, subsampling):
-    """The colors of a JPEG are mostly stored for every second pixel: a window has to begin beside it."""
+    """The colors of a JPEG are mostly stored for every second pixel.
+
+    A window has to begin beside it.
+    """
     decode = [op("decode_image", channels=channels), *listed(ops)]
     features = picture_files([(NOISY[0], "JPEG", {"subsampling": subsampling}, 1)] * 40)
     partial = treat(decode, features)["inputs"]

@@ -53,7 +53,8 @@ def test_both_features_are_standardized_by_hand():
         ([row("log", plus=3.0), row("standardize", mean=[2.0], std=[0.5]), row("window", horizon=2)], lambda x: np.exp(x * 0.5 + 2) - 3),
         ([row("standardize", mean=[7.0, 2.0], std=[9.0, 0.5]), row("window", horizon=2, column=1)], lambda x: x * 0.5 + 2),
         ([row("scale"), row("inputs_as_targets"), row("scale", by=2.0)], lambda x: x * 255),
-        ([row("standardize", mean=[7.0], std=[9.0])], lambda x: x),  # of the inputs: no matter for the targets
+        # of the inputs: no matter for the targets
+        ([row("standardize", mean=[7.0], std=[9.0])], lambda x: x),
     ],
     ids=[
         "standardize of targets",

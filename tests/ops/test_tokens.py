@@ -155,7 +155,10 @@ def test_token_dropout_spares_padding_and_drops_the_rate():
 
 
 def test_skip_gram_takes_true_neighbors_and_random_tokens_by_frequency():
-    """Window 1 over 4 5 6 and padding: (none, 5), (4, 6), (5, none). Negatives by frequency^0.75: 16^0.75 = 8 against 1^0.75."""
+    """Window 1 over 4 5 6 and padding.
+
+    (none, 5), (4, 6), (5, none). Negatives by frequency^0.75: 16^0.75 = 8 against 1^0.75.
+    """
     ids = np.int32([[4, 5, 6, 0]])
     found = treat(
         [op("skip_gram", window=1, negatives=2, frequencies=[0, 0, 0, 0, 16, 1, 0])],

@@ -17,7 +17,10 @@ EXAMPLE = {
 
 
 def test_loss_and_label_smoothing_by_hand():
-    """Logits (0, ln 3): probabilities 1/4 and 3/4. Smoothing 0.2 of two classes: targets 0.1 and 0.9."""
+    """Logits (0, ln 3): probabilities 1/4 and 3/4.
+
+    Smoothing 0.2 of two classes: targets 0.1 and 0.9.
+    """
     spec = spec_of([28, 28, 1], 2)
     logits, targets = tf.constant([[0.0, np.log(3.0)]]), tf.constant([1], tf.int64)
     plain = task("classification", spec).loss
@@ -42,10 +45,13 @@ def test_metrics_by_hand():
 
 
 def test_metrics_of_labels_by_hand():
-    """Three items count, of classes a, b, b; a and b are found, then b is taken for c; the fourth weighs nothing.
+    """Three items count, of classes a, b, b; a and b are found, then b is taken for c; the fourth
+    weighs nothing.
 
-    F1: a 1, b 2*1*0.5/1.5, c 0; mean 0.55556. AUC, thresholds exact for these well separated scores: a: 1 of 2
-    pairs 1 -> 1; b: positives 0.79, 0.09 against 0.11: one of two pairs; c has no positive item: 0 by Keras.
+    F1: a 1, b 2*1*0.5/1.5, c 0; mean 0.55556. AUC, thresholds exact for these well separated
+    scores: a: 1 of 2
+    pairs 1 -> 1; b: positives 0.79, 0.09 against 0.11: one of two pairs; c has no positive item: 0
+    by Keras.
     """
     metrics = ["accuracy", "top_5_accuracy", "auc", "f1", "confusion_matrix"]
     labels = task("classification", LABELS, metrics=metrics)

@@ -1,7 +1,10 @@
-"""What every task must do, checked for each class below `TaskConfig`: a forker's own is tested for free.
+"""What every task must do, checked for each class below `TaskConfig`: a forker's own is tested for
+free.
 
-tests/tasks/test_<name>.py holds EXAMPLE = {"spec": Spec, "targets": [4, ...], "outputs": what its `call`
-gives, "misfit": (numbers, message)}: a network of one tensor that gives so many numbers is refused with
+tests/tasks/test_<name>.py holds EXAMPLE = {"spec": Spec, "targets": [4, ...], "outputs": what its
+`call`
+gives, "misfit": (numbers, message)}: a network of one tensor that gives so many numbers is refused
+with
 this message. It may have "options" of the task.
 """
 
@@ -56,7 +59,10 @@ def test_metrics_of_a_task_are_fresh_and_measured_in_evaluation_too(name):
 
 @each_task
 def test_what_weighs_nothing_is_not_measured(name):
-    """Half of the examples with a weight of 0 give the scores of the others; with weight they do not."""
+    """Half of the examples with a weight of 0 give the scores of the others.
+
+    With weight they do not.
+    """
     built, targets, outputs, weights, _ = example_of(name)
     rows = len(weights)
 

@@ -24,7 +24,10 @@ def loss_of(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_loss_for_labels(name):
-    """Indices and probabilities agree; items and sequences too; the right logits cost less than others."""
+    """Indices and probabilities agree.
+
+    Items and sequences too; the right logits cost less than others.
+    """
     loss, random = loss_of(name), np.random.default_rng(0)
     logits = tf.constant(random.normal(size=(4, 5, 3)), tf.float32)
     targets = tf.constant(random.integers(0, 3, [4, 5]))
@@ -47,7 +50,10 @@ def test_cross_entropy_by_hand():
 
 
 def test_focal_loss_by_hand():
-    """p = 1/4: (3/4)^2 * ln 4; p = 3/4: (1/4)^2 * ln(4/3): an easy item weighs 43 times less, not 5."""
+    """p = 1/4: (3/4)^2 * ln 4.
+
+    P = 3/4: (1/4)^2 * ln(4/3): an easy item weighs 43 times less, not 5.
+    """
     classification = task("classification", LABELS, loss="focal")
     logits = tf.math.log(tf.constant([[0.25, 0.5, 0.25], [0.125, 0.75, 0.125]]))
     found = classification.loss(tf.constant([0, 1]), logits)

@@ -90,7 +90,10 @@ def test_signal_to_noise_on_another_scale():
 
 
 def test_neighbors_by_hand():
-    """Directions 0, 10, 90, 100 degrees and one in no group, nearest of all; then with groups torn apart."""
+    """Directions 0, 10, 90, 100 degrees and one in no group, nearest of all.
+
+    Then with groups torn apart.
+    """
     angles = np.radians([0, 10, 90, 100, 5])
     lengths = [[1], [5], [1], [5], [1]]
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)

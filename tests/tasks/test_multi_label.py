@@ -25,7 +25,10 @@ EXAMPLE = {
 
 
 def test_multi_label_by_hand():
-    """Four labels of two examples: hits 2 of 3 wanted and 3 given, so F1 = 2*2/6; the threshold 0.8 is the logit ln 4 = 1.386."""
+    """Four labels of two examples.
+
+    Hits 2 of 3 wanted and 3 given, so F1 = 2*2/6; the threshold 0.8 is the logit ln 4 = 1.386.
+    """
     multi_label = task("multi_label", ROWS, threshold=0.8)
     targets = [[1.0, 0, 0, 1], [0, 0, 1, 0], [1, 1, 1, 1]]
     logits = tf.constant([[1.4, 1.3, -9, 1.3], [-9, 1.4, 2, 0], [0, 0, 0, 0.0]])

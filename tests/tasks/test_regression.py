@@ -40,7 +40,10 @@ def test_losses_of_regression_by_hand(loss, expected):
 
 
 def test_metrics_of_regression_are_in_units_and_against_persistence():
-    """Scaled by (x - 10) / 5. Errors in units: 5 and 10, then 0 and 0; persistence is off by 10 and 20, then 5 and 5."""
+    """Scaled by (x - 10) / 5.
+
+    Errors in units: 5 and 10, then 0 and 0; persistence is off by 10 and 20, then 5 and 5.
+    """
     spec = NUMBERS.model_copy(update={"target_units": [Undo(scale=[5.0], offset=[10.0])]})
     regression = task("regression", spec, persistence=0)
     inputs = np.float32([[0, 0, 0, 1], [0, 0, 0, 2], [7, 7, 7, 7]])[..., np.newaxis]

@@ -36,9 +36,11 @@ class Writer:
 
 
 def test_error_rates_of_written_sequences_by_hand():
-    """X Y Z written as X Z: one deletion; X as X: right; X Y as Y Y Y: two edits; the last sequence weighs nothing.
+    """X Y Z written as X Z: one deletion; X as X: right; X Y as Y Y Y: two edits; the last sequence
+    weighs nothing.
 
-    Two of three sequences are wrong; 1 + 0 + 2 edits over 3 + 1 + 2 tokens. Ends and padding are no tokens.
+    Two of three sequences are wrong; 1 + 0 + 2 edits over 3 + 1 + 2 tokens. Ends and padding are no
+    tokens.
     """
     seq2seq, targets = task("seq2seq", TOKENS), EXAMPLE["targets"]
     written = tf.constant(

@@ -24,7 +24,10 @@ EXAMPLE = {
 
 
 def test_skip_gram_by_hand():
-    """Scores 0: ln 2 for each of three candidates. The true one is the highest of two of three items that count."""
+    """Scores 0: ln 2 for each of three candidates.
+
+    The true one is the highest of two of three items that count.
+    """
     skip_gram = task("skip_gram", NEAR, groups=GROUPS, nearest=1)
     even = {"scores": tf.zeros([1, 2, 2, 3]), "vectors": tf.ones([4, 2])}
     loss = skip_gram.loss(None, even)
