@@ -53,7 +53,6 @@ class Operation(Section):
 
     @property
     def changes(self) -> list[str]:
-        """The features that it changes."""
         of = getattr(self, "of", "inputs")
         return ["inputs", "targets"] if of == "both" else [of]
 
@@ -267,8 +266,10 @@ def _given_together(section, first: str, second: str):
     if is_open != (getattr(section, second) is None):
         raise ValueError(f"expected both `{first}` and `{second}`, or neither (measured)")
     if is_open and section.of == "both":
-        wanted = f"expected inputs or targets where `{first}` and `{second}` are measured"
-        raise ValueError(f"of: {wanted}, got 'both'")
+        raise ValueError(
+            f"of: expected inputs or targets where `{first}` and `{second}` are measured, "
+            "got 'both'"
+        )
     return section
 
 
@@ -303,8 +304,9 @@ class MinMax(Op):
     def _both(self):
         pairs = zip(self.low or [], self.high or [], strict=False)
         if any(low >= high for low, high in pairs):
-            got = f"got {self.low} and {self.high}"
-            raise ValueError(f"expected every `low` below its `high`, {got}")
+            raise ValueError(
+                f"expected every `low` below its `high`, got {self.low} and {self.high}"
+            )
         return _given_together(self, "low", "high")
 
 
@@ -385,8 +387,10 @@ class Tokenize(Op):
     @model_validator(mode="after")
     def _room_for_a_token(self):
         if self.ends and self.max_tokens < 5:
-            needed = "at least 5 with `ends`: padding, unknown, start, end and a token"
-            raise ValueError(f"max_tokens: expected {needed}; got {self.max_tokens}")
+            raise ValueError(
+                "max_tokens: expected at least 5 with `ends`: "
+                f"padding, unknown, start, end and a token; got {self.max_tokens}"
+            )
         return self
 
 
@@ -512,8 +516,10 @@ class Divided(Dataset):
     @model_validator(mode="after")
     def _something_left(self):
         if self.valid + self.test >= 1:
-            expected = "expected valid + test below 1, so that something is left to train on"
-            raise ValueError(f"{expected}, got {self.valid + self.test}")
+            raise ValueError(
+                "expected valid + test below 1, so that something is left to train on, "
+                f"got {self.valid + self.test}"
+            )
         return self
 
 

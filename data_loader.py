@@ -100,7 +100,8 @@ def from_arrays(
     for key, array in features.items():
         if array.dtype.kind == "f":
             check_finite(key, array, location)
-    labels, targets = None, features.get("targets")
+    labels = None
+    targets = features.get("targets")
     if class_names and targets is not None and targets.dtype.kind in "iu":
         check_classes(targets, len(class_names), location)
         labels = targets if targets.ndim == 1 else None
@@ -111,8 +112,16 @@ def from_arrays(
     def read(indices):
         return {key: tf.gather(tensor, indices) for key, tensor in tensors.items()}
 
-    length, fingerprint = lengths["inputs"], _fingerprint(features)
-    return Source(name, length, read, class_names, fingerprint, location, labels, sizes)
+    return Source(
+        name,
+        len(features["inputs"]),
+        read,
+        class_names,
+        _fingerprint(features),
+        location,
+        labels,
+        sizes,
+    )
 
 
 def _fingerprint(features: dict[str, np.ndarray]) -> str:
@@ -132,23 +141,20 @@ def _text_sizes(texts: list[np.ndarray]) -> np.ndarray:
 
 def check_finite(key: str, array: np.ndarray, locate: Callable[[int], str]) -> None:
     """Raises DataError for the first example of a feature [n, ...] that holds NaN or infinity."""
-    bad = ~np.isfinite(array)
-    if bad.any():
-        raise _bad_value(key, array, bad, "finite numbers", locate)
+    _refuse(key, array, ~np.isfinite(array), "finite numbers", locate)
 
 
 def check_classes(targets: np.ndarray, num_classes: int, locate: Callable[[int], str]) -> None:
     """Raises DataError for the first example of [n, ...] with a class not in [0, num_classes)."""
     bad = (targets < 0) | (targets >= num_classes)
+    _refuse("targets", targets, bad, f"a class from 0 to {num_classes - 1}", locate)
+
+
+def _refuse(key: str, array, bad: np.ndarray, expected: str, locate: Callable) -> None:
     if bad.any():
-        expected = f"a class from 0 to {num_classes - 1}"
-        raise _bad_value("targets", targets, bad, expected, locate)
-
-
-def _bad_value(key: str, array, bad: np.ndarray, expected: str, locate: Callable) -> DataError:
-    index = int(np.argwhere(bad)[0, 0])
-    value = array[index][bad[index]].ravel()[0]
-    return DataError(f"{locate(index)}: {key}: expected {expected}, got {value}")
+        index = int(np.argwhere(bad)[0, 0])
+        value = array[index][bad[index]].ravel()[0]
+        raise DataError(f"{locate(index)}: {key}: expected {expected}, got {value}")
 
 
 # ---- sources made from others, and from Python
@@ -160,17 +166,20 @@ def of_classes(source: Source, classes: list[str]) -> Source:
     Raises DataError for a class that the source does not have, and where labels are not known
     without reading.
     """
-    names = list(source.class_names)
+    names = source.class_names
     for name in classes:
         if name not in names:
-            known = ", ".join(names[:12]) or "none"
-            raise DataError(f"{source.name}: classes: no class {name!r}; it has {known}")
+            raise DataError(
+                f"{source.name}: classes: no class {name!r}; "
+                f"it has {', '.join(names[:12]) or 'none'}"
+            )
     dtype = _label_dtype(source)
     new_label = np.full(len(names), -1, np.int64)
     new_label[[names.index(name) for name in classes]] = np.arange(len(classes))
     kept = np.flatnonzero(new_label[source.labels] >= 0)
     labels = new_label[source.labels[kept]]
-    kept_indices, kept_labels = tf.constant(kept, tf.int64), tf.constant(labels)
+    kept_indices = tf.constant(kept, tf.int64)
+    kept_labels = tf.constant(labels)
 
     def read(indices):
         features = source.read(tf.gather(kept_indices, indices))

@@ -54,13 +54,15 @@ def prepare(command: program.Command):
     for flag, expected in (("source", "data set"), ("out", "directory to be written")):
         if getattr(command, flag) is None:
             raise ConfigError(f"command line: --{flag}: missing; expected a {expected}")
-    data = {"train": {"name": command.source} | ({"dir": command.dir} if command.dir else {})}
+    data = {"train": {"name": command.source, "dir": command.dir or None}}
     overridden = typed_yaml.apply_overrides(data, [f"train.{word}" for word in command.overrides])
     config = typed_yaml.validate(Data, data, "command line", {}, overridden).train
     for op in config.first_ops or []:
         if op.makes_tokens:
-            expected = "expected in the configuration of a run, which keeps the vocabulary"
-            raise ConfigError(f"command line: first_ops: {op.name}: {expected}")
+            raise ConfigError(
+                f"command line: first_ops: {op.name}: "
+                "expected in the configuration of a run, which keeps the vocabulary"
+            )
     return config
 
 
@@ -69,6 +71,7 @@ if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers a
 
 import functools
 import importlib
+import itertools
 import math
 import os
 import pkgutil
@@ -115,11 +118,12 @@ def find(name: str) -> Callable | None:
 
 
 def operation(config) -> Callable:
-    """The function of an operation in the configuration."""
     function = find(config.name)
     if function is None:
-        wanted = f"expected a function `{config.name}` in one of its files"
-        raise ConfigError(f"ops/: {wanted}, for {type(config).__name__} of data_config.py")
+        raise ConfigError(
+            f"ops/: expected a function `{config.name}` in one of its files, "
+            f"for {type(config).__name__} of data_config.py"
+        )
     return function
 
 
@@ -133,10 +137,12 @@ def apply_ops(features, seeds: tf.Tensor, ops: list, num_classes: int, first_dra
         function, config, step_seeds = steps.pop(0)
         options = {"num_classes": num_classes} if config.takes_num_classes else {}
         if config.any_size:
-            sized = [getattr(config, "size", None) is not None for _, config, _ in steps]
-            count = sized.index(True) + 1 if True in sized else len(steps)
-            options |= {"following": steps[:count], "find": find}
-            steps = steps[count:]
+            following = []
+            size = None
+            while steps and size is None:
+                following.append(steps.pop(0))
+                size = getattr(following[-1][1], "size", None)
+            options |= {"following": following, "find": find}
         features = function(features, step_seeds, config, **options)
     return features
 
@@ -173,14 +179,14 @@ def measured(data: Data) -> Data:
     An operation is measured after those before it, in their order in evaluation, on up to 20,000
     training examples of each data set that shares its list, spread evenly over the set, or on all.
     """
-    if not any(find("measure_" + config.name) for _, config in _operations(data)):
-        return data
     for key in ("first_ops", "eval_ops", "ops"):
         data = _with_measured_lists(data, key)
     for place, config in _operations(data):
         if config.measured and getattr(config, config.measured) is None:
-            expected = "among the ops or first_ops of a training set, or its numbers written out"
-            raise ConfigError(f"{place}: nothing to measure it on; expected it {expected}")
+            raise ConfigError(
+                f"{place}: nothing to measure it on; expected it among the ops or first_ops "
+                "of a training set, or its numbers written out"
+            )
     return data
 
 
@@ -232,8 +238,8 @@ def _with_own_list(data: Data, key: str, part: MixedDataset) -> Data:
     old = part.dataset
     new = old.model_copy(update={key: _measured_list(key, [part])})
     update = {split: new for split in data_loader.SPLITS if getattr(data, split) == old}
-    sources = {name: new if source == old else source for name, source in data.sources.items()}
-    return data.model_copy(update=update | {"sources": sources})
+    sources = {name: new for name, source in data.sources.items() if source == old}
+    return data.model_copy(update=update | {"sources": data.sources | sources})
 
 
 def _treat(source, ops: list, indices):
@@ -260,28 +266,30 @@ def _batches(source, ops: list, indices: np.ndarray):
 def cached(source: data_loader.Source, ops: list) -> data_loader.Source:
     """The source after `ops`, computed once: in memory if it fits, else in a temporary file."""
     batches = _batches(source, ops, np.arange(len(source)))
-    batch = next(batches)
-    specs = {key: tf.TensorSpec(value.shape[1:], value.dtype) for key, value in batch.items()}
+    first = next(batches)
+    specs = {key: tf.TensorSpec(value.shape[1:], value.dtype) for key, value in first.items()}
     for key, spec in specs.items():
         if spec.dtype == tf.string or None in spec.shape:
-            wanted = "expected numbers of one size after first_ops"
-            got = f"got {key} of {spec.dtype.name}; decode first"
-            raise ConfigError(f"data.cache: {source.name}: {wanted}, {got}")
+            raise ConfigError(
+                f"data.cache: {source.name}: expected numbers of one size after first_ops, "
+                f"got {key} of {spec.dtype.name}; decode first"
+            )
     length = len(source)
     size = length * sum(math.prod(spec.shape) * spec.dtype.size for spec in specs.values())
     in_memory = size <= _SHARE_OF_MEMORY * _free_memory()
-    where = "in memory" if in_memory else "on disk"
-    warn(f"data: cache: {length:,} examples of {source.name} take {size / 1e9:.2f} GB {where}")
+    warn(
+        f"data: cache: {length:,} examples of {source.name} take {size / 1e9:.2f} GB "
+        f"{'in memory' if in_memory else 'on disk'}"
+    )
     arrays = {
         key: _array([length, *spec.shape], spec.dtype.as_numpy_dtype, in_memory)
         for key, spec in specs.items()
     }
     start = 0
-    while batch is not None:
+    for batch in itertools.chain([first], batches):
         for key, value in batch.items():
             arrays[key][start : start + len(value)] = value.numpy()
         start += len(batch["inputs"])
-        batch = next(batches, None)
 
     def rows(indices):
         return [array[indices] for array in arrays.values()]

@@ -148,11 +148,9 @@ class Data(Section):
         if isinstance(value, str):
             _check_name(value, sources)
             return sources.get(value, {"name": value})
-        if isinstance(value, dict) and "name" not in value:
+        if _kind(value) == "mix":
             for name in value:
-                _check_name(name, sources)
-                if name not in sources:
-                    _without_options(name)
+                _dataset(name, sources)
         return value
 
     @model_validator(mode="after")
@@ -173,27 +171,30 @@ class Data(Section):
         if isinstance(choice, Dataset):
             return [self._filled_in(choice.name, 1.0, choice)]
         return [
-            self._filled_in(name, rate, self.sources.get(name) or _without_options(name))
+            self._filled_in(name, rate, _dataset(name, self.sources))
             for name, rate in choice.items()
         ]
 
     def _filled_in(self, name: str, rate: float, dataset: Dataset) -> MixedDataset:
         ops = {}
         for key in ("first_ops", "train_ops", "eval_ops", "ops"):
-            own_ops = getattr(dataset, key)
-            ops[key] = getattr(self, key) if own_ops is None else own_ops
+            section = self if getattr(dataset, key) is None else dataset
+            ops[key] = getattr(section, key)
         return MixedDataset(name, rate, dataset, dataset.dir or self.dir, **ops)
 
 
 def _check_name(name: str, sources: dict) -> None:
-    known = [*sources, *(name_of(section) for section in named_classes(Dataset))]
+    known = [*sources, *map(name_of, named_classes(Dataset))]
     if name not in known:
         raise ValueError(typed_yaml.unknown_name(name, known))
 
 
-def _without_options(name: str) -> Dataset:
+def _dataset(name: str, sources: dict) -> Dataset:
     """The data set of a bare name in a mix. Raises ValueError for one that needs options."""
-    section = next(section for section in named_classes(Dataset) if name_of(section) == name)
+    _check_name(name, sources)
+    if name in sources:
+        return sources[name]
+    (section,) = (cls for cls in named_classes(Dataset) if name_of(cls) == name)
     try:
         return section.model_validate({"name": name})
     except ValidationError as error:
@@ -536,7 +537,7 @@ class Distribute(Section):
 
     @model_validator(mode="after")
     def _fits(self):
-        if self.strategy == "one" and (self.virtual_devices or (self.towers or 1) > 1):
+        if self.strategy == "one" and (self.virtual_devices or self.towers not in (None, 1)):
             raise ValueError(
                 "strategy `one` is one device: "
                 "expected no `towers` and no `virtual_devices` beside it"
@@ -717,8 +718,7 @@ class Clock:
 
         The end of the run is a cadence too: its number of steps.
         """
-        due = [self.next_due(step, every) for every in cadences if every is not None]
-        return min([limit, *(next_step - step for next_step in due)])
+        return min([limit, *(self.next_due(step, every) - step for every in cadences if every)])
 
     def _periods(self, step: int, every: int | str) -> int:
         return int(step * self.batch_size // self._examples(every))
@@ -775,16 +775,16 @@ def save_config(config: TrainConfig, path: str | Path) -> None:
 def describe_config(path: str | Path, overrides: Iterable[str] = ()) -> str:
     """One line per field: key, value, and whether the file, an override or a default gave it."""
     config, lines, overridden = typed_yaml.load(TrainConfig, path, overrides)
-    rows = []
+    rows = {}
     for key, value in typed_yaml.flatten(config.model_dump(mode="json")):
         is_bare_name = key[-1] == "name" and key not in lines  # it stands for {name: name}
         written = key[:-1] if is_bare_name else key
         origin = f"{path}:{lines[written]}" if written in lines else "default"
         if any(key[: len(path)] == path[: len(key)] for path in overridden):
             origin = "override"
-        rows.append((f"{'.'.join(key)}: {typed_yaml.to_text(value)}", origin))
-    width = min(70, max(len(text) for text, _ in rows))
-    return "\n".join(f"{text:<{width}}  # {origin}" for text, origin in rows)
+        rows[f"{'.'.join(key)}: {typed_yaml.to_text(value)}"] = origin
+    width = min(70, max(map(len, rows)))
+    return "\n".join(f"{text:<{width}}  # {origin}" for text, origin in rows.items())
 
 
 def run_name(path: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""Training: the step, what a run is made of, the loop. A page each, in this order; then the program.
+"""Training: the step, what a run is made of, the loop. A page each, in this order; the program.
 
 python trainer.py --config configs/lenet.yaml [--run_dir DIR] [--print_config] [key=value ...]
 python trainer.py --config FILE --debug fdr|overfit         one batch of everything; learn one batch

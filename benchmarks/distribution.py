@@ -151,7 +151,8 @@ def measured(config_file: str, rounds: int, overrides: list[str]) -> tuple[dict[
         )
         text = f"{ratio:.2f} x {base}" if base else ""
         print(
-            f"{name:<28} {statistics.median(values) * 1e3:8.2f} {min(values) * 1e3:8.2f} {max(values) * 1e3:8.2f}   {text}",
+            f"{name:<28} {statistics.median(values) * 1e3:8.2f} {min(values) * 1e3:8.2f} "
+            f"{max(values) * 1e3:8.2f}   {text}",
             flush=True,
         )
     return {each: statistics.median(times[f"one device, batch {each}"]) for each in sizes}, size

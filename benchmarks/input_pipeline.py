@@ -208,7 +208,8 @@ def compare(folder: Path, rounds: int, count: int) -> None:
                 flush=True,
             )
         print(
-            f"{side:>4} px  a mix of three costs {1 - ratio(speeds, 'ours, records, mix of three', 'ours, records'):.1%}",
+            f"{side:>4} px  a mix of three costs "
+            f"{1 - ratio(speeds, 'ours, records, mix of three', 'ours, records'):.1%}",
             flush=True,
         )
 
@@ -294,7 +295,8 @@ def slow_storage(folder: Path) -> None:
             begin = time.perf_counter()
             batches(24)
             print(
-                f"storage of 200 reads/s, {name:<24} {24 * BATCH / (time.perf_counter() - begin):>9,.0f} images/s",
+                f"storage of 200 reads/s, {name:<24} "
+                f"{24 * BATCH / (time.perf_counter() - begin):>9,.0f} images/s",
                 flush=True,
             )
     finally:
@@ -303,7 +305,8 @@ def slow_storage(folder: Path) -> None:
 
 def main(rounds: int, count: int) -> None:
     print(
-        f"JPEG, batches of {BATCH}, {os.cpu_count()} CPUs, medians of {rounds} rounds over {count:,} images"
+        f"JPEG, batches of {BATCH}, {os.cpu_count()} CPUs, "
+        f"medians of {rounds} rounds over {count:,} images"
     )
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)

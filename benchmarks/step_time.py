@@ -181,7 +181,8 @@ def main(rounds: int) -> None:
                 )
                 middle = statistics.median(values)
                 print(
-                    f"batch {batch_size:<4} {name:<43} {middle:8.2f} {min(values):8.2f} {max(values):8.2f} {ratio:8.2f}",
+                    f"batch {batch_size:<4} {name:<43} {middle:8.2f} {min(values):8.2f} "
+                    f"{max(values):8.2f} {ratio:8.2f}",
                     flush=True,
                 )
             print(f"batch {batch_size:<4} a checkpoint each 100 steps costs {cost:.1%}", flush=True)

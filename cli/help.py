@@ -21,7 +21,8 @@ def help_text(command: Command) -> str:
             lines.append(_row(f"  --{name}", command.flags[name].help))
     if command.config_class:
         classes = members(command.config_class)
-        rows, example = _rows(classes), "train, --help train.epochs"
+        rows = _rows(classes)
+        example = "train, --help train.epochs"
         if name_of(classes[0]):  # a choice
             rows = [_row(" ", ", ".join(map(name_of, classes)), 2)]
             example = name_of(classes[0])
@@ -37,7 +38,8 @@ def _row(name: str, text: str, width: int = 22) -> str:
 
 def _about(model: type[Section], topic: str) -> str:
     """One section, one choice (model.rnn or model.name=rnn), or one field."""
-    field, classes = None, members(model)
+    field = None
+    classes = members(model)
     for word in re.split("[.=]", topic):
         if word == "name" or word.isdigit() or not classes:
             continue

@@ -33,7 +33,7 @@ def explained(
     details: list[dict],
     data,
     file: str,
-    lines: dict[tuple, int],
+    lines: dict,
     overridden: set[tuple],
 ) -> ConfigError:
     """The first of pydantic's mistakes, with its place in the file or on the command line."""
@@ -44,19 +44,17 @@ def explained(
     if detail["type"] == "not_one_of" and isinstance(detail["input"], dict):
         path = (*path, "name") if (*path, "name") in lines.keys() | overridden else path
     place = file
+    # A path and the sections on its way, the innermost first.
+    ways = [path[:length] for length in range(len(path), 0, -1)]
     # The line of a key, or of the section that should hold it.
-    line = next((f" (line {lines[key]})" for key in _ways(path) if key in lines), "")
+    line = next((f" (line {lines[way]})" for way in ways if way in lines), "")
     below = {key[: len(path)] for key in overridden}
-    if overridden & set(_ways(path)) or (path not in lines and path in below):
-        place, line = "command line", ""
+    if overridden & set(ways) or (path not in lines and path in below):
+        place = "command line"
+        line = ""
     key = f"{dotted(path)}: " if path else ""
     others = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return mistake(f"{place}: {key}{what}{line}{others}")
-
-
-def _ways(path: tuple) -> list[tuple]:
-    """A path and the sections on its way, the innermost first."""
-    return [path[:length] for length in range(len(path), 0, -1)]
 
 
 def _path_in(data, detail: dict) -> tuple:
@@ -72,7 +70,9 @@ def _path_in(data, detail: dict) -> tuple:
 
 
 def _what(model: type[Section], data, detail: dict, path: tuple) -> str:
-    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    kind = detail["type"]
+    value = detail["input"]
+    context = detail.get("ctx", {})
     if kind == "extra_forbidden":
         return _unknown_key(model, data, path)
     if kind == "missing":
@@ -155,8 +155,9 @@ def wrong_flag(command: Command, error: flags.Error, argv: list[str]) -> ConfigE
         flag, _, value = error.flagvalue.partition("=")
         value = value or " ".join(argv[place + 1 : place + 2])
         keys = homes_of(command.config_class, error.flagname.replace("-", "_"))
-        if cures := [shlex.quote(f"{key}={value}") for key in keys[:3]]:
-            reason = f"{flag}: no such flag; write {' or '.join(cures)}"
+        cures = " or ".join(shlex.quote(f"{key}={value}") for key in keys[:3])
+        if cures:
+            reason = f"{flag}: no such flag; write {cures}"
     return mistake(f"command line: {reason}")
 
 
@@ -164,7 +165,8 @@ def wrong_word(command: Command, words: list[str], place: int) -> ConfigError:
     """The cure of a word that is no `key=value`."""
     if command.config_class is None:
         return _after_dashes([f"{command.name}.py", *words], place + 1)
-    word, before = words[place], words[place - 1] if place else ""
+    word = words[place]
+    before = words[place - 1] if place else ""
     main_flag = next(name for name in command.flags if command.flags[name].flag_type() == "string")
     choices = map(name_of, members(command.config_class))
     is_main = word in choices or re.search(r"/|\.ya?ml", word)

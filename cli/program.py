@@ -80,8 +80,10 @@ class Command:
 
     def __init__(self, name: str, usage: str, config_class=None):
         """`config_class`: whose fields the words set; None: the words follow `--`, for another."""
-        self.name, self.usage, self.config_class = name, usage, config_class
-        self.overrides: list[str] = []
+        self.name = name
+        self.usage = usage
+        self.config_class = config_class
+        self.overrides = []
         self.flags = flags.FlagValues()
         self.flags.set_gnu_getopt(True)  # flags may follow key=value words
         self.string = partial(flags.DEFINE_string, flag_values=self.flags)
@@ -223,9 +225,9 @@ def _explained(failure: Exception) -> tuple[str, int | None]:
         place = f"{failure.filename}: " if failure.filename else ""
         return f"{place}{failure.strerror}", ResourceError.exit_code
     if type(failure).__name__ == "ResourceExhaustedError":  # TensorFlow's
-        reason = str(failure).splitlines()[0]
-        cure = "try a smaller train.batch_size"
-        return f"out of memory: {reason}; {cure}", ResourceError.exit_code
+        reason, *_ = str(failure).splitlines()
+        message = f"out of memory: {reason}; try a smaller train.batch_size"
+        return message, ResourceError.exit_code
     return "", None
 
 

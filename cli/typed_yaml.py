@@ -63,7 +63,8 @@ class OneOf:
     """
 
     def __init__(self, base: type[Section], default: str | None):
-        self.base, self.default = base, default
+        self.base = base
+        self.default = default
 
     def __get_pydantic_core_schema__(self, source, handler):
         return core_schema.no_info_plain_validator_function(self.choose)
@@ -72,10 +73,11 @@ class OneOf:
         if isinstance(value, self.base):
             return value
         classes = {name_of(section): section for section in named_classes(self.base)}
+        names = list(classes)
         name = value.get("name", self.default) if isinstance(value, dict) else None
-        if isinstance(name, str) and name in classes:
+        if name in names:  # of any type
             return classes[name].model_validate({"name": name} | value)
-        raise PydanticCustomError("not_one_of", "see cli/mistakes.py", {"names": list(classes)})
+        raise PydanticCustomError("not_one_of", "see cli/mistakes.py", {"names": names})
 
 
 def one_of(base: type[Section], default: str | None = None):
@@ -124,7 +126,8 @@ def default_name(field) -> str | None:
 
 def section_at(model: type[Section], data, path: Sequence) -> type[Section] | None:
     """The class of the section at `path` in `data`; None where the names on the way are wrong."""
-    classes, default = [model], None
+    classes = [model]
+    default = None
     for key in path:
         fields = [cls.model_fields[key] for cls in classes if key in cls.model_fields]
         if fields:
@@ -196,8 +199,8 @@ ClassNames = Annotated[list[str], Field(min_length=2), AfterValidator(_each_once
 
 def mistake(message: str) -> ConfigError:
     """Of one line, also where a key or a file name in it has line breaks."""
-    shown = [char if char.isprintable() else ascii(char)[1:-1] for char in message]
-    return ConfigError("".join(shown))
+    line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
+    return ConfigError(line)
 
 
 def show(value) -> str:
@@ -250,10 +253,11 @@ def _check_length(file, size: int) -> None:
 
 
 def files_like(path: Path) -> str:
-    folders = {path.parent, Path("configs")}
-    files = {file.stem: str(file) for folder in folders for file in folder.glob("*.yaml")}
+    files = {}
+    for folder in {path.parent, Path("configs")}:
+        files |= {file.stem: str(file) for file in folder.glob("*.yaml")}
     close = difflib.get_close_matches(path.stem, files, 3, 0.5) or sorted(files)[:5]
-    return f"; there is {', '.join(files[stem] for stem in close)}" if files else ""
+    return f"; there is {', '.join(map(files.get, close))}" if files else ""
 
 
 def parse(text: str, file: str) -> tuple[Any, dict[tuple, int]]:
@@ -282,12 +286,12 @@ class _Loader(yaml.SafeLoader):
     num_nodes = 0  # keys and values
 
     def compose_node(self, parent, index):
-        event, problem = self.peek_event(), None
+        event = self.peek_event()
+        tag = getattr(event, "tag", None)
+        problem = tag and f"tag {tag!r} is not allowed; expected plain YAML"
         self.num_nodes += 1
         if self.num_nodes > 2 * MAX_NODES:  # a megabyte of them would take PyYAML ten seconds
             problem = f"more than {MAX_NODES:,} values"
-        elif getattr(event, "tag", None) is not None:
-            problem = f"tag {event.tag!r} is not allowed; expected plain YAML"
         if problem:
             raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
@@ -298,7 +302,7 @@ class _Builder:
 
     def __init__(self, file: str):
         self.file = file
-        self.lines: dict[tuple, int] = {}
+        self.lines = {}
         self.num_nodes = 0
 
     def fail(self, node, what: str):
@@ -375,7 +379,8 @@ def apply_overrides(data: dict, overrides: list[str]) -> set[tuple]:
 
 def _write(data, dotted_key: str, value) -> tuple:
     """Writes one value, making the sections on its way; returns its path."""
-    section, path = data, ()
+    section = data
+    path = ()
     *parents, last = dotted_key.split(".")
     for key in parents:
         key = _key_in(section, key, path, dotted_key)
@@ -383,7 +388,8 @@ def _write(data, dotted_key: str, value) -> tuple:
         if isinstance(inner, str):  # a bare name stands for {name: name}
             inner = {"name": inner}
         section[key] = {} if inner is None else inner
-        section, path = section[key], (*path, key)
+        section = section[key]
+        path += (key,)
     last = _key_in(section, last, path, dotted_key)
     section[last] = value
     return (*path, last)
@@ -394,21 +400,20 @@ def _key_in(target, key: str, path: tuple, dotted_key: str) -> str | int:
     if isinstance(target, list) and key in map(str, range(len(target))):
         return int(key)
     if not isinstance(target, dict):
-        raise mistake(
-            f"command line: {dotted_key}: {dotted(path)} is {show(target)}, not a section"
-        )
+        message = f"{dotted_key}: {dotted(path)} is {show(target)}, not a section"
+        raise mistake(f"command line: {message}")
     return key
 
 
 def displace(model: type[Section], data: dict, lines: dict, overridden: set[tuple], file) -> None:
     """Takes out of `data` what an override excludes, such as `epochs` for `train.steps=100`."""
     for *place, key in sorted(overridden, key=str):
-        section, values = section_at(model, data, place), at(data, place)
-        exclusive = section.exclusive if section else ()
-        if key not in exclusive or values[key] is None:
+        section = section_at(model, data, place)
+        values = at(data, place)
+        if not section or key not in section.exclusive or values[key] is None:
             continue
         winner = dotted([*place, key])
-        for other in exclusive:
+        for other in section.exclusive:
             path = (*place, other)
             if other == key or values.get(other) is None:
                 continue
@@ -431,7 +436,7 @@ def load(model: type[Section], path, overrides: list[str]) -> tuple[Section, dic
 
 
 def validate(
-    model: type[Section], data: dict, file: str, lines: dict[tuple, int], overridden: set[tuple]
+    model: type[Section], data: dict, file: str, lines: dict, overridden: set[tuple]
 ) -> Section:
     """`data` as a `model`. Raises ConfigError: `<file>: <key>: <what>` of the first mistake."""
     try:

@@ -114,7 +114,7 @@ def _not_finite(variables, values) -> list[str]:
 
 def _is_finite(value) -> bool:
     array = tf.convert_to_tensor(value).numpy()
-    return array.dtype.kind in "iub" or bool(np.isfinite(array.astype(np.float64)).all())
+    return bool(np.isfinite(array.astype(np.float64)).all())
 
 
 @contextmanager
@@ -162,7 +162,8 @@ def record(run_dir: Path, trainer, batch: dict, gradients: list, notes: dict) ->
         np.savez(path / "batch.npz", **arrays)
         write_variables(path, variables)
 
-    directory, step = run_dir / "blowup", notes["step"]
+    directory = run_dir / "blowup"
+    step = notes["step"]
     checkpoint.clean_up(directory)
     # The same step is there already when the run was started again.
     checkpoint.remove(checkpoint.path_of(directory, step))

@@ -103,9 +103,9 @@ def _name_disk_error(error: BaseException, final: Path, size: int) -> None:
 
 
 def _write_manifest(directory: Path, step: int) -> None:
-    files = sorted(directory.iterdir())
-    fingerprints = {file.name: _fingerprint(file) for file in files}
-    for file in files:
+    fingerprints = {}
+    for file in sorted(directory.iterdir()):
+        fingerprints[file.name] = _fingerprint(file)
         flush(file)
     manifest = directory / "MANIFEST.json"
     manifest.write_text(json.dumps({"step": step, "files": fingerprints}, indent=1))
@@ -154,7 +154,10 @@ def clean_up(directory: Path) -> None:
 
 def steps_in(directory: Path) -> dict[int, Path]:
     """{step: path} of a directory's checkpoints, rising; not verified."""
-    matches = [(_STEP.fullmatch(path.name), path) for path in directory.glob("step-*")]
+    if not directory.is_dir():
+        return {}
+    # Not glob(), which says nothing of a directory that it may not read.
+    matches = [(_STEP.fullmatch(path.name), path) for path in directory.iterdir()]
     return dict(sorted((int(match[1]), path) for match, path in matches if match))
 
 
@@ -197,19 +200,23 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
     `*.bad`. Where all are damaged, CheckpointError: never a silent start from scratch.
     """
     damage = {}
+    removed = False
     for step, path in reversed(steps_in(directory).items()):
         problem = _damage_of(path)
         if problem is None:
             for lost, reason in damage.items():
                 warn(f"warning: {reason}; going on from step {step}, {lost - step} steps before")
             return path
-        if not path.exists():  # The trainer removed it while we were reading: look again.
-            return newest(directory, quarantine=quarantine)
+        if not path.exists():
+            removed = True
+            continue
         damage[step] = problem
         if quarantine:
             bad = path.with_name(f"{path.name}.bad")
             shutil.rmtree(bad, ignore_errors=True)
             os.rename(path, bad)
+    if removed:  # The trainer removed it while we were reading: look again.
+        return newest(directory, quarantine=quarantine)
     if damage or any(directory.glob("step-*.bad")):
         reason = f"; the newest: {next(iter(damage.values()))}" if damage else ""
         raise CheckpointError(
@@ -233,8 +240,9 @@ def run_of(path: str | Path) -> Path:
 def find_run(ckpt: str | Path) -> tuple[Path, Path | None]:
     """A run's directory or one step's -> (run's directory, step's directory if it was named)."""
     path = Path(ckpt)
-    if (path / "MANIFEST.json").is_file() and (path.parent.parent / "config.yaml").is_file():
-        return path.parent.parent, path
+    run_dir = path.parent.parent
+    if (path / "MANIFEST.json").is_file() and (run_dir / "config.yaml").is_file():
+        return run_dir, path
     return run_of(path), None
 
 
@@ -273,7 +281,8 @@ def restore(path: Path, variables: Mapping, values: Mapping) -> None:
     problems = [f"{name}: missing in the checkpoint" for name in sorted({*variables} - saved)]
     problems += [f"{name}: in the checkpoint only" for name in sorted(saved - {*variables})]
     for name in sorted(saved & {*variables}):
-        expected, got = _type_of(variables[name]), _type_of(values[name])
+        expected = _type_of(variables[name])
+        got = _type_of(values[name])
         if expected != got:
             problems.append(f"{name}: expected {expected}, got {got}")
     if problems:

@@ -57,13 +57,12 @@ def read_cluster(text: str | None = None) -> Cluster | None:
     if not isinstance(config, dict):
         expected = "expected an object with `cluster` and `task`"
         raise ConfigError(f"TF_CONFIG: {expected}, got {text[:60]!r}")
-    jobs, task = config.get("cluster"), config.get("task")
+    jobs = config.get("cluster")
+    task = config.get("task")
     if not jobs:
         return None
-    if problem := _problem_of_jobs(jobs):
-        raise ConfigError(f"TF_CONFIG: cluster: {problem}")
-    if problem := _problem_of_task(task, jobs):
-        raise ConfigError(f"TF_CONFIG: task.{problem}")
+    if problem := _problem_of_jobs(jobs) or _problem_of_task(task, jobs):
+        raise ConfigError(f"TF_CONFIG: {problem}")
     return Cluster(jobs, task["type"], task["index"])
 
 
@@ -71,33 +70,35 @@ def _problem_of_jobs(jobs) -> str | None:
     """What is wrong with {job: addresses}."""
     lists = jobs.values() if isinstance(jobs, dict) else [None]
     if not all(isinstance(addresses, list) and addresses for addresses in lists):
-        return "expected lists of addresses by job, such as {'worker': ['host:2222']}"
+        return "cluster: expected lists of addresses by job, such as {'worker': ['host:2222']}"
     if unknown := {*jobs} - {*_JOBS}:
-        return f"{min(unknown)}: unknown job; expected {', '.join(_JOBS)}"
+        return f"cluster: {min(unknown)}: unknown job; expected {', '.join(_JOBS)}"
     addresses = [address for addresses in lists for address in addresses]
     for address in addresses:
         if not re.fullmatch(r"\S+:\d+", str(address)):
-            return f"expected host:port, got {address!r}"
+            return f"cluster: expected host:port, got {address!r}"
         if addresses.count(address) > 1:
-            return f"{address}: expected every address once"
+            return f"cluster: {address}: expected every address once"
     if len(jobs.get("chief", [])) > 1:
-        return f"chief: expected one, got {len(jobs['chief'])}"
+        return f"cluster: chief: expected one, got {len(jobs['chief'])}"
     if "ps" in jobs and len(jobs) < len(_JOBS):
-        return "expected a chief and workers beside the parameter servers"
+        return "cluster: expected a chief and workers beside the parameter servers"
     if "ps" not in jobs and list(jobs) != ["worker"]:
-        return "expected `worker` alone, whose number 0 is the chief, or `chief`, `worker` and `ps`"
+        others = "`chief`, `worker` and `ps`"
+        return f"cluster: expected `worker` alone, whose number 0 is the chief, or {others}"
     return None
 
 
 def _problem_of_task(task, jobs: dict[str, list[str]]) -> str | None:
     """What is wrong with {"type": job, "index": number}."""
     task = task if isinstance(task, dict) else {}
-    job, index = task.get("type"), task.get("index")
+    job = task.get("type")
+    index = task.get("index")
     if job not in jobs:
-        return f"type: expected one of {', '.join(jobs)}, got {job!r}"
+        return f"task.type: expected one of {', '.join(jobs)}, got {job!r}"
     last = len(jobs[job]) - 1
     if type(index) is not int or not 0 <= index <= last:
-        return f"index: expected 0 to {last} for {job}, got {index!r}"
+        return f"task.index: expected 0 to {last} for {job}, got {index!r}"
     return None
 
 

@@ -45,7 +45,7 @@ def name_example(error: Exception, features: Callable, ids: Iterable[int], locat
 
 
 def first_failure(
-    error: Exception, features: Callable, ids: Iterable[int], locate: Callable[[int], str]
+    error: Exception, features: Callable, ids: Iterable[int], locate: Callable
 ) -> str | None:
     """What is wrong with the first of `ids` for which `features` fails alone; None: with none."""
     if "DataError: " in str(error):  # raised by a function of ours inside the graph

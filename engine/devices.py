@@ -100,8 +100,7 @@ class Devices:
         if not self.is_chief:
             words = np.zeros_like(words)
         stream = io.BytesIO(self._sum_over_workers(words).tobytes())
-        read = ((array, stream.read(array.nbytes)) for array in arrays)
-        return [np.frombuffer(part, array.dtype).reshape(array.shape) for array, part in read]
+        return [np.frombuffer(stream.read(a.nbytes), a.dtype).reshape(a.shape) for a in arrays]
 
     def gather_texts(self, text: str) -> list[str]:
         """The text of every worker; none ends in a zero."""
@@ -142,8 +141,10 @@ class Devices:
 
 def slice_of(value: tf.Tensor, number, count: int) -> tf.Tensor:
     """The `number`-th of `count` contiguous slices of a batch [n, ...]."""
-    size, rank = value.shape[0] // count, value.shape.rank
-    begin, sizes = [number * size] + [0] * (rank - 1), [size] + [-1] * (rank - 1)
+    size = value.shape[0] // count
+    rank = value.shape.rank
+    begin = [number * size] + [0] * (rank - 1)
+    sizes = [size] + [-1] * (rank - 1)
     return tf.ensure_shape(tf.slice(value, begin, sizes), [size, *value.shape[1:]])
 
 
@@ -182,8 +183,9 @@ def open_towers(distribute: Distribute, batch_size: int) -> Devices:
     As many as divide the batch.
     """
     names = _local_devices(distribute)
-    most = min(distribute.towers or len(names), len(names))
-    count = max(count for count in range(1, most + 1) if batch_size % count == 0)
+    count = min(distribute.towers or len(names), len(names))
+    while batch_size % count:
+        count -= 1
     return _towers(names[:count])
 
 
@@ -194,7 +196,8 @@ def _on_this_machine(distribute: Distribute) -> Devices:
         kind = "GPUs" if "GPU" in names[0] else "device (no GPU, one CPU)"
         cure = "; distribute.virtual_devices splits the CPU"
         if distribute.virtual_devices:
-            kind, cure = "virtual devices", ""
+            kind = "virtual devices"
+            cure = ""
         expected = f"expected at most {len(names)}, as there are {len(names)} {kind}"
         raise ResourceError(f"distribute.towers: {expected}, got {count}{cure}")
     return _towers(names[:count])
@@ -313,7 +316,7 @@ def naming_failures(train: Train, devices: Devices):
 
 def _out_of_memory(error: Exception, train: Train, towers: int) -> ResourceError:
     share = train.batch_size // (towers * train.accumulate)
-    reason = (str(error).splitlines() or ["no more for Python"])[0][:200]
+    reason = str(error).partition("\n")[0][:200] or "no more for Python"
     return ResourceError(
         f"out of memory, with {share} examples at a time on each of {towers} towers; "
         f"try a smaller train.batch_size or a larger train.accumulate ({reason})"
@@ -321,21 +324,24 @@ def _out_of_memory(error: Exception, train: Train, towers: int) -> ResourceError
 
 
 def _others_gone(error: Exception) -> Stopped:
-    reason = str(error).splitlines()[0][:200]
     return Stopped(
         "another process of this run has gone; start all of them again to go on from the last "
-        f"checkpoint ({reason}): {shlex.join(sys.argv)}"
+        f"checkpoint ({str(error).splitlines()[0][:200]}): {shlex.join(sys.argv)}"
     )
 
 
 # ---- parameter servers
 
 
+def _sleep() -> None:
+    time.sleep(1.0)
+
+
 def _with_servers(cluster: Cluster, wait: int) -> Devices:
     """The chief's side: variables on the servers, steps on the workers."""
     jobs = tf.train.ClusterSpec(cluster.jobs)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(jobs, rpc_layer="grpc")
-    _wait_for(cluster.peers(), cluster, wait, lambda: time.sleep(0.5))
+    _wait_for(cluster.peers(), cluster, wait, _sleep)
     strategy = tf.distribute.ParameterServerStrategy(resolver)
     return Devices(strategy, coordinator=_Coordinator(strategy))
 
@@ -352,7 +358,7 @@ def serve(cluster: Cluster, wait: int) -> dict:
     jobs = tf.train.ClusterSpec(cluster.jobs)
     tf.distribute.Server(jobs, cluster.job, cluster.index, protocol="grpc")
     (chief,) = cluster.jobs["chief"]
-    _wait_for([("chief", chief)], cluster, wait, lambda: time.sleep(1.0))
+    _wait_for([("chief", chief)], cluster, wait, _sleep)
     while is_listening(chief):
-        time.sleep(1.0)
+        _sleep()
     return {"task": cluster.name, "ended": "the chief has gone"}

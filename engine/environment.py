@@ -10,15 +10,26 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from cli.typed_yaml import flatten
+
 _CPU_INFO = Path("/proc/cpuinfo")  # on Linux
 _PACKAGES = ("tensorflow", "keras", "numpy", "pydantic", "tensorboard")
 # Environment variables that change results; not logging, not cluster addresses.
 _VARIABLES = re.compile(
     r"(?!TF_CPP_|TF_CONFIG)(TF|XLA|OMP|ONEDNN|DNNL|MKL|OPENBLAS|CUDA|NCCL|KERAS)_"
 )
-# Entries that may change how numbers are rounded: plain ones, and dictionaries.
-_PLAIN = ("python", "machine", "cpus", "devices")
-_NESTED = ("versions", "git", "cpu", "threads", "variables")
+# What may change how numbers are rounded.
+_ROUNDING = (
+    "python",
+    "machine",
+    "cpus",
+    "devices",
+    "versions",
+    "git",
+    "cpu",
+    "threads",
+    "variables",
+)
 
 
 def environment(data: str) -> dict:
@@ -76,18 +87,16 @@ def _cpu() -> dict:
 
 def changes(before: dict, now: dict) -> list[str]:
     """`what: before -> now` of everything that may round numbers differently."""
-    old, new = _flat(before), _flat(now)
+    old = _flat(before)
+    new = _flat(now)
     changed = [key for key in old | new if old.get(key) != new.get(key)]
     return [_change(key, str(old.get(key))[:40], str(new.get(key))[:40]) for key in changed]
 
 
 def _flat(environment: dict) -> dict:
-    """Entries that may change how numbers are rounded, those of dictionaries as `key.name`."""
-    entries = {key: environment.get(key) for key in _PLAIN}
-    for key in _NESTED:
-        nested = environment.get(key) or {}
-        entries |= {f"{key}.{name}": value for name, value in nested.items()}
-    return entries
+    """What may change how numbers are rounded, by `key` or `key.name`."""
+    entries = {key: environment.get(key) for key in _ROUNDING}
+    return {".".join(path): value for path, value in flatten(entries) if value != {}}
 
 
 def _change(key: str, old: str, new: str) -> str:

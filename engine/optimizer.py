@@ -19,7 +19,9 @@ class Warmup(schedules.LearningRateSchedule):
     """Linear from 0 to `peak` in `steps` steps, then `schedule` from its beginning."""
 
     def __init__(self, steps: int, schedule: schedules.LearningRateSchedule, peak: float):
-        self.steps, self.schedule, self.peak = steps, schedule, peak
+        self.steps = steps
+        self.schedule = schedule
+        self.peak = peak
         self.factor: tf.Variable | float = 1.0  # lowered by rollbacks
 
     def __call__(self, step):
@@ -31,7 +33,8 @@ class Warmup(schedules.LearningRateSchedule):
 
 def build_schedule(config, clock: Clock, total_steps: int) -> Warmup:
     """The learning rate as a function of the step (0 for the first update)."""
-    section, rate = config.schedule, config.learning_rate
+    section = config.schedule
+    rate = config.learning_rate
     warmup = clock.steps(section.warmup) if section.warmup else 0
     build = _named(section.name, "schedule", globals())
     schedule = build(section, rate, max(1, total_steps - warmup), warmup, clock)
@@ -80,18 +83,18 @@ def piecewise(config, rate, steps, warmup, clock):
 # ---- optimizers
 
 _OPTIMIZERS = {  # Keras' class, and those of its arguments that are fields of the configuration
-    "sgd": (keras.optimizers.SGD, ["momentum", "nesterov"]),
-    "adam": (keras.optimizers.Adam, ["beta_1", "beta_2", "epsilon"]),
-    "adamw": (keras.optimizers.AdamW, ["beta_1", "beta_2", "epsilon"]),
-    "rmsprop": (keras.optimizers.RMSprop, ["rho", "momentum", "epsilon", "centered"]),
-    "adagrad": (keras.optimizers.Adagrad, ["initial_accumulator_value", "epsilon"]),
+    "sgd": (keras.optimizers.SGD, {"momentum", "nesterov"}),
+    "adam": (keras.optimizers.Adam, {"beta_1", "beta_2", "epsilon"}),
+    "adamw": (keras.optimizers.AdamW, {"beta_1", "beta_2", "epsilon"}),
+    "rmsprop": (keras.optimizers.RMSprop, {"rho", "momentum", "epsilon", "centered"}),
+    "adagrad": (keras.optimizers.Adagrad, {"initial_accumulator_value", "epsilon"}),
 }
 
 
 def build_optimizer(config, schedule: Warmup, model: keras.Model) -> keras.optimizers.Optimizer:
     """The optimizer with its slots, for the variables that the model trains."""
     keras_class, fields = _named(config.name, "optimizer", _OPTIMIZERS)
-    options = {field: getattr(config, field) for field in fields}
+    options = config.model_dump(include=fields)
     decay = config.weight_decay or None
     optimizer = keras_class(schedule, weight_decay=decay, name=config.name, **options)
     variables = model.trainable_variables

@@ -96,7 +96,8 @@ class _File:
             raise DataError(f"{self.path}: {reason}") from error
 
     def sha256(self) -> str:
-        digest, offset = hashlib.sha256(), 0
+        digest = hashlib.sha256()
+        offset = 0
         while block := self.read(1 << 22, offset):
             digest.update(block)
             offset += len(block)
@@ -133,10 +134,9 @@ def read_manifest(directory: Path | str) -> dict:
 
 def _problem_in(manifest) -> str | None:
     """It may come from anywhere, so every field that is used is looked at."""
-    if not isinstance(manifest, dict):
-        return f"expected a manifest of format {FORMAT}, got {manifest!r:.40}"
-    if manifest.get("format") != FORMAT:
-        return f"expected a manifest of format {FORMAT}, got {manifest.get('format')!r:.40}"
+    version = manifest.get("format") if isinstance(manifest, dict) else manifest
+    if version is manifest or version != FORMAT:
+        return f"expected a manifest of format {FORMAT}, got {version!r:.40}"
     kinds = {"features": dict, "class_names": list, "splits": dict, "compressed": bool}
     for key, kind in kinds.items():
         if not isinstance(manifest.get(key), kind):
@@ -188,7 +188,8 @@ def _problem_in_split(described) -> str | None:
 
 def _open(directory: Path | str, described: dict) -> _File:
     file = _File(directory, described["file"])
-    size, expected = file.size(), described["bytes"]
+    size = file.size()
+    expected = described["bytes"]
     if size != expected:
         raise DataError(f"{file.path}: expected {expected:,} bytes, as in {MANIFEST}, got {size:,}")
     return file
@@ -277,7 +278,8 @@ class Records:
 
     def check_shard(self, shard: int) -> None:
         """Reads every byte of it. Raises DataError: record and offset."""
-        file, described = self.shards[shard], self.described["shards"][shard]
+        file = self.shards[shard]
+        described = self.described["shards"][shard]
         if file.sha256() == described["sha256"]:
             return
         begin = shard * self.block_length
@@ -293,11 +295,12 @@ def _read_index(file: _File, described: dict) -> np.ndarray:
     data = file.read()
     shards = described["shards"]
     counts = [shard["examples"] for shard in shards]
+    total = sum(counts)
     if hashlib.sha256(data).hexdigest() != described["index"]["sha256"]:
         raise DataError(f"{file.path}: damaged: its SHA-256 is not the one in {MANIFEST}")
-    if len(data) != sum(counts) * ENTRY.itemsize:
+    if len(data) != total * ENTRY.itemsize:
         raise DataError(
-            f"{file.path}: expected {sum(counts):,} entries of {ENTRY.itemsize} bytes, "
+            f"{file.path}: expected {total:,} entries of {ENTRY.itemsize} bytes, "
             f"got {len(data):,} bytes"
         )
     index = np.frombuffer(data, ENTRY)

@@ -94,7 +94,8 @@ def begin_or_go_on(
 
 def _write_first_files(run_dir: Path, config: TrainConfig, data: str, going_on: bool) -> None:
     train_config.save_config(config, run_dir / "config.yaml")
-    file, now = run_dir / "environment.json", environment(data)
+    file = run_dir / "environment.json"
+    now = environment(data)
     if going_on:
         _name_changes(file, now)
     program.write_whole(file, json.dumps(now, indent=1))
@@ -199,7 +200,8 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
         for key, text in _changes(old, new).items()
         if key not in _HOW and key[0] != "distribute" and (key[0], key[-1]) != ("data", "dir")
     ]
-    before, after = list(old.optimizer.multipliers), list(new.optimizer.multipliers)
+    before = list(old.optimizer.multipliers)
+    after = list(new.optimizer.multipliers)
     if before != after and sorted(before) == sorted(after):  # the first that matches counts
         names = f"{', '.join(before)} -> {', '.join(after)}"
         different.append(f"optimizer.multipliers: in the order {names}")

@@ -44,10 +44,11 @@ def read_npz(path: Path, failure: Failure) -> dict[str, np.ndarray]:
                 f"expected at most {_MOST_PACKED:,} times its size when unpacked, "
                 f"got {unpacked:,} bytes"
             )
-        arrays = {name: archive[name] for name in archive.files}
-        for name, array in arrays.items():
-            if not isinstance(array, np.ndarray):
-                raise _Refused(f"{name}: expected an array, got a file that does not begin as one")
+        arrays = dict(archive)
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            got = "got a file that does not begin as one"
+            raise failure(f"{path}: {name}: expected an array, {got}")
     return arrays
 
 

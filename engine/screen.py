@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import defaultdict
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -24,7 +25,8 @@ class Screen:
     def __init__(self, total_steps: int, step: int, quiet: bool = False):
         self._console = _Console(stderr=True, quiet=quiet)
         self._total = total_steps
-        self._numbers = self._pace = ""
+        self._numbers = ""
+        self._pace = ""
         self._live = self._console.is_terminal and not quiet
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),
@@ -107,7 +109,7 @@ class Stopwatch:
     """Adds up seconds by name."""
 
     def __init__(self):
-        self.seconds: dict[str, float] = {}
+        self.seconds = defaultdict(float)
         self._begin = time.perf_counter()
 
     @contextmanager
@@ -116,7 +118,7 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+            self.seconds[name] += time.perf_counter() - begin
 
     def move(self, name: str, other: str, seconds: float) -> None:
         """Counts `seconds` of `name` as those of `other`."""

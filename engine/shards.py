@@ -59,13 +59,13 @@ def write(out: Path, job: Job) -> dict:
         raise ConfigError(
             f"{out}: expected no such directory yet, or one that this program has written"
         )
-    part = out.with_name(out.name + ".part")
+    part = Path(f"{out}.part")
     with checkpoint.lock(part, "--out"):
         _begin(part, job.plan)
         shards = _write_shards(part, job)
         manifest = _manifest(part, job, shards)
         _write_file(part / records.MANIFEST, json.dumps(manifest, indent=1).encode())
-        for path in [part / "plan.json", part / "lock", *part.glob("*" + _DONE)]:
+        for path in [part / "plan.json", part / "lock", *part.glob(f"*{_DONE}")]:
             path.unlink()
         checkpoint.flush(part)
         os.rename(part, out)
@@ -80,16 +80,17 @@ def _begin(part: Path, plan: dict) -> None:
     is_same = file.exists() and file.read_text() == text
     if file.exists() and not is_same:
         warn(f"{part}: begun from other data or options: starting again")
-    for path in list(part.iterdir()):
-        is_done = path.name.endswith(_DONE) or path.with_name(path.name + _DONE).exists()
-        if path.name != "lock" and not (is_same and is_done):
-            path.unlink()
+    kept = {part / "lock"}
+    for done in part.glob(f"*{_DONE}") if is_same else []:
+        kept |= {done, done.with_suffix("")}
+    for path in set(part.iterdir()) - kept:
+        path.unlink()
     _write_file(file, text.encode())
 
 
 def _write_file(path: Path, data: bytes) -> None:
     """Writes a file that is complete or not there under its name, also after a loss of power."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = Path(f"{path}.tmp")
     temporary.write_bytes(data)
     checkpoint.flush(temporary)
     os.replace(temporary, path)
@@ -160,31 +161,37 @@ def written_order(length: int) -> np.ndarray:
 
 def _shard(path: Path, job: Job, source, indices: np.ndarray) -> dict:
     """Writes one shard unless it is there already; returns what the manifest needs of it."""
-    done = path.with_name(path.name + _DONE)
+    done = Path(f"{path}{_DONE}")
     if done.exists():
         return json.loads(done.read_text())
-    labels, digests, damaged = [], [], []
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = Path(f"{path}.tmp")
+    labels = []
+    digests = []
+    damaged = []
+
+    def write_records(writer: tf.io.TFRecordWriter) -> None:
+        for index, example, reason in _examples(source, job.treat, indices):
+            if reason is not None:
+                damaged.append(reason)
+                continue
+            data = _serialized(example)
+            writer.write(zlib.compress(data) if job.compress else data)
+            labels.append(-1 if source.labels is None else int(source.labels[index]))
+            digests.append(_digest(example["inputs"]))
+
     try:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
-            for index, example, reason in _examples(source, job.treat, indices):
-                if reason is not None:
-                    damaged.append(reason)
-                    continue
-                data = _serialized(example)
-                writer.write(zlib.compress(data) if job.compress else data)
-                labels.append(int(source.labels[index]) if source.labels is not None else -1)
-                digests.append(_digest(example["inputs"]))
+            write_records(writer)
     except tf.errors.OpError as error:  # of the disk or the memory: examples give a reason
         raise ResourceError(reason_of(error, str(temporary))) from error
     entries = records.index_shard(temporary, labels)
     checkpoint.flush(temporary)
     shard = {
-        "examples": len(labels),
+        "file": path.name,
         "bytes": temporary.stat().st_size,
         "sha256": records.sha256_of(temporary),
+        "examples": len(labels),
         "index": base64.b64encode(entries.tobytes()).decode(),
-        "labels": labels,
         "digests": digests,
         "damaged": damaged,
     }
@@ -196,8 +203,9 @@ def _shard(path: Path, job: Job, source, indices: np.ndarray) -> dict:
 
 def _examples(source, treat: Callable, indices: np.ndarray) -> Iterator[tuple]:
     """(index, {feature: value}, None) of each example, or (index, None, why it is damaged)."""
-    for start in range(0, len(indices), _EXAMPLES_AT_ONCE):
-        yield from _examples_of_batch(source, treat, indices[start : start + _EXAMPLES_AT_ONCE])
+    starts = range(_EXAMPLES_AT_ONCE, len(indices), _EXAMPLES_AT_ONCE)
+    for batch in np.split(indices, starts):
+        yield from _examples_of_batch(source, treat, batch)
 
 
 def _examples_of_batch(source, treat: Callable, indices: np.ndarray) -> Iterator[tuple]:
@@ -210,8 +218,8 @@ def _examples_of_batch(source, treat: Callable, indices: np.ndarray) -> Iterator
             (index,) = indices.tolist()
             yield index, None, reason_of(error, source.locate(index))
         else:
-            for index in indices:
-                yield from _examples_of_batch(source, treat, np.array([index]))
+            for index in np.split(indices, len(indices)):
+                yield from _examples_of_batch(source, treat, index)
         return
     for row, index in enumerate(indices.tolist()):
         example = {key: value[row] for key, value in features.items()}
@@ -220,7 +228,8 @@ def _examples_of_batch(source, treat: Callable, indices: np.ndarray) -> Iterator
             reason = damage_of(example["inputs"], source.locate(index))
         if "sample_weight" in example:  # a sequence, without the padding of its batch
             length = int(example["sample_weight"].sum())
-            example |= {key: example[key][:length] for key in ("targets", "sample_weight")}
+            for key in ("targets", "sample_weight"):
+                example[key] = example[key][:length]
         yield index, example, reason
 
 
@@ -271,16 +280,14 @@ def _split(part: Path, split: str, class_names, shards: list[dict]) -> dict:
     entries = b"".join(base64.b64decode(shard["index"]) for shard in shards)
     index = part / f"{split}.index"
     _write_file(index, entries)
-    labels = [label for shard in shards for label in shard["labels"]]
+    labels = np.frombuffer(entries, records.ENTRY)["label"].tolist()
     counts = Counter(labels)
     classes = {}
     if max(labels) >= 0:
         classes = {name: counts[number] for number, name in enumerate(class_names)}
     described = []
-    for number, shard in enumerate(shards):
-        file = records.shard_name(split, number, len(shards))
-        size = {key: shard[key] for key in ("bytes", "sha256", "examples")}
-        described.append({"file": file} | size)
+    for shard in shards:
+        described.append({key: shard[key] for key in ("file", "bytes", "sha256", "examples")})
     sha256 = records.sha256_of(index)
     return {
         "examples": len(labels),
@@ -303,7 +310,9 @@ def _features(source, treat: Callable) -> dict:
 
 def _duplicates(splits: dict, shards: dict[str, list]) -> dict:
     """How many inputs occur twice, within one split and across two, and where the first are."""
-    first_places, within, across = {}, [], []
+    first_places = {}
+    within = []
+    across = []
     for split, source in splits.items():
         digests = [digest for shard in shards[split] for digest in shard["digests"]]
         for index, digest in zip(written_order(len(digests)).tolist(), digests, strict=True):
@@ -330,7 +339,8 @@ def report(out: Path, manifest: dict) -> dict:
             )
         warn(f"{out}: {split}: {text}")
     duplicates = manifest["duplicates"]
-    within, across = duplicates["within"], duplicates["across"]
+    within = duplicates["within"]
+    across = duplicates["across"]
     pairs = [f"\n  {first} = {second}" for first, second in duplicates["first"]]
     if within:
         shown = "".join(pairs[across:][:5])

@@ -1,4 +1,7 @@
-"""Random numbers that are a function of (seed, number), on any number of threads and towers."""
+"""Random numbers and permutations that are functions of (seed, number) alone.
+
+So they are the same on any number of threads, towers and restarts.
+"""
 
 import math
 

@@ -23,10 +23,10 @@ class MetricsLog:
     def __init__(self, path: Path, step: int):
         """Drops what a killed run logged beyond `step`, its last checkpoint: it comes again."""
         kept = ""
-        for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+        for line in path.read_text().splitlines() if path.exists() else []:
             try:
                 if json.loads(line)["step"] <= step:
-                    kept += line
+                    kept += f"{line}\n"
             except ValueError:  # the torn last line of a killed process
                 break
         write_whole(path, kept)
@@ -38,10 +38,11 @@ class MetricsLog:
 
         Raises OSError with the path.
         """
-        line = (json.dumps({"step": step, "split": split, **values}) + "\n").encode()
+        line = json.dumps({"step": step, "split": split, **values})
+        data = f"{line}\n".encode()
         try:
-            while line:
-                line = line[os.write(self._descriptor, line) :]
+            while data:
+                data = data[os.write(self._descriptor, data) :]
         except OSError as error:
             error.filename = str(self._path)
             raise
@@ -60,7 +61,7 @@ class TensorBoard:
     The first write that fails is the last: it is warned of, and the run goes on without.
     """
 
-    def __init__(self, directory: Path, step: int, enabled: bool = True):
+    def __init__(self, directory: Path, step: int, enabled=True):
         self._directory = directory
         self._enabled = enabled
         self._writers = {}
@@ -84,9 +85,10 @@ class TensorBoard:
             yield
         except (OSError, tf.errors.OpError) as error:
             self._enabled = False
+            reason, *_ = str(error).splitlines()
             warn(
-                f"warning: {self._directory}: cannot write TensorBoard files, going on without: "
-                f"{str(error).splitlines()[0]}"
+                f"warning: {self._directory}: cannot write TensorBoard files, "
+                f"going on without: {reason}"
             )
 
     def _write(self, split: str, write: Callable, *arguments) -> None:
@@ -142,7 +144,8 @@ def _write_graph(model):
 
 def _write_images(step, inputs, count):
     images = tf.cast(inputs[:count], tf.float32)
-    low, high = tf.reduce_min(images), tf.reduce_max(images)
+    low = tf.reduce_min(images)
+    high = tf.reduce_max(images)
     stretched = (images - low) / tf.maximum(high - low, 1e-12)
     tf.summary.image("inputs", stretched, step, max_outputs=count)
 

@@ -31,7 +31,8 @@ def load_weights(model: keras.Model, config: InitFrom) -> None:
     paths = _paths_by_number(model) if config.ckpt.endswith(".weights.h5") else {}
     names = _renamed(list(values), config.map, paths, source)
     fresh = first_matches("init_from.skip", config.skip, list(variables))
-    loaded, problems = {}, []
+    loaded = {}
+    problems = []
     for path, variable in variables.items():
         if path in fresh:
             continue
@@ -72,8 +73,10 @@ def _read(config: InitFrom) -> tuple[Path, dict[str, np.ndarray]]:
     else:
         path, values = read_network(config.ckpt, config.ema)
     # Random generators of dropout are seeded at each step.
-    names = [name for name in values if not name.endswith("seed_generator_state")]
-    return path, {name: values[name] for name in names}
+    for name in list(values):
+        if name.endswith("seed_generator_state"):
+            del values[name]
+    return path, values
 
 
 def _converted(value: np.ndarray | None, variable: keras.Variable) -> np.ndarray:

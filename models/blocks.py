@@ -1,4 +1,4 @@
-"""Convolutional building blocks: each takes and returns a Keras tensor [B, H, W, C].
+"""Building blocks: each takes and returns a Keras tensor, [B, H, W, C] for convolutions.
 
 `name` prefixes the names of a block's layers, so that its intermediate outputs can be found:
 model.get_layer("stem_bn"). `act` is "relu", "relu6", "prelu" or None. Convolutions pad, so that the

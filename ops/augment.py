@@ -12,6 +12,7 @@ import data_config
 from cli.program import ConfigError
 from engine.stateless import integers, philox, uniform
 from ops import features as expected
+from ops.features import on_colors, on_floats, on_images
 from ops.pixels import (
     as_type_of,
     blend,
@@ -31,29 +32,30 @@ from ops.pixels import (
 # ---- place and size
 
 
-def random_crop(features, seeds, config):
-    images = expected.images(features, config)
+@on_images
+def random_crop(images, seeds, config):
     full_height, full_width = size_of(images)
-    (height, width), channels = config.size, images.shape[3]
+    height, width = config.size
+    channels = images.shape[3]
     pad = config.padding
-    y, x = _corner(config, full_height, full_width, seeds, pad)
+    y, x = _corner(config, full_height, full_width, seeds)
     if not isinstance(full_height, int):  # one image of a size of its own
         images = padded(images, (pad, pad), (pad, pad))
         crop = cropped(images, y[0], x[0], height, width)
-        return features | {"inputs": tf.ensure_shape(crop, [1, height, width, channels])}
+        return tf.ensure_shape(crop, [1, height, width, channels])
     # Padding flat rows, then one glimpse for the batch, inside the image, is the fastest way on
     # CPU: a gather of pixels takes five times as long, and so does a glimpse that pads by itself.
     flat = tf.reshape(images, [-1, full_height, full_width * channels])
     flat = tf.pad(tf.cast(flat, tf.float32), [[0, 0], [pad, pad], [pad * channels] * 2])
     windows = tf.image.extract_glimpse(
         tf.reshape(flat, [-1, full_height + 2 * pad, full_width + 2 * pad, channels]),
-        [height, width],
+        config.size,
         tf.cast(tf.stack([y, x], axis=1), tf.float32),
         centered=False,
         normalized=False,
         noise="zero",
     )
-    return features | {"inputs": tf.cast(windows, images.dtype)}
+    return tf.cast(windows, images.dtype)
 
 
 def window_random_crop(config, height, width, seeds):
@@ -63,8 +65,8 @@ def window_random_crop(config, height, width, seeds):
     return *_corner(config, height, width, seeds), *config.size
 
 
-def _corner(config, height, width, seeds, padding: int = 0) -> tuple:
-    rows, columns = free_space(config, height, width, padding)
+def _corner(config, height, width, seeds) -> tuple:
+    rows, columns = free_space(config, height, width, config.padding)
     return integers(seeds, 0, rows + 1), integers(seeds, 1, columns + 1)
 
 
@@ -74,27 +76,30 @@ def random_shift(features, seeds, config):
     return random_crop(features, seeds, crop)
 
 
-def random_resized_crop(features, seeds, config):
-    images = expected.images(features, config)
+@on_images
+def random_resized_crop(images, seeds, config):
     height, width = size_of(images)
     y, x, h, w = window_random_resized_crop(config, height, width, seeds)
     if not isinstance(height, int):
-        crop = cropped(images, y[0], x[0], h[0], w[0])
-        return features | {"inputs": resized(crop, config.size)}
+        return resized(cropped(images, y[0], x[0], h[0], w[0]), config.size)
     # crop_and_resize maps the ends of a box to the centers of the corner pixels.
-    last_row, last_column = max(height - 1, 1), max(width - 1, 1)
-    top, bottom = y / last_row, (y + h - 1) / last_row
-    left, right = x / last_column, (x + w - 1) / last_column
+    last_row = max(height - 1, 1)
+    last_column = max(width - 1, 1)
+    top = y / last_row
+    bottom = (y + h - 1) / last_row
+    left = x / last_column
+    right = (x + w - 1) / last_column
     box = tf.cast(tf.stack([top, left, bottom, right], axis=1), tf.float32)
     box = tf.minimum(box, 1 - 1e-6)  # beyond the last pixel by a rounding error it would give 0
     numbers = tf.range(tf.shape(images)[0])
     windows = tf.image.crop_and_resize(images, box, numbers, config.size)
-    return features | {"inputs": as_type_of(images, windows)}
+    return as_type_of(images, windows)
 
 
 def window_random_resized_crop(config, height, width, seeds):
     """What would be larger than the image is cut to it."""
-    height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    height = tf.cast(height, tf.float32)
+    width = tf.cast(width, tf.float32)
     area, aspect = _area_and_aspect(config, seeds)
     area = area * height * width
     h = tf.clip_by_value(tf.round(tf.sqrt(area / aspect)), 1.0, height)
@@ -111,25 +116,25 @@ def _area_and_aspect(config, seeds) -> tuple:
     return uniform(seeds, 0, *config.area), aspect
 
 
-def random_flip(features, seeds, config):
-    images = expected.images(features, config)
+@on_images
+def random_flip(images, seeds, config):
     flipped = tf.reverse(images, [2 if config.direction == "horizontal" else 1])
     is_flipped = per_image(integers(seeds, 0, 2)) == 1
-    return features | {"inputs": tf.where(is_flipped, flipped, images)}
+    return tf.where(is_flipped, flipped, images)
 
 
-def random_rotate(features, seeds, config):
-    images = expected.images(features, config)
+@on_images
+def random_rotate(images, seeds, config):
     limit = math.radians(config.degrees)
-    turned = rotated(images, uniform(seeds, 0, -limit, limit))
-    return features | {"inputs": as_type_of(images, turned)}
+    angle = uniform(seeds, 0, -limit, limit)
+    return as_type_of(images, rotated(images, angle))
 
 
 # ---- color
 
 
-def color_jitter(features, seeds, config):
-    images = expected.colors(features, config)
+@on_colors
+def color_jitter(images, seeds, config):
     white = 255.0 if images.dtype == tf.uint8 else 1.0
     pixels = tf.cast(images, tf.float32)
     ranges = (config.brightness, config.contrast, config.saturation)
@@ -148,14 +153,14 @@ def color_jitter(features, seeds, config):
         hue = tf.math.floormod(hue + per_image(turn), 1.0)
         hsv = tf.concat([hue, others], axis=-1)
         pixels = tf.image.hsv_to_rgb(hsv) * white
-    return features | {"inputs": as_type_of(images, pixels)}
+    return as_type_of(images, pixels)
 
 
 # ---- rectangles and noise
 
 
-def random_erasing(features, seeds, config):
-    images = expected.images(features, config)
+@on_images
+def random_erasing(images, seeds, config):
     height, width = images.shape[1:3]
     area, aspect = _area_and_aspect(config, seeds)
     area = area * height * width
@@ -164,26 +169,24 @@ def random_erasing(features, seeds, config):
     y = integers(seeds, 2, height - h + 1)
     x = integers(seeds, 3, width - w + 1)
     is_changed = per_image(uniform(seeds, 4) < config.probability)
-    return _filled(features, rectangle(images, y, x, h, w) & is_changed, config.value)
+    return _filled(images, rectangle(images, y, x, h, w) & is_changed, config)
 
 
-def cutout(features, seeds, config):
-    images = expected.images(features, config)
+@on_images
+def cutout(images, seeds, config):
     side = tf.fill(tf.shape(seeds), config.size)
     y = integers(seeds, 0, images.shape[1]) - config.size // 2
     x = integers(seeds, 1, images.shape[2]) - config.size // 2
-    return _filled(features, rectangle(images, y, x, side, side), config.value)
+    return _filled(images, rectangle(images, y, x, side, side), config)
 
 
-def _filled(features, places, value: float):
-    inputs = features["inputs"]
-    return features | {"inputs": tf.where(places, tf.cast(value, inputs.dtype), inputs)}
+def _filled(images, places, config):
+    return tf.where(places, tf.cast(config.value, images.dtype), images)
 
 
-def gaussian_noise(features, seeds, config):
-    inputs = expected.floats(features, config, "put `scale` before")
-    noise = _noise(tf.random.stateless_normal, inputs, seeds)
-    return features | {"inputs": inputs + config.std * noise}
+@on_floats
+def gaussian_noise(inputs, seeds, config):
+    return inputs + config.std * _noise(tf.random.stateless_normal, inputs, seeds)
 
 
 def salt_noise(features, seeds, config):

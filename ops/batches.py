@@ -12,13 +12,12 @@ from ops.pixels import rectangle, rounded
 
 
 def mixup(features, seeds, config, *, num_classes: int):
-    inputs = expected.floats(features, config, "put `scale` into data.ops")
+    inputs = expected.floats(features, config)
     targets = _soft_targets(features, num_classes, "mixup")
     share = _share_of_pairs(seeds, config.alpha)
 
     def blended(values):
-        own = tf.reshape(share, [-1] + [1] * (values.shape.rank - 1))
-        return own * values + (1 - own) * _neighbors(values)
+        return _blended(values, tf.reshape(share, [-1] + [1] * (values.shape.rank - 1)))
 
     return features | {"inputs": blended(inputs), "targets": blended(targets)}
 
@@ -28,15 +27,20 @@ def cutmix(features, seeds, config, *, num_classes: int):
     targets = _soft_targets(features, num_classes, "cutmix")
     height, width = images.shape[1:3]
     side = tf.sqrt(1 - _share_of_pairs(seeds, config.alpha))  # as a share of the image's
-    h, w = rounded(side * height), rounded(side * width)
+    h = rounded(side * height)
+    w = rounded(side * width)
     y = integers(seeds, 2, height) - h // 2
     x = integers(seeds, 3, width) - w // 2
     pasted = rectangle(images, y, x, h, w)
     # What is left of the image itself, after the edges cut the rectangle.
     lost = tf.reduce_mean(tf.cast(pasted, tf.float32), [1, 2, 3])
-    own = 1 - lost[:, tf.newaxis]
-    mixed = own * targets + (1 - own) * _neighbors(targets)
-    return features | {"inputs": tf.where(pasted, _neighbors(images), images), "targets": mixed}
+    targets = _blended(targets, 1 - lost[:, tf.newaxis])
+    inputs = tf.where(pasted, _neighbors(images), images)
+    return features | {"inputs": inputs, "targets": targets}
+
+
+def _blended(values, kept_share):
+    return kept_share * values + (1 - kept_share) * _neighbors(values)
 
 
 def _neighbors(values):
@@ -50,8 +54,10 @@ def _soft_targets(features, num_classes: int, op: str):
     targets = features["targets"]
     if targets.dtype.is_integer:
         if targets.shape.rank != 1 or not num_classes:
-            got = f"got targets of shape {targets.shape[1:]}"
-            raise ConfigError(f"{op}: expected one class for each example, {got}")
+            raise ConfigError(
+                f"{op}: expected one class for each example, "
+                f"got targets of shape {targets.shape[1:]}"
+            )
         targets = tf.one_hot(targets, num_classes)
     return tf.cast(targets, tf.float32)
 

@@ -1,5 +1,7 @@
 """What operations expect of a feature: gives it, or says in one line what to put before."""
 
+import functools
+
 import tensorflow as tf
 
 from cli.program import ConfigError
@@ -9,15 +11,19 @@ def numbers(features, config, name="inputs"):
     """Any numbers -> float32."""
     values = features[name]
     if values.dtype == tf.string:
-        cure = "put `decode_image` or `tokenize` before"
-        raise ConfigError(f"{config.name}: expected numbers, got text or encoded images; {cure}")
+        raise ConfigError(
+            f"{config.name}: expected numbers, got text or encoded images; "
+            "put `decode_image` or `tokenize` before"
+        )
     return tf.cast(values, tf.float32)
 
 
-def floats(features, config, cure: str):
+def floats(features, config):
     inputs = features["inputs"]
     if not inputs.dtype.is_floating:
-        raise ConfigError(f"{config.name}: expected float inputs, got {inputs.dtype.name}; {cure}")
+        raise ConfigError(
+            f"{config.name}: expected float inputs, got {inputs.dtype.name}; put `scale` before"
+        )
     return inputs
 
 
@@ -25,26 +31,28 @@ def images(features, config):
     """Inputs [n, height, width, channels]."""
     inputs = features["inputs"]
     if inputs.shape.rank != 4:
-        got = f"got inputs of shape {inputs.shape[1:]}"
         cure = "; put `decode_image` before" if inputs.dtype == tf.string else ""
-        raise ConfigError(f"{config.name}: expected images [height, width, channels], {got}{cure}")
+        raise ConfigError(
+            f"{config.name}: expected images [height, width, channels], "
+            f"got inputs of shape {inputs.shape[1:]}{cure}"
+        )
     return inputs
 
 
 def colors(features, config):
     """Images of 1 or 3 channels."""
-    channels = images(features, config).shape[3]
+    inputs = images(features, config)
+    channels = inputs.shape[3]
     if channels not in (1, 3):
         raise ConfigError(f"{config.name}: expected 1 or 3 channels, got {channels}")
-    return features["inputs"]
+    return inputs
 
 
 def texts(features, config, name: str):
     """string [n]."""
     values = features[name]
     if values.dtype != tf.string or values.shape.rank != 1:
-        got = f"got {values.dtype.name} of shape {values.shape[1:]}"
-        raise ConfigError(f"{config.name}: expected texts, {got}")
+        raise ConfigError(f"{config.name}: expected texts, got {_type_of(values)}")
     return values
 
 
@@ -52,8 +60,9 @@ def sequences(features, config, name="inputs"):
     """Numbers or token ids [n, length, ...]."""
     values = features[name]
     if values.shape.rank < 2 or values.dtype == tf.string:
-        got = f"got {values.dtype.name} of shape {values.shape[1:]}"
-        raise ConfigError(f"{config.name}: expected sequences, {got}; put `tokenize` before")
+        raise ConfigError(
+            f"{config.name}: expected sequences, got {_type_of(values)}; put `tokenize` before"
+        )
     return values
 
 
@@ -61,6 +70,35 @@ def token_ids(features, config):
     """Integers [n, length]."""
     ids = sequences(features, config)
     if not ids.dtype.is_integer:
-        got = f"got {ids.dtype.name}; put `tokenize` before"
-        raise ConfigError(f"{config.name}: expected token ids, {got}")
+        raise ConfigError(
+            f"{config.name}: expected token ids, got {ids.dtype.name}; put `tokenize` before"
+        )
     return ids
+
+
+def _type_of(values) -> str:
+    return f"{values.dtype.name} of shape {values.shape[1:]}"
+
+
+# ---- operations that change nothing but the inputs
+
+
+def _on(expected):
+    """Decorator: operation(inputs as expected, seeds, config) -> inputs, as one on features."""
+
+    def decorator(operation):
+        @functools.wraps(operation)
+        def on_features(features, seeds, config):
+            inputs = operation(expected(features, config), seeds, config)
+            return features | {"inputs": inputs}
+
+        return on_features
+
+    return decorator
+
+
+on_numbers = _on(numbers)
+on_floats = _on(floats)
+on_images = _on(images)
+on_colors = _on(colors)
+on_token_ids = _on(token_ids)

@@ -5,10 +5,12 @@
 channels], uint8 or float, and gives the same type: bytes are rounded and clipped.
 """
 
+from functools import partial
+
 import tensorflow as tf
 
 from cli.program import ConfigError
-from ops import features as expected
+from ops.features import on_colors, on_images
 from ops.pixels import as_type_of, cropped, free_space, luma, padded, resized, rounded, size_of
 
 # ---- decoding
@@ -20,50 +22,43 @@ def decode_image(features, seeds, config, following: list, find):
     `following`: (operation, its config, its seeds) of the operations up to one with a `size`;
     `find(name)`: a function of ops/, or None.
     """
+    features = dict(features)
     encoded = features["inputs"]
     if encoded.dtype != tf.string or encoded.shape.rank != 1:
-        got = f"got {encoded.dtype.name} inputs of shape {encoded.shape[1:]}"
-        raise ConfigError(f"decode_image: expected encoded images, {got}")
-    configs = [config for _, config, _ in following]
-    size = getattr(configs[-1], "size", None) if configs else None
-    if size is None or not all(config.of_images for config in configs):
-        cure = "expected `resize` with a size, a crop or `pad_image` after it"
-        raise ConfigError(f"decode_image: files may differ in size: {cure}")
+        raise ConfigError(
+            "decode_image: expected encoded images, "
+            f"got {encoded.dtype.name} inputs of shape {encoded.shape[1:]}"
+        )
+    size = getattr(following[-1][1], "size", None) if following else None
+    if size is None or not all(step.of_images for _, step, _ in following):
+        raise ConfigError(
+            "decode_image: files may differ in size: "
+            "expected `resize` with a size, a crop or `pad_image` after it"
+        )
     spec = tf.TensorSpec([*size, config.channels], tf.uint8)
-    image_size = features.get("image_size")
-    orientation = features.get("orientation", tf.ones_like(encoded, tf.int32))
+    image_size = features.pop("image_size", None)
+    orientation = features.pop("orientation", tf.ones_like(encoded, tf.int32))
     is_jpeg = tf.strings.substr(encoded, 0, 2) == b"\xff\xd8"
+    any_image = partial(_decoded, channels=config.channels)
     images = tf.cond(
         tf.reduce_all(is_jpeg & (orientation <= 1)),
         lambda: _plain_jpegs(encoded, image_size, following, find, spec),
-        lambda: _any_images(encoded, orientation, following, spec),
+        lambda: _one_by_one(any_image, [encoded, orientation], following, spec),
     )
     images = tf.ensure_shape(images, [encoded.shape[0], *spec.shape])
-    used = ("orientation", "image_size")
-    kept = {key: value for key, value in features.items() if key not in used}
-    return kept | {"inputs": images}
-
-
-def _any_images(encoded, orientation, following: list, spec):
-    def decoded(data, turn):
-        return _decoded(data, turn, spec.shape[2])
-
-    return _one_by_one(decoded, [encoded, orientation], following, spec)
+    return features | {"inputs": images}
 
 
 def _plain_jpegs(encoded, image_size, following: list, find, spec):
     """Upright JPEGs: a loop with as few operations as can be, for small images each counts."""
     _, crop, seeds = following[0]
-    place_of, place = find("window_" + crop.name), None
-    if place_of is not None and image_size is not None:
+    window_of = find("window_" + crop.name)
+    if window_of and image_size is not None:
         height, width = tf.unstack(image_size, axis=1)
-        place = place_of(crop, height, width, seeds)
-    if place is not None:
-        return _windows_of_jpegs(encoded, width, *place, spec)
-
-    def decoded(data):
-        return tf.io.decode_jpeg(data, channels=spec.shape[2])
-
+        window = window_of(crop, height, width, seeds)
+        if window:
+            return _windows_of_jpegs(encoded, width, *window, spec)
+    decoded = partial(tf.io.decode_jpeg, channels=spec.shape[2])
     return _one_by_one(decoded, [encoded], following, spec)
 
 
@@ -71,7 +66,8 @@ def _windows_of_jpegs(encoded, full_width, y, x, height, width, spec):
     """Decodes a column more on each side: the decoder interpolates colors between columns."""
     left = tf.maximum(x - 1, 0)
     right = tf.minimum(x + width + 1, full_width)
-    zero, channels = tf.zeros_like(x), spec.shape[2]
+    zero = tf.zeros_like(x)
+    channels = spec.shape[2]
     around = tf.stack([y, left, zero + height, right - left], axis=1)
     begin = tf.stack([zero, x - left, zero], axis=1)
     size = tf.stack([zero + height, zero + width, zero + channels], axis=1)
@@ -151,20 +147,20 @@ def _upright(image, orientation):
 # ---- size
 
 
-def resize(features, seeds, config):
-    images = expected.images(features, config)
+@on_images
+def resize(images, seeds, config):
     size = config.size
     if size is None:
         sides = tf.shape(images)[1:3]
         ratio = config.shortest / tf.reduce_min(sides)
         size = rounded(tf.cast(sides, tf.float64) * ratio)
-    return features | {"inputs": resized(images, size, config.method)}
+    return resized(images, size, config.method)
 
 
-def center_crop(features, seeds, config):
-    images = expected.images(features, config)
-    place = window_center_crop(config, *size_of(images), seeds)
-    return features | {"inputs": _of_size(config, cropped(images, *place))}
+@on_images
+def center_crop(images, seeds, config):
+    window = window_center_crop(config, *size_of(images), seeds)
+    return _of_size(config, cropped(images, *window))
 
 
 def _of_size(config, images):
@@ -176,22 +172,24 @@ def window_center_crop(config, height, width, seeds):
     return rows // 2, columns // 2, *config.size
 
 
-def pad_image(features, seeds, config):
-    images = expected.images(features, config)
+@on_images
+def pad_image(images, seeds, config):
     height, width = size_of(images)
-    below, right = config.size[0] - height, config.size[1] - width
+    below = config.size[0] - height
+    right = config.size[1] - width
     if isinstance(height, int) and (below < 0 or right < 0):
-        got = f"{height}x{width}, got {config.size[0]}x{config.size[1]}"
-        raise ConfigError(f"pad_image: size: expected at least the image, {got}")
+        raise ConfigError(
+            f"pad_image: size: expected at least the image, {height}x{width}, "
+            f"got {config.size[0]}x{config.size[1]}"
+        )
     rows = below // 2, below - below // 2
     columns = right // 2, right - right // 2
-    images = padded(images, rows, columns, config.value)
-    return features | {"inputs": _of_size(config, images)}
+    return _of_size(config, padded(images, rows, columns, config.value))
 
 
 # ---- color
 
 
-def grayscale(features, seeds, config):
-    images = expected.colors(features, config)
-    return features | {"inputs": as_type_of(images, luma(images))}
+@on_colors
+def grayscale(images, seeds, config):
+    return as_type_of(images, luma(images))

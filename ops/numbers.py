@@ -11,20 +11,22 @@ import tensorflow as tf
 
 from cli.program import ConfigError
 from ops import features as expected
+from ops.features import on_numbers
 from train_config import Undo
 
 
-def scale(features, seeds, config):
-    return features | {"inputs": expected.numbers(features, config) / config.by}
+@on_numbers
+def scale(inputs, seeds, config):
+    return inputs / config.by
 
 
 def undo_scale(config):
     return Undo(scale=[config.by], offset=[0.0])
 
 
-def scale_to_one(features, seeds, config):
-    inputs = expected.numbers(features, config)
-    return features | {"inputs": inputs / 127.5 - 1.0}
+@on_numbers
+def scale_to_one(inputs, seeds, config):
+    return inputs / 127.5 - 1.0
 
 
 def undo_scale_to_one(config):
@@ -37,17 +39,18 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def imagenet(features, seeds, config):
-    inputs = expected.numbers(features, config)
+@on_numbers
+def imagenet(inputs, seeds, config):
     if inputs.shape[-1] != 3:
         raise ConfigError(f"imagenet: expected 3 channels, got inputs of shape {inputs.shape[1:]}")
-    inputs = (inputs / 255.0 - tf.constant(_IMAGENET_MEAN)) / tf.constant(_IMAGENET_STD)
-    return features | {"inputs": inputs}
+    return (inputs / 255.0 - tf.constant(_IMAGENET_MEAN)) / tf.constant(_IMAGENET_STD)
 
 
 def undo_imagenet(config):
-    std, mean = ([255.0 * value for value in values] for values in (_IMAGENET_STD, _IMAGENET_MEAN))
-    return Undo(scale=std, offset=mean)
+    return Undo(
+        scale=[255.0 * std for std in _IMAGENET_STD],
+        offset=[255.0 * mean for mean in _IMAGENET_MEAN],
+    )
 
 
 # ---- statistics of each channel
@@ -65,13 +68,15 @@ def undo_standardize(config):
 
 def measure_standardize(config, batches):
     """Chan, Golub, LeVeque, Updating formulae for variances, 1979."""
-    count, mean, squares = 0, 0.0, 0.0
+    count = 0
+    mean = 0.0
+    squares = 0.0
     for values in _channels(config, batches):
         size, batch_mean = len(values), values.mean(axis=0)
         shift = batch_mean - mean
-        squares = squares + ((values - batch_mean) ** 2).sum(axis=0)
-        squares = squares + shift**2 * count * size / (count + size)
-        mean = mean + shift * size / (count + size)
+        squares += ((values - batch_mean) ** 2).sum(axis=0)
+        squares += shift**2 * count * size / (count + size)
+        mean += shift * size / (count + size)
         count += size
     std = np.sqrt(squares / count)
     std = np.where(std > 0, std, 1.0)  # a constant becomes 0
@@ -89,7 +94,8 @@ def undo_min_max(config):
 
 
 def measure_min_max(config, batches):
-    low, high = np.inf, -np.inf
+    low = np.inf
+    high = -np.inf
     for values in _channels(config, batches):
         low = np.minimum(low, values.min(axis=0))
         high = np.maximum(high, values.max(axis=0))
@@ -103,12 +109,15 @@ def _per_channel(features, config, *keys: str) -> Iterator[tuple]:
         values = expected.numbers(features, config, name)
         is_scalar = values.shape.rank < 2
         channels = 1 if is_scalar else values.shape[-1]
+        numbers = []
         for key in keys:
-            count = len(getattr(config, key))
-            if count not in (1, channels):
-                wanted = f"expected 1 or {channels} values, one per channel, got {count}"
-                raise ConfigError(f"{config.name}: {key}: {wanted}")
-        numbers = [tf.constant(getattr(config, key)) for key in keys]
+            given = getattr(config, key)
+            if len(given) not in (1, channels):
+                raise ConfigError(
+                    f"{config.name}: {key}: expected 1 or {channels} values, one per channel, "
+                    f"got {len(given)}"
+                )
+            numbers.append(tf.constant(given))
         yield name, values, *(number[0] if is_scalar else number for number in numbers)
 
 
@@ -123,9 +132,9 @@ def _channels(config, batches) -> Iterator[np.ndarray]:
 # ---- logarithm
 
 
-def log(features, seeds, config):
-    inputs = expected.numbers(features, config)
-    return features | {"inputs": tf.math.log(inputs + config.plus)}
+@on_numbers
+def log(inputs, seeds, config):
+    return tf.math.log(inputs + config.plus)
 
 
 def undo_log(config):

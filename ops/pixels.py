@@ -49,13 +49,17 @@ def free_space(config, height, width, padding: int = 0) -> tuple:
     Height and width are ints or int32 tensors of any shape, and so is the result. A window that
     does not fit is an error: at once if the size is known, else where the images are read.
     """
-    height, width = height + 2 * padding, width + 2 * padding
-    rows, columns = height - config.size[0], width - config.size[1]
+    height += 2 * padding
+    width += 2 * padding
+    rows = height - config.size[0]
+    columns = width - config.size[1]
     window = f"{config.size[0]}x{config.size[1]}"
     if isinstance(rows, int):
         if rows < 0 or columns < 0:
-            most = f"at most the {'padded ' if padding else ''}image, {height}x{width}"
-            raise ConfigError(f"{config.name}: size: expected {most}, got {window}")
+            image = "padded image" if padding else "image"
+            raise ConfigError(
+                f"{config.name}: size: expected at most the {image}, {height}x{width}, got {window}"
+            )
         return rows, columns
     fits = tf.reduce_all((rows >= 0) & (columns >= 0))
     expected = f"{config.name}: expected an image of at least {window}, got"
@@ -83,7 +87,8 @@ def blend(away, images, factor):
 
 def rotated(images, angle):
     """Turned about the center by `angle` [n] in radians; float32."""
-    cos, sin = tf.cos(angle), tf.sin(angle)
+    cos = tf.cos(angle)
+    sin = tf.sin(angle)
     return affine(images, cos, -sin, sin, cos)
 
 
@@ -93,7 +98,8 @@ def affine(images, a, b, d, e, shift_x=0.0, shift_y=0.0):
     The coefficients are float32 [n]; bilinear, 0 outside; float32.
     """
     _, height, width, _ = images.shape
-    y, x = (height - 1) / 2, (width - 1) / 2
+    y = (height - 1) / 2
+    x = (width - 1) / 2
     zero = tf.zeros_like(a)
     to_x = x - a * x - b * y + shift_x
     to_y = y - d * x - e * y + shift_y
@@ -111,7 +117,8 @@ def rectangle(images, y, x, height, width):
     """bool [n, height, width, 1], true inside; corners and sizes are int32 [n], in pixels."""
 
     def inside(length: int, start, size):
-        places, start = tf.range(length)[tf.newaxis], start[:, tf.newaxis]
+        places = tf.range(length)[tf.newaxis]
+        start = start[:, tf.newaxis]
         return (places >= start) & (places < start + size[:, tf.newaxis])
 
     in_rows = inside(images.shape[1], y, height)

@@ -9,33 +9,39 @@ import tensorflow as tf
 
 from cli.program import ConfigError
 from engine.stateless import fold, integers, uniform
-from ops import features as expected
+from ops.features import on_images
 from ops.pixels import affine, blend, luma, mean_luma, padded, rotated
 
 
-def rand_augment(features, seeds, config):
-    images = expected.images(features, config)
+@on_images
+def rand_augment(images, seeds, config):
     if images.dtype != tf.uint8 or images.shape[3] not in (1, 3):
-        got = f"got {images.dtype.name} in {images.shape[3]}; put it before `scale`"
-        raise ConfigError(f"rand_augment: expected bytes in 1 or 3 channels, {got}")
+        raise ConfigError(
+            "rand_augment: expected bytes in 1 or 3 channels, "
+            f"got {images.dtype.name} in {images.shape[3]}; put it before `scale`"
+        )
 
     def augmented(row):
         image, seed = row
-        image, seed = tf.cast(image, tf.float32)[tf.newaxis], seed[tf.newaxis]
+        image = tf.cast(image, tf.float32)[tf.newaxis]
+        seed = seed[tf.newaxis]
         for number in range(config.count):
             image = _augmented(image, fold(seed, number), config.magnitude / 10)
         return tf.cast(image[0], tf.uint8)
 
     spec = tf.TensorSpec(images.shape[1:], tf.uint8)
-    return features | {"inputs": tf.map_fn(augmented, (images, seeds), fn_output_signature=spec)}
+    return tf.map_fn(augmented, (images, seeds), fn_output_signature=spec)
 
 
 def _augmented(image, seed, strength: float):
     """One of the operations on float32 [1, height, width, channels] with values of bytes."""
-    sign = 2.0 * uniform(seed, 1, 0.0, 1.0) - 1.0
+    sign = 2.0 * uniform(seed, 1) - 1.0
     sign = tf.where(sign < 0, -1.0, 1.0)
-    one, zero, amount = tf.ones_like(sign), tf.zeros_like(sign), sign * strength
-    slant, factor = 0.3 * amount, 1 + 0.9 * amount
+    one = tf.ones_like(sign)
+    zero = tf.zeros_like(sign)
+    amount = sign * strength
+    slant = 0.3 * amount
+    factor = 1 + 0.9 * amount
     bits = 8 - round(4 * strength)
     step = float(1 << (8 - bits))
     _, height, width, _ = image.shape

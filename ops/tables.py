@@ -4,6 +4,8 @@
 `categories`, string [n, text columns].
 """
 
+from collections import defaultdict
+
 import tensorflow as tf
 
 from cli.program import ConfigError
@@ -12,11 +14,14 @@ from ops import features as expected
 
 def window(features, seeds, config):
     """Inputs [n, steps - horizon, columns], targets [n, horizon]."""
-    series, horizon, column = features["inputs"], config.horizon, config.column
+    series = features["inputs"]
+    horizon = config.horizon
+    column = config.column
     if series.shape.rank != 3 or horizon >= series.shape[1] or column >= series.shape[2]:
-        asked = f"more than {horizon} steps and {column} columns"
-        got = f"got inputs of shape {series.shape[1:]}"
-        raise ConfigError(f"window: expected series [steps, columns] of {asked}, {got}")
+        raise ConfigError(
+            "window: expected series [steps, columns] of more than "
+            f"{horizon} steps and {column} columns, got inputs of shape {series.shape[1:]}"
+        )
     return features | {"inputs": series[:, :-horizon], "targets": series[:, -horizon:, column]}
 
 
@@ -36,18 +41,18 @@ def encode_categories(features, seeds, config):
     for column, names in enumerate(config.categories):
         text = _categories(features)[:, column, tf.newaxis]
         encoded.append(tf.cast(text == tf.constant(names), tf.float32))  # (n, names)
-    kept = {key: value for key, value in features.items() if key != "categories"}
-    return kept | {"inputs": tf.concat(encoded, axis=1)}
+    features = features | {"inputs": tf.concat(encoded, axis=1)}
+    del features["categories"]
+    return features
 
 
 def measure_encode_categories(config, batches):
-    columns = None
+    columns = defaultdict(set)
     for batch in batches:
-        texts = _categories(batch).numpy()
-        columns = columns or [set() for _ in texts.T]
-        for column, values in zip(columns, texts.T, strict=True):
-            column.update(value.decode() for value in values)
-    return config.model_copy(update={"categories": [sorted(column) for column in columns]})
+        for column, texts in enumerate(_categories(batch).numpy().T):
+            columns[column].update(texts)
+    categories = [sorted(map(bytes.decode, texts)) for texts in columns.values()]
+    return config.model_copy(update={"categories": categories})
 
 
 def _categories(features):

@@ -7,10 +7,11 @@ from cli.program import ConfigError
 
 def one_hot(features, seeds, config, *, num_classes: int):
     """Targets int [n, ...] -> float32 [n, ..., num_classes]."""
-    dtype = features["targets"].dtype
-    if not dtype.is_integer:
-        raise ConfigError(f"one_hot: expected class indices in the targets, got {dtype.name}")
-    return features | {"targets": tf.one_hot(features["targets"], num_classes)}
+    targets = features["targets"]
+    got = targets.dtype
+    if not got.is_integer:
+        raise ConfigError(f"one_hot: expected class indices in the targets, got {got.name}")
+    return features | {"targets": tf.one_hot(targets, num_classes)}
 
 
 def inputs_as_targets(features, seeds, config):

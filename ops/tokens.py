@@ -15,15 +15,16 @@ from cli.program import ConfigError, DataError, warn
 from data_config import END, PADDING, UNKNOWN
 from engine.stateless import uniform
 from ops import features as expected
+from ops.features import on_token_ids
 
 # ---- texts
 
 
 def lowercase(features, seeds, config):
-    texts = {name: expected.texts(features, config, name) for name in config.changes}
-    return features | {
-        name: tf.strings.lower(text, encoding="utf-8") for name, text in texts.items()
-    }
+    for name in config.changes:
+        texts = expected.texts(features, config, name)
+        features = features | {name: tf.strings.lower(texts, encoding="utf-8")}
+    return features
 
 
 def tokenize(features, seeds, config):
@@ -84,10 +85,11 @@ def _changed(features, config, change):
     names = config.changes
     if "targets" in names and "sample_weight" in features:
         names = [*names, "sample_weight"]
-    values = {name: expected.sequences(features, config, name) for name in names}
-    return features | {
-        name: change(value, _lengths(features, name)) for name, value in values.items()
-    }
+    changed = {}
+    for name in names:
+        values = expected.sequences(features, config, name)
+        changed[name] = change(values, _lengths(features, name))
+    return features | changed
 
 
 def _lengths(features, name: str):
@@ -101,12 +103,16 @@ def _lengths(features, name: str):
     return tf.fill([batch_size], length)
 
 
+def _reversed(values, lengths):
+    return tf.reverse_sequence(values, lengths, seq_axis=1)
+
+
 def truncate(features, seeds, config):
     def first_or_last(values, lengths):
         if config.keep == "first":
             return values[:, : config.length]
-        backwards = tf.reverse_sequence(values, lengths, seq_axis=1)[:, : config.length]
-        return tf.reverse_sequence(backwards, tf.minimum(lengths, config.length), seq_axis=1)
+        backwards = _reversed(values, lengths)[:, : config.length]
+        return _reversed(backwards, tf.minimum(lengths, config.length))
 
     return _changed(features, config, first_or_last)
 
@@ -121,8 +127,10 @@ def measure_truncate(config, batches):
         cut += int((lengths > config.length).sum())
         total += len(lengths)
     if cut:
-        longer = f"{cut:,} of {total:,} training sequences are longer than {config.length}"
-        warn(f"data: truncate: {longer} and are cut")
+        warn(
+            f"data: truncate: {cut:,} of {total:,} training sequences "
+            f"are longer than {config.length} and are cut"
+        )
     return config
 
 
@@ -130,8 +138,10 @@ def pad(features, seeds, config):
     def padded(values, lengths):
         batch_size, length, *others = values.shape
         if tf.inside_function() and length is not None and length > config.length:
-            wanted = f"expected at least {length}, as long as the {config.of}"
-            raise ConfigError(f"pad: length: {wanted}, got {config.length}")
+            raise ConfigError(
+                f"pad: length: expected at least {length}, as long as the {config.of}, "
+                f"got {config.length}"
+            )
         missing = config.length - tf.shape(values)[1]
         problem = f"pad: a sequence is longer than {config.length}: put `truncate` before"
         with tf.control_dependencies([tf.debugging.Assert(missing >= 0, [problem])]):
@@ -142,21 +152,18 @@ def pad(features, seeds, config):
 
 
 def reverse(features, seeds, config):
-    def reversed_by_length(values, lengths):
-        return tf.reverse_sequence(values, lengths, seq_axis=1)
-
-    return _changed(features, config, reversed_by_length)
+    return _changed(features, config, _reversed)
 
 
 # ---- random tokens
 
 
-def token_dropout(features, seeds, config):
-    ids = expected.token_ids(features, config)
+@on_token_ids
+def token_dropout(ids, seeds, config):
     places = tf.range(tf.shape(ids)[1], dtype=tf.int64)
     drawn = uniform(seeds[:, tf.newaxis], places[tf.newaxis])  # (n, length)
     is_dropped = (drawn < config.rate) & (ids != PADDING)
-    return features | {"inputs": tf.where(is_dropped, tf.cast(UNKNOWN, ids.dtype), ids)}
+    return tf.where(is_dropped, tf.cast(UNKNOWN, ids.dtype), ids)
 
 
 def skip_gram(features, seeds, config):
@@ -165,7 +172,8 @@ def skip_gram(features, seeds, config):
     Mikolov et al., Distributed representations of words and phrases, 2013, section 2.2.
     """
     ids = expected.token_ids(features, config)
-    length, reach = tf.shape(ids)[1], config.window
+    length = tf.shape(ids)[1]
+    reach = config.window
     padded = tf.pad(ids, [[0, 0], [reach, reach]])
     starts = [start for start in range(2 * reach + 1) if start != reach]
     near = tf.stack([padded[:, start : start + length] for start in starts], axis=2)

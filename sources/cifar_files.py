@@ -16,14 +16,15 @@ def paths_of(name: str, directory: str | None, inner: str, files: list[str]) -> 
     """The files, in the directory itself or in the one that unpacking the archive makes."""
     outer = Path(directory or BUNDLED / name)
     folder = outer if (outer / files[0]).is_file() else outer / inner
-    for file in files:
-        if not (folder / file).is_file():
-            archive = f"cifar-{name.removeprefix('cifar')}-binary.tar.gz"
+    paths = [folder / file for file in files]
+    for path in paths:
+        if not path.is_file():
             raise DataError(
-                f"{outer / file}: no such file; unpack {archive} from "
+                f"{outer / path.name}: no such file; "
+                f"unpack cifar-{name.removeprefix('cifar')}-binary.tar.gz from "
                 "https://www.cs.toronto.edu/~kriz/cifar.html, data.dir=DIR"
             )
-    return [folder / file for file in files]
+    return paths
 
 
 def names_in(path: Path, default: list[str]) -> list[str]:
@@ -48,8 +49,8 @@ def labeled_images(
     begins = np.cumsum([0, *map(len, rows)])
 
     def locate(index: int) -> str:
-        file = int(np.searchsorted(begins, index, side="right")) - 1
-        return f"{paths[file]}: record {index - int(begins[file])}"
+        file = np.searchsorted(begins, index, side="right") - 1
+        return f"{paths[file]}: record {index - begins[file]}"
 
     rows = np.concatenate(rows)
     planes = rows[:, label_bytes:].reshape(-1, 3, 32, 32)

@@ -57,13 +57,14 @@ def load(config, split, directory) -> Source:
     if config.task == "stress":
         sentences = [(entry.plain, entry.stress) for entry in chosen]
         return tagged_tokens.from_sentences("cmudict", sentences, ["-", "0", "1", "2"], locate)
-    features = {"inputs": utf8(entry.word for entry in chosen)}
+    class_names = ()
     if config.task == "g2p":
-        features["targets"] = utf8(entry.plain for entry in chosen)
-        return from_arrays("cmudict", features, (), locate)
-    features["targets"] = np.array([entry.num_syllables for entry in chosen], np.int64)
-    max_syllables = max(entry.num_syllables for entry in entries)
-    class_names = [str(number) for number in range(max_syllables + 1)]
+        targets = utf8(entry.plain for entry in chosen)
+    else:
+        targets = np.array([entry.num_syllables for entry in chosen], np.int64)
+        max_syllables = max(entry.num_syllables for entry in entries)
+        class_names = map(str, range(max_syllables + 1))
+    features = {"inputs": utf8(entry.word for entry in chosen), "targets": targets}
     return from_arrays("cmudict", features, class_names, locate)
 
 

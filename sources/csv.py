@@ -29,7 +29,7 @@ def load(config, split, directory) -> Source:
     if config.categories:
         columns = [utf8(table.column(name)) for name in config.categories]
         features["categories"] = np.stack(columns, axis=1)
-    class_names: list[str] = []
+    class_names = []
     if config.targets == "classes":
         class_names, features["targets"] = _classes(table, config.target)
     else:
@@ -44,8 +44,10 @@ def load(config, split, directory) -> Source:
 def _classes(table: Table, target: str) -> tuple[list[str], np.ndarray]:
     cells = table.column(target)
     if "" in cells:
-        place = f"{table.path}:{table.lines[cells.index('')]}: {target}"
-        raise DataError(f"{place}: expected the name of a class, got an empty cell")
+        line = table.lines[cells.index("")]
+        raise DataError(
+            f"{table.path}:{line}: {target}: expected the name of a class, got an empty cell"
+        )
     return numbered(cells)
 
 
@@ -55,12 +57,13 @@ def _rows_of(split, config, table: Table, classes) -> np.ndarray:
         return rows_in_time[splits.in_order(table.path, split, config, len(table))]
     if config.group:
         return splits.by_group(table.path, split, config, table.column(config.group))
-    return splits.by_key(table.path, split, config, list(map(str, table.lines)), classes)
+    return splits.by_key(table.path, split, config, table.lines, classes)
 
 
 def _sorted(cells: list[str]) -> np.ndarray:
     """Indices in rising order: of numbers if all are numbers, else of text, such as 2026-11-23."""
     try:
-        return np.argsort(np.array([float(cell) for cell in cells]), kind="stable")
+        keys = [float(cell) for cell in cells]
+        return np.argsort(keys, kind="stable")
     except ValueError:
         return np.array(sorted(range(len(cells)), key=cells.__getitem__))

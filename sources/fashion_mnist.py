@@ -16,9 +16,9 @@ _MD5 = {  # as published; it guards against damage, not against malice
     "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
     "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
 }
-_CLASSES = "T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Ankle_boot"
+_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 
 
 def load(config, split, directory) -> Source:
-    class_names = [name.replace("_", " ") for name in _CLASSES.split()]
+    class_names = _CLASSES.split(",")
     return official_idx.load("fashion_mnist", split, directory, _URL, _MD5, class_names)

@@ -10,13 +10,14 @@ from cli.program import DataError
 from data_loader import Source, check_classes, from_arrays
 
 PARTS = ("images-idx3-ubyte", "labels-idx1-ubyte")
-DIGITS = [str(digit) for digit in range(10)]
+DIGITS = list("0123456789")
 _MAX_BYTES = 1 << 32
 
 
 def labeled_images(name: str, images_path: Path, labels_path: Path, class_names: list) -> Source:
     """Images uint8 [n, height, width, 1] and their classes, of two IDX files."""
-    images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
+    images = read_idx(images_path, 3)
+    labels = read_idx(labels_path, 1)
     if len(images) != len(labels):
         raise DataError(
             f"{labels_path}: expected {len(images)} labels, as many as images in {images_path.name}"

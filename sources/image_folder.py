@@ -52,7 +52,8 @@ def load(config, split, directory) -> Source:
     roots = _roots(directory)
     if split not in roots:
         raise NoSplit(f"{directory}: no split {split!r}; it has {', '.join(roots)}")
-    root, class_names = roots[split], _classes_in(roots["train"])
+    root = roots[split]
+    class_names = _classes_in(roots["train"])
     for name in _classes_in(root):
         if name not in class_names:
             raise DataError(

@@ -15,13 +15,13 @@ def read_header(data: bytes, name: str, max_pixels: int) -> ImageHeader:
     """Of a whole image file. Raises DataError for what must not, or cannot, be decoded."""
     if not data:
         raise DataError(f"{name}: expected an image, got an empty file")
-    reader = next((read for begin, read in _READERS.items() if data.startswith(begin)), None)
-    if reader is None:
+    readers = [read for begin, read in _READERS.items() if data.startswith(begin)]
+    if not readers:
         raise DataError(
             f"{name}: expected JPEG, PNG, BMP or GIF, got a file that begins with {data[:4].hex()}"
         )
     try:
-        header = reader(data, name)
+        header = readers[0](data, name)
     except IndexError:
         raise DataError(f"{name}: the image ends too early, after {len(data)} bytes") from None
     if not 0 < header.width * header.height <= max_pixels:
@@ -38,11 +38,13 @@ def _number(data: bytes, at: int, size: int, order="big") -> int:
 
 def _jpeg(data: bytes, name) -> ImageHeader:
     """Goes from marker to marker up to the frame header (ITU-T T.81, B.2)."""
-    at, orientation = 2, 1
+    at = 2
+    orientation = 1
     while True:
         while data[at] == 0xFF and data[at + 1] == 0xFF:  # fill bytes
             at += 1
-        marker, length = data[at + 1], _number(data, at + 2, 2)
+        marker = data[at + 1]
+        length = _number(data, at + 2, 2)
         has_length = marker >= 0x02 and not 0xD0 <= marker <= 0xDA
         if data[at] != 0xFF or not has_length or length < 2:
             raise DataError(
@@ -51,20 +53,18 @@ def _jpeg(data: bytes, name) -> ImageHeader:
         if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
             orientation = _exif_orientation(data[at + 10 : at + 2 + length])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return _jpeg_frame(data, at + 4, name, orientation)
+            break
         at += 2 + length
-
-
-def _jpeg_frame(data: bytes, at: int, name, orientation: int) -> ImageHeader:
-    precision, components = data[at], data[at + 5]
+    precision = data[at + 4]
     if precision != 8:
         raise DataError(f"{name}: expected 8 bits a channel, got a JPEG of {precision}; convert it")
+    components = data[at + 9]
     if components not in (1, 3):
         raise DataError(
             f"{name}: expected a gray or RGB image, "
             f"got a JPEG of {components} channels (CMYK); convert it"
         )
-    return ImageHeader(_number(data, at + 3, 2), _number(data, at + 1, 2), orientation)
+    return ImageHeader(_number(data, at + 7, 2), _number(data, at + 5, 2), orientation)
 
 
 def _exif_orientation(tiff: bytes) -> int:
@@ -89,7 +89,8 @@ def _png(data: bytes, name) -> ImageHeader:
 
 def _gif(data: bytes, _name: str) -> ImageHeader:
     """As large as the screen and the largest frame, which may differ (GIF89a, sections 18, 20)."""
-    width, height = _number(data, 6, 2, "little"), _number(data, 8, 2, "little")
+    width = _number(data, 6, 2, "little")
+    height = _number(data, 8, 2, "little")
     at = 13 + _gif_colors(data[10])
     while at < len(data) and data[at] in b"!,":
         at += 2
@@ -109,7 +110,8 @@ def _gif_colors(flags: int) -> int:
 
 
 def _bmp(data: bytes, name) -> ImageHeader:
-    bits, pixels_at = _number(data, 28, 2, "little"), _number(data, 10, 4, "little")
+    bits = _number(data, 28, 2, "little")
+    pixels_at = _number(data, 10, 4, "little")
     grays = bytes(byte for gray in range(256) for byte in (gray, gray, gray, 0))
     is_gray = bits == 8 and data[pixels_at - 1024 : pixels_at] == grays
     if bits not in (24, 32) and not is_gray:  # colors would be read as gray

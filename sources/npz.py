@@ -22,14 +22,16 @@ def load(config, split, directory) -> Source:
     path = Path(directory or "", config.file)
     arrays = read_npz(path, DataError)
     in_one_piece = f"x_{split}" not in arrays
-    x, y = ("x", "y") if in_one_piece else (f"x_{split}", f"y_{split}")
+    suffix = "" if in_one_piece else f"_{split}"
+    x = f"x{suffix}"
+    y = f"y{suffix}"
     inputs, targets = _pair(path, arrays, x, y, split)
     class_names = []
     if config.targets == "classes":
         numbers = _class_numbers(path, arrays, y)
         class_names = config.class_names or numbers
         targets = targets.astype(np.int64)
-        if targets.ndim == 2 and targets.shape[1] == 1:
+        if targets.shape[1:] == (1,):
             targets = targets[:, 0]
     else:
         targets = _float32(targets)
@@ -38,7 +40,7 @@ def load(config, split, directory) -> Source:
     rows = np.arange(len(inputs))
     if in_one_piece:
         classes = targets if class_names and targets.ndim == 1 else ()
-        rows = splits.by_key(path, split, config, list(map(str, rows)), classes)
+        rows = splits.by_key(path, split, config, rows, classes)
     features = {"inputs": inputs[rows], "targets": targets[rows]}
     return from_arrays("npz", features, class_names, lambda index: f"{path}: row {rows[index]}")
 
@@ -53,12 +55,14 @@ def _pair(path, arrays, x, y, split) -> tuple[np.ndarray, np.ndarray]:
     if y not in arrays:
         raise DataError(f"{path}: expected the array {y}, got none")
     for name in (x, y):
-        dtype, shape = arrays[name].dtype, arrays[name].shape
-        if dtype.kind not in "biuf" or not shape:
+        array = arrays[name]
+        if array.dtype.kind not in "biuf" or not array.shape:
             raise DataError(
-                f"{path}: {name}: expected an array of numbers, got {dtype} of shape {shape}"
+                f"{path}: {name}: expected an array of numbers, "
+                f"got {array.dtype} of shape {array.shape}"
             )
-    inputs, targets = arrays[x], arrays[y]
+    inputs = arrays[x]
+    targets = arrays[y]
     if len(inputs) != len(targets):
         raise DataError(
             f"{path}: expected {x} and {y} of one length, got {len(inputs)} and {len(targets)}"

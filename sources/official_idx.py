@@ -34,9 +34,8 @@ def download(url: str, path: Path, digests: dict[str, str]) -> None:
         "or name their directory with data.dir=DIR"
     )
     expected = digests[path.name]
-    algorithm, digest = "SHA-256", hashlib.sha256()
-    if len(expected) == 32:
-        algorithm, digest = "MD5", hashlib.md5()
+    algorithm = "MD5" if len(expected) == 32 else "SHA-256"
+    digest = hashlib.new(algorithm.replace("-", ""))
     part = path.with_name(f"{path.name}.part")
     try:
         _fetch(url, part, digest)

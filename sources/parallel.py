@@ -11,24 +11,21 @@ from pathlib import Path
 from cli.program import DataError
 from data_loader import Source, from_arrays
 from sources import splits
-from sources.text_lines import lines_of, require_text, utf8
+from sources.text_lines import columns_of, utf8
 
 
 def load(config, split, directory) -> Source:
     path = Path(directory or "", config.file)
-    lines, sources, targets = [], [], []
-    for line, content in lines_of(path):
-        fields = content.split("\t")
-        if len(fields) != 2:
-            raise DataError(
-                f"{path}:{line}: expected a source, a tab and a target, got {len(fields) - 1} tabs"
-            )
-        require_text(path, line, *fields)
-        lines.append(line)
-        sources.append(fields[0])
-        targets.append(fields[1])
-    if not lines:
-        raise DataError(f"{path}: expected at least one line, got none")
+    lines, sources, targets = columns_of(path, _source_and_target)
     kept = splits.by_group(path, split, config, sources)
     features = {"inputs": utf8(sources)[kept], "targets": utf8(targets)[kept]}
     return from_arrays("parallel", features, (), lambda index: f"{path}:{lines[kept[index]]}")
+
+
+def _source_and_target(place: str, line: str) -> list[str]:
+    fields = line.split("\t")
+    if len(fields) != 2:
+        raise DataError(
+            f"{place}: expected a source, a tab and a target, got {len(fields) - 1} tabs"
+        )
+    return fields

@@ -21,7 +21,8 @@ def load(config, split, directory) -> Source:
     if directory is None:
         raise DataError("records: no directory; expected data.dir=DIR, or `dir` beside its name")
     stored = Records(directory, split)
-    features, class_names = stored.manifest["features"], tuple(stored.manifest["class_names"])
+    features = stored.manifest["features"]
+    class_names = tuple(stored.manifest["class_names"])
     if "inputs" not in features:
         raise DataError(f"{directory}: expected a feature `inputs`, got {', '.join(features)}")
     labels = stored.index["label"].astype(np.int64)
@@ -50,7 +51,9 @@ class _Reader:
     """Makes features of serialized tf.train.Examples, in the graph."""
 
     def __init__(self, features: dict[str, dict], num_classes: int, locate):
-        self.features, self.num_classes, self.locate = features, num_classes, locate
+        self.features = features
+        self.num_classes = num_classes
+        self.locate = locate
         self.layout = {key: _layout_of(feature) for key, feature in features.items()}
         self.checked = [key for key in features if self.layout[key].dtype == tf.float32]
         if num_classes and "targets" in features and self.layout["targets"].dtype == tf.int64:
@@ -89,15 +92,16 @@ class _Reader:
 
 
 def _layout_of(feature: dict):
-    dtype, shape = feature["dtype"], feature["shape"]
+    dtype = feature["dtype"]
+    shape = feature["shape"]
     if dtype in _NUMBERS and shape == [-1]:
         return tf.io.RaggedFeature(_NUMBERS[dtype])
     return tf.io.FixedLenFeature([] if dtype == "uint8" else shape, _NUMBERS.get(dtype, tf.string))
 
 
 def _decoded(value: tf.Tensor, feature: dict) -> tf.Tensor:
-    dtype, shape = feature["dtype"], feature["shape"]
-    if dtype == "uint8":
+    if feature["dtype"] == "uint8":
+        shape = feature["shape"]
         pixels = tf.io.decode_raw(value, tf.uint8)
         return tf.reshape(tf.ensure_shape(pixels, [None, math.prod(shape)]), [-1, *shape])
-    return tf.cast(value, tf.int32) if dtype == "int32" else value
+    return tf.cast(value, tf.int32) if feature["dtype"] == "int32" else value

@@ -28,7 +28,7 @@ def load(config, split, directory) -> Source:
     values = table.numbers(columns)
     rows = splits.in_order(path, split, config, len(table))
     length = config.window + config.horizon
-    starts = np.arange(max(0, int(rows[0]) - config.window), int(rows[-1]) + 2 - length)
+    starts = np.arange(max(0, rows[0] - config.window), rows[-1] + 2 - length)
     if not len(starts):
         raise DataError(
             f"{path}: {split}: expected at least {length} rows for one window, got {len(rows)}"
@@ -39,8 +39,12 @@ def load(config, split, directory) -> Source:
         window = tf.gather(starts, indices)[:, tf.newaxis] + np.arange(length)
         return {"inputs": tf.gather(series, window)}
 
-    def locate(index: int) -> str:
-        return f"{path}:{table.lines[starts[index]]}"
-
     digest = hashlib.sha256(values.tobytes() + starts.tobytes() + str(length).encode())
-    return Source("series", len(starts), read, (), digest.hexdigest(), locate)
+    return Source(
+        "series",
+        len(starts),
+        read,
+        (),
+        digest.hexdigest(),
+        lambda index: f"{path}:{table.lines[starts[index]]}",
+    )

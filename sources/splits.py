@@ -12,9 +12,9 @@ from data_loader import NoSplit
 from engine.order import position_of
 
 
-def by_key(name, split, config, keys: Sequence[str], classes: Sequence = ()) -> np.ndarray:
+def by_key(name, split, config, keys: Sequence, classes: Sequence = ()) -> np.ndarray:
     """By the hash of each key; each class is divided alone, so all splits hold its share."""
-    positions = np.array([position_of(key) for key in keys])
+    positions = np.array([position_of(str(key)) for key in keys])
     classes = np.array(classes) if len(classes) else np.zeros(len(keys))
     ranks = np.empty(len(keys))  # within its class, as a fraction in (0, 1)
     for label in np.unique(classes):
@@ -34,9 +34,12 @@ def in_order(name, split, config, length: int) -> np.ndarray:
     """The first for training, the last for the test."""
     begin_valid = round(length * (1 - config.valid - config.test))
     begin_test = round(length * (1 - config.test))
-    begins = {"train": 0, "valid": begin_valid, "test": begin_test}
-    ends = {"train": begin_valid, "valid": begin_test, "test": length}
-    return _some(name, split, np.arange(begins[split], ends[split]))
+    borders = {
+        "train": (0, begin_valid),
+        "valid": (begin_valid, begin_test),
+        "test": (begin_test, length),
+    }
+    return _some(name, split, np.arange(*borders[split]))
 
 
 def _between(name, split, config, positions: np.ndarray) -> np.ndarray:

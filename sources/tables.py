@@ -20,17 +20,27 @@ class Table:
         self.path = path
         self.lines: list[int] = []  # of each row
         self.rows: list[list[str]] = []
-        reader = csv.reader(
-            (line + "\n" for _, line in lines_of(path)), delimiter=delimiter, strict=True
-        )
+        lines = (line + "\n" for _, line in lines_of(path))
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
             self.names = next(reader, [])
-            self._check_names()
-            for cells in reader:
-                if cells:  # no blank line
-                    self.lines.append(reader.line_num)
-                    self.rows.append(cells)
-                    self._check_width(cells)
+            if not any(self.names):
+                raise DataError(
+                    f"{path}:1: expected a line with the names of the columns, got nothing"
+                )
+            for name in self.names:
+                if self.names.count(name) > 1:
+                    raise DataError(
+                        f"{path}:1: expected a name for each column, got {name!r} twice"
+                    )
+            for cells in filter(None, reader):  # no blank line
+                if len(cells) != len(self.names):
+                    raise DataError(
+                        f"{path}:{reader.line_num}: expected {len(self.names)} cells, "
+                        f"as in the first line, got {len(cells)}"
+                    )
+                self.lines.append(reader.line_num)
+                self.rows.append(cells)
         except csv.Error as error:
             raise DataError(f"{path}:{reader.line_num}: damaged CSV: {error}") from error
         if not self.rows:
@@ -39,26 +49,12 @@ class Table:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def _check_names(self) -> None:
-        expected = f"{self.path}:1: expected a"
-        if not any(self.names):
-            raise DataError(f"{expected} line with the names of the columns, got nothing")
-        for name in self.names:
-            if self.names.count(name) > 1:
-                raise DataError(f"{expected} name for each column, got {name!r} twice")
-
-    def _check_width(self, cells: list[str]) -> None:
-        if len(cells) != len(self.names):
-            raise DataError(
-                f"{self.path}:{self.lines[-1]}: "
-                f"expected {len(self.names)} cells, as in the first line, got {len(cells)}"
-            )
-
     def require(self, names: Iterable[str]) -> None:
         for name in names:
             if name not in self.names:
-                has = ", ".join(self.names)
-                raise DataError(f"{self.path}:1: no column {name!r}; it has {has}")
+                raise DataError(
+                    f"{self.path}:1: no column {name!r}; it has {', '.join(self.names)}"
+                )
 
     def column(self, name: str) -> list[str]:
         at = self.names.index(name)

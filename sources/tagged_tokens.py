@@ -18,13 +18,16 @@ def from_sentences(
 ) -> Source:
     """Of (tokens joined by blanks, tags); padding of the tags has sample_weight 0."""
     shape = len(sentences), max(len(tags) for _, tags in sentences)
-    targets, sample_weight = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
-    number_of = {tag: number for number, tag in enumerate(class_names)}
+    targets = np.zeros(shape, np.int64)
+    sample_weight = np.zeros(shape, np.float32)
     for row, (_, tags) in enumerate(sentences):
-        targets[row, : len(tags)] = [number_of[tag] for tag in tags]
+        targets[row, : len(tags)] = [class_names.index(tag) for tag in tags]
         sample_weight[row, : len(tags)] = 1.0
-    inputs = utf8(tokens for tokens, _ in sentences)
-    features = {"inputs": inputs, "targets": targets, "sample_weight": sample_weight}
+    features = {
+        "inputs": utf8(tokens for tokens, _ in sentences),
+        "targets": targets,
+        "sample_weight": sample_weight,
+    }
     source = from_arrays(name, features, class_names, locate)
 
     def read(indices):

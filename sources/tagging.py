@@ -50,14 +50,16 @@ def _read_sentences(path, config) -> list[tuple[int, str, list[str]]]:
 
 def _token_and_tag(place, content, config) -> tuple[str, str]:
     cells = content.split("\t") if "\t" in content else content.split()
-    token_at, tag_at = config.token_column, config.tag_column
+    token_at = config.token_column
+    tag_at = config.tag_column
     exist = token_at < len(cells) and -len(cells) <= tag_at < len(cells)
     if not exist or tag_at % len(cells) == token_at:  # a token is not its own tag
         raise DataError(
             f"{place}: expected a token in column {token_at}, a tag in {tag_at}, "
             f"got {len(cells)} columns"
         )
-    token, tag = cells[token_at].strip(), cells[tag_at].strip()
+    token = cells[token_at].strip()
+    tag = cells[tag_at].strip()
     if not token or not tag or len(token.split()) > 1:
         raise DataError(
             f"{place}: expected one token without blanks and its tag, got {content[:40]!r}"

@@ -1,6 +1,6 @@
 """Lines of UTF-8 files, and texts as TensorFlow takes them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +28,18 @@ def _decoded(line: bytes, path, number: int) -> str:
         ) from error
 
 
-def require_text(path: Path, line: int, *fields: str) -> None:
-    if not all(field.strip() for field in fields):
-        raise DataError(f"{path}:{line}: expected text in every field, got an empty one")
+def columns_of(path: Path, fields_of: Callable) -> Iterator[tuple]:
+    """Numbers of the lines, then each field that `fields_of(place, line)` gives; two hold text."""
+    rows = []
+    for number, line in lines_of(path):
+        place = f"{path}:{number}"
+        fields = fields_of(place, line)
+        if not all(field.strip() for field in fields[:2]):
+            raise DataError(f"{place}: expected text in every field, got an empty one")
+        rows.append((number, *fields))
+    if not rows:
+        raise DataError(f"{path}: expected at least one line, got none")
+    return zip(*rows, strict=True)
 
 
 def numbered(labels: Sequence[str]) -> tuple[list[str], np.ndarray]:

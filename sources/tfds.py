@@ -16,10 +16,10 @@ def load(config, split, directory) -> Source:
         import tensorflow_datasets
     except ImportError as error:
         raise ConfigError(f"data: tfds: {error}; expected `pip install -e '.[tfds]'`") from error
-    name, splits = config.dataset, config.splits
+    name = config.dataset
+    splits = config.splits
     if split not in splits:
         raise NoSplit(f"{name}: no split {split!r}; it has {', '.join(splits)}")
-    not_found = tensorflow_datasets.core.DatasetNotFoundError
     try:
         builder = tensorflow_datasets.builder(name, data_dir=directory)
         features = builder.info.features
@@ -28,11 +28,16 @@ def load(config, split, directory) -> Source:
         decoders = {config.inputs: tensorflow_datasets.decode.SkipDecoding()} if is_image else None
         stored = builder.as_data_source(split=splits[split], decoders=decoders)
         length = len(stored)
-    except (not_found, ValueError, NotImplementedError, OSError) as error:
-        expected = (
-            f"expected a set prepared as array_record in {directory or 'its default directory'}"
-        )
-        raise DataError(f"{name}: {str(error).strip().splitlines()[0]}; {expected}") from error
+    except (
+        tensorflow_datasets.core.DatasetNotFoundError,
+        ValueError,
+        NotImplementedError,
+        OSError,
+    ) as error:
+        raise DataError(
+            f"{name}: {str(error).strip().splitlines()[0]}; expected a set prepared "
+            f"as array_record in {directory or 'its default directory'}"
+        ) from error
     feature = features[config.inputs]
     inputs = tf.TensorSpec(feature.shape, tf.as_dtype(feature.np_dtype))
     if is_image:

@@ -1,4 +1,4 @@
-"""Generated inputs: the same ones in each run of the suite, and what an expected failure must be."""
+"""Generated inputs: the same in each run of the suite, and what an expected failure must be."""
 
 from hypothesis import settings
 

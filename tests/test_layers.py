@@ -193,7 +193,8 @@ random.seed(7); np.random.seed(7); tensorflow.random.set_seed(7)
 def state():
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     randomness = random.getstate(), np.random.get_state()[1].tolist()
-    return randomness, handlers, logging.root.handlers[:], keras.config.dtype_policy().name, dict(os.environ)
+    policy = keras.config.dtype_policy().name
+    return randomness, handlers, logging.root.handlers[:], policy, dict(os.environ)
 before = state()
 for name in {modules!r}:
     importlib.import_module(name)

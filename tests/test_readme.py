@@ -21,8 +21,14 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.S | re.M)
 COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
 PHOTOS = README[README.index("### Your own photos") : README.index("| data set |")]
 OWN = README[README.index("## Make it yours") : README.index("## Networks and tasks")]
-NEW_FILES = {"models/mynet.py", "configs/mynet.yaml", "configs/squares.yaml", "sources/squares.py",
-             "tasks/quantile.py", "photos.yaml"}  # fmt: skip
+NEW_FILES = {
+    "models/mynet.py",
+    "configs/mynet.yaml",
+    "configs/squares.yaml",
+    "sources/squares.py",
+    "tasks/quantile.py",
+    "photos.yaml",
+}
 
 
 def test_it_is_short_and_every_block_is_of_a_kind_that_is_run():
@@ -127,7 +133,7 @@ def test_its_first_commands(program, tmp_path):
 
 
 def test_its_flow_for_your_own_photos(program, tmp_path):
-    """From photos to training, mixing and records, with its own file and commands, word for word."""
+    """From photos to training, mixing, records, with its own file and commands, word for word."""
     inputs = read_idx(ROOT / "data/mnist_sample/train-images-idx3-ubyte.gz", 3)
     labels = read_idx(ROOT / "data/mnist_sample/train-labels-idx1-ubyte.gz", 1)
     for number in range(600):

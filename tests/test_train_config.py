@@ -248,10 +248,40 @@ def test_saved_configurations_read_back(tmp_path, path):
 
 @pytest.mark.parametrize(
     "text",
-    ["1e-3", "null", "~", "", "010", "True", "off", "1:30", "2024-01-31", "=", "<<", "a: b", "# no", "- x", " x ", "'", '"',
-     "!t", "&a", "*a", "{", "%", "@", "a\nb\n", "\t", "\\", "\u00e9\u4e2d\U0001f600", "\u0085", "x " * 100, "..."],
+    [
+        "1e-3",
+        "null",
+        "~",
+        "",
+        "010",
+        "True",
+        "off",
+        "1:30",
+        "2024-01-31",
+        "=",
+        "<<",
+        "a: b",
+        "# no",
+        "- x",
+        " x ",
+        "'",
+        '"',
+        "!t",
+        "&a",
+        "*a",
+        "{",
+        "%",
+        "@",
+        "a\nb\n",
+        "\t",
+        "\\",
+        "\u00e9\u4e2d\U0001f600",
+        "\u0085",
+        "x " * 100,
+        "...",
+    ],
     ids=ascii,
-)  # fmt: skip
+)
 def test_text_that_looks_like_something_else_reads_back(tmp_path, text):
     config = load_config(RUN)
     config = config.model_copy(update={"data": config.data.model_copy(update={"dir": text})})

@@ -100,17 +100,47 @@ def test_a_python_tag_is_not_executed(tmp_path):
 # ---- strict YAML
 
 TOKENS = [
-    *"[]{},:?-#&*!|>%@`\"'\\~<= \n\t\r\0\x85\ufeff\u2028\ud800", "a", "bc", "1", "0.5", "1e3", "9" * 5000, "null", "\u00e9", "\U0001f600",
-    "- ", ": ", "? ", "<<", "&a ", "*a", "!!str ", "!%FF ", "---\n", "...\n", "%YAML 1.2\n", "%TAG ! x\n", "|+2\n", ">-\n", "\n  ",
-    '"\\ud800"', '"\\U00110000"', '"\\UFFFFFFFF"', '"\\x"', "a: &a [*a]", f"%YAML {'1' * 5000}.1\n",
-]  # fmt: skip
+    *"[]{},:?-#&*!|>%@`\"'\\~<= \n\t\r\0\x85\ufeff\u2028\ud800",
+    "a",
+    "bc",
+    "1",
+    "0.5",
+    "1e3",
+    "9" * 5000,
+    "null",
+    "\u00e9",
+    "\U0001f600",
+    "- ",
+    ": ",
+    "? ",
+    "<<",
+    "&a ",
+    "*a",
+    "!!str ",
+    "!%FF ",
+    "---\n",
+    "...\n",
+    "%YAML 1.2\n",
+    "%TAG ! x\n",
+    "|+2\n",
+    ">-\n",
+    "\n  ",
+    '"\\ud800"',
+    '"\\U00110000"',
+    '"\\UFFFFFFFF"',
+    '"\\x"',
+    "a: &a [*a]",
+    f"%YAML {'1' * 5000}.1\n",
+]
 TINY_TEXT = TINY.read_text()
 broken_configurations = st.tuples(
     st.integers(0, len(TINY_TEXT)), st.integers(0, 12), st.sampled_from(TOKENS)
 ).map(lambda change: TINY_TEXT[: change[0]] + change[2] + TINY_TEXT[change[0] + change[1] :])
 any_text = st.one_of(
-    st.lists(st.sampled_from(TOKENS), max_size=14).map("".join), st.text(st.characters(), max_size=60), broken_configurations
-)  # fmt: skip
+    st.lists(st.sampled_from(TOKENS), max_size=14).map("".join),
+    st.text(st.characters(), max_size=60),
+    broken_configurations,
+)
 
 texts = st.one_of(
     st.text(
@@ -348,12 +378,42 @@ KEYS = ["", "0", "1", "-1", "99", "²", "٣", "9" * 5000, "name", "a\nb", "\udcf
 TINY_FIELDS = load_config(TINY).model_dump(mode="json")
 FIELDS = [".".join(map(str, key)) for key, _ in typed_yaml.flatten(TINY_FIELDS)]
 VALUES = [
-    "", "0", "-1", "2.5", "1e999", "9" * 39, "9" * 400 + " epochs", "0." + "0" * 400 + "1 epochs", "1e-320", "true", "[]", "{}", "[null]",
-    "{0: 1}", "{name: }", "{name: [1]}", "{name: {a: b}}", "[['(']]", "['(']", "['a{99999999999999999999}']", f"['{'(' * 5000}']",
-    "{'(': 1}", '["a\\nb"]', '{"a\\nb": 1}', '{"a\\nb": {name: fak}}', r'{ckpt: r, map: {"a\n": "\\2"}}', "{tiny_numbers: 0}",
-    "{tiny_numbers: 1e-320, mine: 1e308}", "!!python/name:os.abort", '"\\ud800"', "\udcff", "\x00", "tiny_numbers", "{name: tiny_numbers, size: 0}",
+    "",
+    "0",
+    "-1",
+    "2.5",
+    "1e999",
+    "9" * 39,
+    "9" * 400 + " epochs",
+    "0." + "0" * 400 + "1 epochs",
+    "1e-320",
+    "true",
+    "[]",
+    "{}",
+    "[null]",
+    "{0: 1}",
+    "{name: }",
+    "{name: [1]}",
+    "{name: {a: b}}",
+    "[['(']]",
+    "['(']",
+    "['a{99999999999999999999}']",
+    f"['{'(' * 5000}']",
+    "{'(': 1}",
+    '["a\\nb"]',
+    '{"a\\nb": 1}',
+    '{"a\\nb": {name: fak}}',
+    r'{ckpt: r, map: {"a\n": "\\2"}}',
+    "{tiny_numbers: 0}",
+    "{tiny_numbers: 1e-320, mine: 1e308}",
+    "!!python/name:os.abort",
+    '"\\ud800"',
+    "\udcff",
+    "\x00",
+    "tiny_numbers",
+    "{name: tiny_numbers, size: 0}",
     "[scale, {name: pad, length: 1e9}]",
-]  # fmt: skip
+]
 in_a_section = st.tuples(st.sampled_from(FIELDS), st.sampled_from(KEYS))
 keys = st.one_of(
     st.sampled_from(FIELDS),

@@ -232,7 +232,8 @@ def test_all_damaged_is_an_error_also_the_second_time(tmp_path):
         truncate(path / "weights.bin")
     with pytest.raises(
         CheckpointError,
-        match=r"every checkpoint is damaged; the newest: .*step-0000000020/weights.bin: expected 10,240 bytes",
+        match=r"every checkpoint is damaged; the newest: "
+        r".*step-0000000020/weights.bin: expected 10,240 bytes",
     ):
         checkpoint.newest(tmp_path, quarantine=True)
     with pytest.raises(
@@ -585,7 +586,10 @@ def watched(function, name_of):
 
 for function in (os.mkdir, os.rename, os.unlink, os.rmdir):
     setattr(os, function.__name__, watched(function, lambda path, *_: os.path.basename(path)))
-os.fsync = watched(os.fsync, lambda number: os.path.basename(os.readlink(f"/proc/self/fd/{number}")))
+def name_of(number):
+    return os.path.basename(os.readlink(f"/proc/self/fd/{number}"))
+
+os.fsync = watched(os.fsync, name_of)
 
 def write(path):
     with open(path / "weights.bin", "wb") as file:
@@ -599,9 +603,19 @@ checkpoint.keep_only(directory, {20, 30})
 """
 NEW, OLD = ".writing-step-0000000030", "step-0000000010"
 CALLS = [
-    f"mkdir {NEW}", "fsync state.json", "fsync weights.bin", "fsync MANIFEST.json", f"fsync {NEW}", f"rename {NEW}", "fsync checkpoints",
-    f"rename {OLD}", "unlink weights.bin", "unlink state.json", "unlink MANIFEST.json", f"rmdir .removing-{OLD}",
-]  # fmt: skip
+    f"mkdir {NEW}",
+    "fsync state.json",
+    "fsync weights.bin",
+    "fsync MANIFEST.json",
+    f"fsync {NEW}",
+    f"rename {NEW}",
+    "fsync checkpoints",
+    f"rename {OLD}",
+    "unlink weights.bin",
+    "unlink state.json",
+    "unlink MANIFEST.json",
+    f"rmdir .removing-{OLD}",
+]
 POINTS = [f"{when} {call}" for call in CALLS for when in ("before", "after")]
 POINTS.insert(2, "after half of weights.bin")
 

@@ -151,7 +151,8 @@ def test_decoding_a_window_of_a_jpeg_gives_what_the_whole_gives(ops, channels, s
 def test_files_need_one_size(ops):
     with pytest.raises(
         ConfigError,
-        match="files may differ in size: expected `resize` with a size, a crop or `pad_image` after it",
+        match="files may differ in size: "
+        "expected `resize` with a size, a crop or `pad_image` after it",
     ):
         treat([op("decode_image"), *listed(ops)], FILES)
 

@@ -48,10 +48,26 @@ def test_both_features_are_standardized_by_hand():
 @pytest.mark.parametrize(
     ("ops", "back"),
     [
-        ([row("standardize", of="targets", mean=[1.0, 2.0], std=[10.0, 20.0])], lambda x: x * [10, 20] + [1, 2]),
+        (
+            [row("standardize", of="targets", mean=[1.0, 2.0], std=[10.0, 20.0])],
+            lambda x: x * [10, 20] + [1, 2],
+        ),
         ([row("min_max", of="targets", low=[-1.0], high=[3.0])], lambda x: x * 4 - 1),
-        ([row("log", plus=3.0), row("standardize", mean=[2.0], std=[0.5]), row("window", horizon=2)], lambda x: np.exp(x * 0.5 + 2) - 3),
-        ([row("standardize", mean=[7.0, 2.0], std=[9.0, 0.5]), row("window", horizon=2, column=1)], lambda x: x * 0.5 + 2),
+        (
+            [
+                row("log", plus=3.0),
+                row("standardize", mean=[2.0], std=[0.5]),
+                row("window", horizon=2),
+            ],
+            lambda x: np.exp(x * 0.5 + 2) - 3,
+        ),
+        (
+            [
+                row("standardize", mean=[7.0, 2.0], std=[9.0, 0.5]),
+                row("window", horizon=2, column=1),
+            ],
+            lambda x: x * 0.5 + 2,
+        ),
         ([row("scale"), row("inputs_as_targets"), row("scale", by=2.0)], lambda x: x * 255),
         # of the inputs: no matter for the targets
         ([row("standardize", mean=[7.0], std=[9.0])], lambda x: x),
@@ -64,7 +80,7 @@ def test_both_features_are_standardized_by_hand():
         "scale inputs_as_targets: copied",
         "standardize: inputs only",
     ],
-)  # fmt: skip
+)
 def test_what_takes_targets_back_to_their_units(ops, back):
     values = np.float64([[0.25, -1.5], [0.0, 3.0]])
     found = values

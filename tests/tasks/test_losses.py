@@ -1,4 +1,4 @@
-"""Losses for labels: each class below `LabelLoss` has its function, which gives one number an item."""
+"""Losses for labels: each class below `LabelLoss` has its function, one number an item."""
 
 import math
 

@@ -21,7 +21,7 @@ def metric_of(name, training=False):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_metric_for_labels(name):
-    """Items of weight 0 change nothing, parts of a batch add up, indices and probabilities agree."""
+    """Weight 0 changes nothing, parts of a batch add up, indices and probabilities agree."""
     random = np.random.default_rng(0)
     logits = tf.constant(random.normal(size=(12, 7)), tf.float32)
     targets, weights = random.integers(0, 7, 12), np.float32([1, 1, 2, 0.5] * 3)

@@ -14,11 +14,10 @@ sys.path.insert(0, str(HERE.parent.parent))
 
 from pydantic import Field
 
-import data_config
 import models
 import ops
 import sources
-from cli.typed_yaml import Bool, Float, Int, named_classes, one_of, or_name
+from cli.typed_yaml import Bool, Float, Int
 from data_config import Dataset, Op
 from model_config import Network
 
@@ -67,10 +66,3 @@ class TinyFiles(Dataset):
     """A small text file for each example, read when it is asked for."""
 
     name: Literal["tiny_files"]
-
-
-# The choice of operations was made when data_config was imported: here it is made again with these.
-data_config.OpConfig = or_name(one_of(Op))
-for dataset in [Dataset, *named_classes(Dataset)]:
-    for key in ("first_ops", "train_ops", "eval_ops", "ops"):
-        dataset.model_fields[key].annotation = list[data_config.OpConfig] | None
