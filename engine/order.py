@@ -1,9 +1,8 @@
-"""The order of the data, which is arithmetic: position -> data set -> position in it -> example.
+"""The order of the data, which is arithmetic: position -> example.
 
-A position is the place of an example in the endless stream of a run. In a mix it belongs to a data
-set, and is a position within that, by a table of at most 10,000 slots; within a set of `length`
-examples, position p is example permutation(seed, epoch)[k] with epoch, k = divmod(p, length). So
-any step is reached at once, nothing of the pipeline needs saving, and the order does not depend on
+A position is the place of an example in the endless stream of a data set. Position p of a set of
+`length` examples is example permutation(seed, epoch)[k] with epoch, k = divmod(p, length). So any
+step is reached at once, nothing of the pipeline needs saving, and the order does not depend on
 threads, towers or restarts.
 """
 
@@ -23,24 +22,20 @@ def shuffled(
     shuffled, then the examples within each group of `blocks` of them. A shorter block stays in the
     last group, which keeps this arithmetic.
     """
-    seed = tf.constant(seed, tf.int64)
-    epoch = positions // length
-    k = positions % length
+    seed, epoch, k = tf.constant(seed, tf.int64), positions // length, positions % length
     if not blocks or length <= block_length * blocks:
         return permutation(seed, epoch, k, length)
-    whole_blocks = length // block_length
-    in_group = block_length * blocks
-    group = k // in_group
-    last = length // in_group
-    rest = length % in_group
+    whole_blocks, group_length = length // block_length, block_length * blocks
+    group = k // group_length
+    whole_groups, last_length = length // group_length, length % group_length
     group_seed = tf.cast(fold(fold(seed, epoch), group), tf.int64)
-    within = permutation(group_seed, epoch, k % in_group, in_group)
-    if rest:
-        within_last = permutation(group_seed, epoch, k % in_group % rest, rest)
-        within = tf.where(group < last, within, within_last)
-    place = group * blocks + within // block_length  # in the shuffled order of blocks
-    block = permutation(seed, epoch, tf.minimum(place, whole_blocks - 1), whole_blocks)
-    return tf.where(place < whole_blocks, block, place) * block_length + within % block_length
+    within = permutation(group_seed, epoch, k % group_length, group_length)
+    if last_length:
+        in_last = permutation(group_seed, epoch, k % group_length % last_length, last_length)
+        within = tf.where(group < whole_groups, within, in_last)
+    rank = group * blocks + within // block_length  # of the block in the shuffled order
+    block = permutation(seed, epoch, tf.minimum(rank, whole_blocks - 1), whole_blocks)
+    return tf.where(rank < whole_blocks, block, rank) * block_length + within % block_length
 
 
 def position_of(key: str) -> float:

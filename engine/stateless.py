@@ -7,32 +7,32 @@ import math
 
 import tensorflow as tf
 
-_GOLDEN = 0x9E3779B97F4A7C15
 _ROUNDS = 6  # of a permutation
 
 
+def _uint64(number) -> tf.Tensor:
+    return tf.constant(number, tf.uint64)
+
+
+def _shifted(x: tf.Tensor, bits: int) -> tf.Tensor:
+    return tf.bitwise.right_shift(x, _uint64(bits))
+
+
 def mix64(x: tf.Tensor) -> tf.Tensor:
-    """splitmix64: uint64 -> uint64, one to one, every bit of the input moves half of the output.
+    """splitmix64: uint64 -> uint64, one to one; each bit of the input moves half of the output.
 
     Steele, Lea, Flood, Fast splittable pseudorandom number generators, OOPSLA 2014.
     """
-    x += tf.constant(_GOLDEN, tf.uint64)
-    x = (x ^ tf.bitwise.right_shift(x, tf.constant(30, tf.uint64))) * tf.constant(
-        0xBF58476D1CE4E5B9, tf.uint64
-    )
-    x = (x ^ tf.bitwise.right_shift(x, tf.constant(27, tf.uint64))) * tf.constant(
-        0x94D049BB133111EB, tf.uint64
-    )
-    return x ^ tf.bitwise.right_shift(x, tf.constant(31, tf.uint64))
+    x += _uint64(0x9E3779B97F4A7C15)
+    x = (x ^ _shifted(x, 30)) * _uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ _shifted(x, 27)) * _uint64(0x94D049BB133111EB)
+    return x ^ _shifted(x, 31)
 
 
-# Traced dozens of times a run, and there is nothing in it to convert.
+# AutoGraph has nothing to convert in it, and would look through it dozens of times a run.
 @tf.autograph.experimental.do_not_convert
 def fold(seeds, data) -> tf.Tensor:
-    """A new independent seed, uint64, from a seed and a number of any integer type.
-
-    Shapes broadcast.
-    """
+    """A new independent uint64 seed from a seed and a number, of any integer types; broadcasts."""
     return mix64(mix64(tf.cast(seeds, tf.uint64)) ^ tf.cast(data, tf.uint64))
 
 
@@ -41,9 +41,7 @@ def uniform(seeds: tf.Tensor, draw, low: float = 0.0, high: float = 1.0) -> tf.T
 
     Different draws of one seed are independent.
     """
-    bits = tf.bitwise.right_shift(
-        fold(seeds, draw), tf.constant(40, tf.uint64)
-    )  # 24 bits: what float32 holds exactly
+    bits = _shifted(fold(seeds, draw), 40)  # 24 bits: what float32 holds exactly
     return low + (high - low) * tf.cast(bits, tf.float32) * 2.0**-24
 
 
@@ -54,8 +52,7 @@ def integers(seeds: tf.Tensor, draw: int, count) -> tf.Tensor:
 
 def philox(seeds: tf.Tensor) -> tf.Tensor:
     """uint64 [...] -> int32 [..., 2]: a seed for tf.random.stateless_* with alg="philox"."""
-    low = tf.bitwise.bitwise_and(seeds, tf.constant(0x7FFFFFFF, tf.uint64))
-    high = tf.bitwise.right_shift(seeds, tf.constant(33, tf.uint64))
+    low, high = tf.bitwise.bitwise_and(seeds, _uint64(0x7FFFFFFF)), _shifted(seeds, 33)
     return tf.stack([tf.cast(low, tf.int32), tf.cast(high, tf.int32)], axis=-1)
 
 

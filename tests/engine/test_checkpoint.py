@@ -280,6 +280,15 @@ def test_all_of_a_run_are_verified_and_every_damaged_one_is_named(tmp_path):
     assert "step-0000000020" not in str(caught.value)
 
 
+def test_a_run_or_one_of_its_steps_may_be_named(tmp_path):
+    (tmp_path / "config.yaml").touch()
+    (path,) = commit(tmp_path / "checkpoints", 10)
+    assert checkpoint.find_run(str(tmp_path)) == (tmp_path, None)
+    assert checkpoint.find_run(path) == (tmp_path, path)
+    with pytest.raises(CheckpointError, match="expected a run directory with a config"):
+        checkpoint.find_run(tmp_path / "checkpoints")
+
+
 def test_the_same_step_may_be_damaged_twice(tmp_path):
     """A run that goes on from step 10 writes step 20 again.
 
