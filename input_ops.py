@@ -140,7 +140,8 @@ class Mix:
         cycle = len(self.set_of_slot)
         lines = []
         for source in self.sources:
-            share, length = source.slots / cycle, len(source.source)
+            share = source.slots / cycle
+            length = len(source.source)
             epochs = num_examples * share / length
             lines.append(
                 f"{source.name}: {share:.2%} of every batch, {epochs:.2f} epochs of {length:,}"
@@ -298,7 +299,8 @@ def _check_same(first: MixSource, first_spec, other: MixSource, other_spec) -> N
     """Raises ConfigError for data sets whose examples cannot stand in one batch."""
     for key in sorted(first_spec.keys() | other_spec.keys()):
         if first_spec.get(key) != other_spec.get(key):
-            a, b = _shown(first_spec.get(key)), _shown(other_spec.get(key))
+            a = _shown(first_spec.get(key))
+            b = _shown(other_spec.get(key))
             raise ConfigError(
                 f"data: {key}: {first.name} has {a}, {other.name} has {b}; "
                 "expected the same: give one of them operations"
@@ -359,7 +361,8 @@ def _check_order(order: Order, sources: list[MixSource]) -> None:
 
 def spec_of(mix: Mix) -> Spec:
     """What a network must know of these examples."""
-    inputs, targets = mix.element_spec["inputs"], mix.element_spec["targets"]
+    inputs = mix.element_spec["inputs"]
+    targets = mix.element_spec["targets"]
     ops = mix.sources[0].ops
     return Spec(
         input_shape=inputs.shape.as_list(),
@@ -378,7 +381,8 @@ def check_spec(expected: Spec, mix: Mix) -> None:
     """Raises DataError where other data than the network was built for would not fit it."""
     spec = spec_of(mix)
     for field in Spec.model_fields:
-        want, got = getattr(expected, field), getattr(spec, field)
+        want = getattr(expected, field)
+        got = getattr(spec, field)
         if want != got:
             raise DataError(
                 f"{mix.name}: {field}: expected {show(want)}, as in training, got {show(got)}"
@@ -619,7 +623,8 @@ def preview(config: TrainConfig, path: Path, count: int, split: str) -> dict:
     mix = open_mix(measured(config.data), split, training=split == "train")
     count = min(count, len(mix))
     if split == "train":
-        order, batch_ops = config.data.order, config.data.batch_ops
+        order = config.data.order
+        batch_ops = config.data.batch_ops
         count = max(2, count - count % 2) if batch_ops else count  # they need pairs
         seed = config.train.seed
         batches = train_batches(mix, count, seed, 0, 1, order=order, batch_ops=batch_ops)

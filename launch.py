@@ -56,7 +56,8 @@ class Task:
     """One process of the cluster; its lines come out with its name before them."""
 
     def __init__(self, jobs: dict[str, list[str]], job: str, index: int, words: list[str]):
-        self.job, self.name = job, f"{job} {index}"
+        self.job = job
+        self.name = f"{job} {index}"
         self.result = ""  # the last line of stdout
         self._command = [sys.executable, str(_TRAINER), *words]
         self._environment = {**os.environ, "TF_CONFIG": tf_config(jobs, job, index)}

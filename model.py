@@ -79,7 +79,8 @@ class Task:
 
     def __init__(self, config, spec: Spec):
         """Raises ConfigError for data that the task cannot score."""
-        self.config, self.spec = config, spec
+        self.config = config
+        self.spec = spec
 
     def call(self, model: keras.Model, batch: dict, training: bool):
         """The network's outputs, and whatever else of the batch the loss and the metrics need."""
@@ -134,7 +135,8 @@ class Ratio(keras.metrics.Metric):
 
     def __init__(self, terms: Callable, then: Callable = lambda ratio: ratio):
         super().__init__()
-        self._terms, self._then = terms, then
+        self._terms = terms
+        self._then = then
         self.numerator = self.add_variable((), "zeros", name="numerator")
         self.denominator = self.add_variable((), "zeros", name="denominator")
 

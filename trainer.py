@@ -242,7 +242,8 @@ class Trainer:
         """One step on a batch that is split to the towers."""
         statistics = self.statistics.values()
         sums = self.devices.sum_over_towers(self._sums_of_towers(batch))
-        gradients, (weight, loss, metrics) = sums.gradients, self.devices.first_local(sums[1:])
+        gradients = sums.gradients
+        (weight, loss, metrics) = self.devices.first_local(sums[1:])
         # Sums become means and are clipped in one multiplication.
         norm = tf.linalg.global_norm(self.devices.first_local(gradients))
         scale = 1.0 / tf.maximum(weight, 1e-12)
@@ -406,7 +407,8 @@ class Run:
 
     def batches_from(self, step: int, share: tuple[int, int] | None = None) -> tf.data.Dataset:
         """This worker's share of the training batches from a step on, endless."""
-        data, train = self.config.data, self.config.train
+        data = self.config.data
+        train = self.config.train
         limit = train.first_batches
         batches = input_ops.train_batches(
             self.mix,
@@ -432,7 +434,8 @@ class Run:
 
     def valid_batches_from(self, batch: int) -> tf.data.Dataset:
         """Shuffled validation batches, endless."""
-        train, towers = self.config.train, self.devices.towers
+        train = self.config.train
+        towers = self.devices.towers
         if train.first_batches:
             return self.batches_from(batch)
         size = min(train.batch_size, max(len(self.valid_mix) // towers, 1) * towers)
@@ -459,7 +462,8 @@ class Run:
         return self.mix.naming_examples(self._upcoming(step, num_steps))
 
     def _upcoming(self, step: int, num_steps: int):
-        data, train = self.config.data, self.config.train
+        data = self.config.data
+        train = self.config.train
         ahead = 512  # the pipeline treats small batches in groups of up to 512 examples
         stop = step + num_steps + ahead
         columns = input_ops.ids_of_steps(
@@ -471,7 +475,8 @@ class Run:
 
 def build_run(config: TrainConfig, devices: Devices | None = None) -> Run:
     devices = devices or open_devices(config.distribute)
-    data, train = measured(config.data), config.train
+    data = measured(config.data)
+    train = config.train
     if problem := train_config.indivisible(train, devices.towers):
         raise ConfigError(problem)
     mix = input_ops.open_mix(data, "train", training=True)
@@ -549,7 +554,8 @@ def train_and_evaluate(
         with watch("start-up"):
             run = build_run(config, devices)
             progress = begin_or_go_on(run, run_dir, allow_changed_data)
-            step, total = run.trainer.step, run.total_steps
+            step = run.trainer.step
+            total = run.total_steps
         if progress.finished:
             program.warn(f"{run_dir}: already at step {step} of {total}: nothing to do")
         else:
@@ -567,9 +573,13 @@ def train_and_evaluate(
 
 def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, watch) -> int:
     """Trains from the run's step to its end; returns the last step."""
-    config, clock, total = run.config, run.clock, run.total_steps
-    validation, stepwise = config.validation, config.validation.stepwise
-    trainer, evaluator = run.trainer, run.evaluator
+    config = run.config
+    clock = run.clock
+    total = run.total_steps
+    validation = config.validation
+    stepwise = config.validation.stepwise
+    trainer = run.trainer
+    evaluator = run.evaluator
     step = trainer.step
     pace = Pace()
     log = Log(run_dir, step, config.summary, screen, watch, run.devices.is_chief)
@@ -652,10 +662,14 @@ class Saver:
     """Saves the run as it is at a step; workers other than the first keep nothing."""
 
     def __init__(self, run: Run, run_dir: Path, progress: Progress, log: Log, watch: Stopwatch):
-        self.run, self.progress, self.log, self.watch = run, progress, log, watch
+        self.run = run
+        self.progress = progress
+        self.log = log
+        self.watch = watch
         self.variables = run.trainer.variables()
         size = size_of(self.variables.values())
-        directory, keep = run_dir / "checkpoints", run.config.checkpoint.keep
+        directory = run_dir / "checkpoints"
+        keep = run.config.checkpoint.keep
         self.checkpoints = Checkpoints(directory, keep, write_variables, size)
 
     def __call__(self, step: int) -> None:
@@ -675,7 +689,8 @@ def roll_back(run: Run, run_dir: Path, progress: Progress) -> int:
     Returns that step. Raises NumericsError where train.non_finite does not ask for it, or no more.
     All workers alike.
     """
-    trainer, policy = run.trainer, run.config.train.non_finite
+    trainer = run.trainer
+    policy = run.config.train.non_finite
     step = trainer.step
     failure = blackbox.failure(
         run_dir if run.devices.is_chief else None,

@@ -14,10 +14,12 @@ def contact_sheet(path: Path, cells: list[tuple]) -> None:
     """Writes a picture of [(image [H, W, C], series [T, C], numbers, or text; caption)]."""
     examples = [_as_text(example) for example, _ in cells]
     if isinstance(examples[0], str):
-        columns, width = 3, 3 * _CELL
+        columns = 3
+        width = 3 * _CELL
         pictures = [_text(example, width, 6, "black") for example in examples]
     else:
-        columns, width = min(len(cells), 8), _CELL
+        columns = min(len(cells), 8)
+        width = _CELL
         low = min(example.min() for example in examples)
         span = max(max(example.max() for example in examples) - low, 1e-12)
         pictures = [

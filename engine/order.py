@@ -25,9 +25,11 @@ def shuffled(
     seed, epoch, k = tf.constant(seed, tf.int64), positions // length, positions % length
     if not blocks or length <= block_length * blocks:
         return permutation(seed, epoch, k, length)
-    whole_blocks, group_length = length // block_length, block_length * blocks
+    whole_blocks = length // block_length
+    group_length = block_length * blocks
     group = k // group_length
-    whole_groups, last_length = length // group_length, length % group_length
+    whole_groups = length // group_length
+    last_length = length % group_length
     group_seed = tf.cast(fold(fold(seed, epoch), group), tf.int64)
     within = permutation(group_seed, epoch, k % group_length, group_length)
     if last_length:

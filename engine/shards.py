@@ -332,7 +332,8 @@ def report(out: Path, manifest: dict) -> dict:
         text = f"{described['examples']:,} examples in {len(described['shards'])} shards"
         if described["classes"]:
             ranked = sorted(described["classes"].items(), key=lambda item: item[1])
-            (least, fewest), (most, highest) = ranked[0], ranked[-1]
+            (least, fewest) = ranked[0]
+            (most, highest) = ranked[-1]
             ratio = highest / max(fewest, 1)
             text += (
                 f"; largest class {most} {highest:,}, smallest {least} {fewest:,} ({ratio:.1f} x)"

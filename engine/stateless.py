@@ -52,7 +52,8 @@ def integers(seeds: tf.Tensor, draw: int, count) -> tf.Tensor:
 
 def philox(seeds: tf.Tensor) -> tf.Tensor:
     """uint64 [...] -> int32 [..., 2]: a seed for tf.random.stateless_* with alg="philox"."""
-    low, high = tf.bitwise.bitwise_and(seeds, _uint64(0x7FFFFFFF)), _shifted(seeds, 33)
+    low = tf.bitwise.bitwise_and(seeds, _uint64(0x7FFFFFFF))
+    high = _shifted(seeds, 33)
     return tf.stack([tf.cast(low, tf.int32), tf.cast(high, tf.int32)], axis=-1)
 
 
@@ -72,7 +73,8 @@ def permutation(seed, epoch, k, length: int) -> tf.Tensor:
     keys = tf.unstack(mix64(fold(fold(seed, epoch)[..., tf.newaxis], tf.range(_ROUNDS))), axis=-1)
 
     def through(x):
-        left, right = x // side, x % side
+        left = x // side
+        right = x % side
         for key in keys:
             left, right = right, (left + mix64(key ^ right) % side) % side
         return left * side + right

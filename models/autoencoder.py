@@ -21,7 +21,8 @@ def build(config: Autoencoder, spec: Spec) -> keras.Model:
     factor = 2 ** len(config.filters)
     height, width, channels = spec.image_shape(factor, "autoencoder")
     images = x = keras.Input((height, width, channels), name="images")
-    below, beside = -height % factor, -width % factor
+    below = -height % factor
+    beside = -width % factor
     borders = ((0, below), (0, beside))  # so that every stage halves evenly
     if below or beside:
         x = layers.ZeroPadding2D(borders, name="pad")(x)

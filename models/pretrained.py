@@ -33,7 +33,8 @@ def build(config: Pretrained, spec: Spec) -> keras.Model:
     trained to see (its own scaling, order of channels, mean) is made of them here, so that no other
     operation is needed. A gray channel is taken three times.
     """
-    backbone, size = config.backbone, config.size
+    backbone = config.backbone
+    size = config.size
     smallest = SMALLEST.get(backbone, 32)
     shape = spec.image_shape(1 if size else smallest, f"pretrained: {backbone}")
     if size and size < smallest:

@@ -30,7 +30,8 @@ def build(config: Resnet, spec: Spec) -> keras.Model:
     Depths 20, 32, 44, 56 and 110 are the CIFAR networks: three stages of (depth - 2) / 6 blocks
     with 16, 32 and 64 channels, shortcuts without weights (option A).
     """
-    depth, width = config.depth, config.width
+    depth = config.depth
+    width = config.width
     images = keras.Input(spec.image_shape(16, "resnet"), name="images")
     if depth in IMAGENET:
         x = conv_bn(images, scaled(64, width), 7, 2, name="stem")  # -> (B, 112, 112, 64)
@@ -39,15 +40,18 @@ def build(config: Resnet, spec: Spec) -> keras.Model:
         first = 2
         counts = IMAGENET[depth]
         channels = (64, 128, 256, 512)  # -> (B, 56, 56, 64), 28, 14, (B, 7, 7, 512)
-        block, expansion = residual_block, 1
+        block = residual_block
+        expansion = 1
         if depth >= 50:  # -> (B, 56, 56, 256), 28, 14, (B, 7, 7, 2048)
-            block, expansion = partial(residual_bottleneck, reduction=4), 4
+            block = partial(residual_bottleneck, reduction=4)
+            expansion = 4
     else:
         x = conv_bn(images, scaled(16, width), 3, name="stem")
         first = 1
         counts = [(depth - 2) // 6] * 3
         channels = (16, 32, 64)  # -> (B, 32, 32, 16), (B, 16, 16, 32), (B, 8, 8, 64)
-        block, expansion = partial(residual_block, shortcut="zeros"), 1
+        block = partial(residual_block, shortcut="zeros")
+        expansion = 1
     for stage, count in enumerate(counts):
         filters = expansion * scaled(channels[stage], width)
         for number in range(count):

@@ -27,7 +27,8 @@ def build(config: Seq2seq, spec: Spec) -> keras.Model:
         raise ConfigError(
             "seq2seq: expected token ids as inputs and as targets; add `tokenize` for both"
         )
-    encoder, decoder = config.encoder_outputs, config.decoder.units
+    encoder = config.encoder_outputs
+    decoder = config.decoder.units
     if config.attention == "luong_dot" and encoder != decoder:
         raise ConfigError(
             f"seq2seq: attention: luong_dot expected as many of both, got {encoder} units of the "
@@ -51,7 +52,8 @@ class Translator(keras.Model):
             {"logits": logits, "attention": attention},
             name="seq2seq",
         )
-        self.encoder, self.decoder = encoder, decoder
+        self.encoder = encoder
+        self.decoder = decoder
 
     def write(self, source, beam: int = 1) -> tf.Tensor:
         """The most likely tokens for sources [B, S], by beam search: int32 [B, up to 2 S + 10].
@@ -191,7 +193,8 @@ class Encoder(layers.Layer):
 
     def __init__(self, config, num_tokens, name):
         super().__init__(name=name)
-        options, decoder = config.encoder, config.decoder
+        options = config.encoder
+        decoder = config.decoder
         self.embedding = layers.Embedding(num_tokens, config.embedding, name="embedding")
         self.dropout = layers.Dropout(config.dropout, name="dropout")
         self.recurrent = _recurrent_layers(config.cell, options.units, options.layers)

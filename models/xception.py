@@ -28,7 +28,8 @@ def build(config: Xception, spec: Spec) -> keras.Model:
     22,855,952 trainable weights for RGB and 1,000 classes. Strides that would make the grid coarser
     than `output_stride` become dilations of what follows. Under 96 pixels the stem has no stride.
     """
-    aligned, width = config.aligned, config.width
+    aligned = config.aligned
+    width = config.width
     images = keras.Input(spec.image_shape(16, "xception"), name="images")  # (B, 299, 299, 3)
     strides = [stem_strides(images), 2, 2, 2, *[1] * config.middle, 2, 1]
     plan = strides_and_dilations(strides, config.output_stride)

@@ -72,7 +72,8 @@ def measure_standardize(config, batches):
     mean = 0.0
     squares = 0.0
     for values in _channels(config, batches):
-        size, batch_mean = len(values), values.mean(axis=0)
+        size = len(values)
+        batch_mean = values.mean(axis=0)
         shift = batch_mean - mean
         squares += ((values - batch_mean) ** 2).sum(axis=0)
         squares += shift**2 * count * size / (count + size)

@@ -31,7 +31,9 @@ def load(config, split, directory) -> Source:
 
 def _read_sentences(path, config) -> list[tuple[int, str, list[str]]]:
     """[(first line, tokens joined by blanks, tags)]"""
-    sentences, tokens, tags = [], [], []
+    sentences = []
+    tokens = []
+    tags = []
     first_line = 1
     for line, content in [*lines_of(path), (0, "")]:
         if content.strip() and not content.startswith("-DOCSTART-"):
@@ -41,7 +43,8 @@ def _read_sentences(path, config) -> list[tuple[int, str, list[str]]]:
             continue
         if tokens:
             sentences.append((first_line, " ".join(tokens), tags))
-        tokens, tags = [], []
+        tokens = []
+        tags = []
         first_line = line + 1
     if not sentences:
         raise DataError(f"{path}: expected at least one sentence, got none")

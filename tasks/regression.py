@@ -22,7 +22,8 @@ class Regression(Task):
                 f"task: regression: expected numbers as targets, "
                 f"got {spec.target_dtype} of shape {spec.target_shape}"
             )
-        column, shape = config.persistence, spec.input_shape
+        column = config.persistence
+        shape = spec.input_shape
         if column is not None and (len(shape) != 2 or column >= shape[1]):
             expected = f"series [steps, columns] with a column {column}"
             raise ConfigError(f"task.persistence: expected {expected}, got inputs of shape {shape}")
@@ -36,7 +37,8 @@ class Regression(Task):
         self.error_loss = losses_of_errors[config.loss]
 
     def call(self, model, batch, training):
-        inputs, column = batch["inputs"], self.config.persistence
+        inputs = batch["inputs"]
+        column = self.config.persistence
         outputs = {"values": model(inputs, training=training)}
         if column is not None:
             last = inputs[:, -1:, column]  # (B, 1)

@@ -25,7 +25,8 @@ class Seq2seq(Task):
             )
 
     def call(self, model, batch, training):
-        source, targets = batch["inputs"], batch["targets"]
+        source = batch["inputs"]
+        targets = batch["targets"]
         start = tf.fill([tf.shape(targets)[0], 1], START)
         previous = tf.concat([start, targets[:, :-1]], axis=1)  # (B, T): teacher forcing
         inputs = {"source": source, "previous": previous}
