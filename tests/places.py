@@ -9,3 +9,12 @@ TINY = ROOT / "tests" / "tiny" / "tiny.yaml"
 # Python finds tests/tiny/sitecustomize.py here: the programs then know the tiny network.
 WITH_TINY = {**os.environ, "PYTHONPATH": str(TINY.parent)}
 HANG = 1500  # seconds; ten times what the longest child process takes on a slow and busy machine
+
+
+def tiny_labels(**options):
+    """The section of the tiny task, wherever tests/tiny/sitecustomize.py was imported."""
+    from cli.typed_yaml import name_of, named_classes
+    from model_config import TaskConfig
+
+    (cls,) = [cls for cls in named_classes(TaskConfig) if name_of(cls) == "tiny_labels"]
+    return cls(name="tiny_labels", **options)

@@ -16,9 +16,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from places import tiny_labels
 
 import input_ops
-import model_config
 import train_config
 from data_loader import from_arrays
 from engine.devices import open_devices
@@ -147,7 +147,7 @@ def batches_of(network: str, devices):
 def build_step(network: str, devices, cls=Trainer, **options) -> Trainer:
     train = Train(steps=STEPS, batch_size=BATCH, **options)
     model = NETWORKS[network](train, devices.strategy)
-    task = model_config.ClassificationTask(name="classification")
+    task = tiny_labels()
     settings = train_config.Adam(name="adam", learning_rate=2e-3)
     schedule = build_schedule(settings, Clock(BATCH, EXAMPLES), STEPS)
     with devices.strategy.scope():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import spread
 import tensorflow as tf
-from places import HANG, TINY
+from places import HANG, TINY, tiny_labels
 from processes import RUN, ending, start, trainer_words, wait_for_step
 from spread import outcome
 
@@ -25,7 +25,6 @@ from engine.step_state import DropoutSeeds
 from engine.variables import read_variables
 from eval import Evaluator
 from model import build_task
-from model_config import ClassificationTask
 from train_config import Distribute, load_config
 from trainer import Trainer
 
@@ -179,7 +178,7 @@ def test_evaluation_counts_every_example_once_on_any_number_of_towers(number):
     metrics = ["accuracy", "auc", "f1", "confusion_matrix"]
     evaluate = Evaluator(
         model,
-        build_task(ClassificationTask(name="classification", metrics=metrics), spec),
+        build_task(tiny_labels(metrics=metrics), spec),
         True,
         devices,
     )

@@ -31,7 +31,7 @@ from train_config import load_config
 
 CONFIG = """\
 model:      {name: tiny, dropout: 0.1}
-task:       {name: classification}
+task:       {name: tiny_labels}
 data:       {train: tiny_numbers, valid: tiny_numbers}
 optimizer:  {name: sgd, learning_rate: 0.02}
 train:      {batch_size: 8, steps: 6}

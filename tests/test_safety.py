@@ -1,9 +1,9 @@
 """Nothing that the project reads can run code, leave its directory or fill the memory: by its
 source, and by hostile files.
 
-Tags and alias bombs in YAML: cli/test_typed_yaml.py. A pickle in a data set, image bombs, paths in a
-manifest, IDX that claims too
-much: sources/. Links and bombs in HDF5: test_transfer.py, models/test_pretrained.py.
+Tags and alias bombs in YAML: cli/test_typed_yaml.py. A pickle in a data set, image bombs, paths in
+a manifest, IDX that claims too much: sources/. Links and bombs in HDF5: test_transfer.py,
+models/test_pretrained.py.
 """
 
 import ast

@@ -14,7 +14,7 @@ from train_config import Clock, describe_config, load_config, save_config
 RUN = Path("run.yaml")  # a text of its own: tests below name its lines and values
 TEXT = """\
 model:      {name: tiny, dropout: 0.2}
-task:       {name: classification}
+task:       {name: tiny_labels}
 data: {train: tiny_numbers, valid: tiny_numbers, train_ops: [{name: random_shift, pixels: 2}]}
 optimizer:  {name: adam, learning_rate: 2e-3, schedule: {name: cosine, warmup: 200}, clip_norm: 1.0}
 train:      {batch_size: 128, epochs: 40, seed: 0, log_every: 50}

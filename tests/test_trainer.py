@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from places import CONFIGS, ROOT, TINY, WITH_TINY
+from places import CONFIGS, ROOT, TINY, WITH_TINY, tiny_labels
 
 import eval as evaluation
 import input_ops
@@ -21,7 +21,6 @@ from engine import checkpoint
 from engine.optimizer import build_optimizer, build_schedule
 from engine.resume import Progress
 from model import build_task
-from model_config import ClassificationTask
 from train_config import Clock, Spec, Train, TrainConfig, load_config
 from trainer import Trainer
 
@@ -96,9 +95,7 @@ def test_evaluation_counts_every_example_once(batch_size):
     source = from_arrays(
         "seven", {"inputs": logits, "targets": np.array([0, 1, 2, 0, 1, 2, 1])}, list("abc")
     )
-    evaluate = evaluation.Evaluator(
-        model, build_task(ClassificationTask(name="classification"), SPEC)
-    )
+    evaluate = evaluation.Evaluator(model, build_task(tiny_labels(), SPEC))
     mix = input_ops.Mix.of(source, [])
     found = evaluate.score_sets(input_ops.eval_sets(mix, batch_size))
     assert found["accuracy"] == pytest.approx(5 / 7)
@@ -138,7 +135,7 @@ def linear_step(clip_norm=None, l2=0.0, **options):
     model = keras.Model(inputs, layer(inputs))
     config = train_config.Sgd(name="sgd", learning_rate=1.0, **options)
     schedule = build_schedule(config, Clock(4, 4), 10)
-    task = build_task(ClassificationTask(name="classification"), SPEC)
+    task = build_task(tiny_labels(), SPEC)
     return Trainer(
         model, task, build_optimizer(config, schedule, model), schedule, Train(steps=1), clip_norm
     ), layer

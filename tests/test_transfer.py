@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from places import TINY
+from places import TINY, tiny_labels
 from processes import ending
 
 import train_config
@@ -20,7 +20,6 @@ from engine.resume import differences
 from engine.variables import read_variables
 from engine.weights import freeze
 from model import build_task
-from model_config import ClassificationTask
 from train_config import Clock, Spec, load_config
 from trainer import Trainer
 
@@ -57,7 +56,7 @@ SPEC = Spec(
 
 def train_steps(model, config, number: int = 1) -> Trainer:
     schedule = build_schedule(config, Clock(4, 4), 10)
-    task = build_task(ClassificationTask(name="classification"), SPEC)
+    task = build_task(tiny_labels(), SPEC)
     optimizer, multipliers = build_optimizer(config, schedule, model), ()
     if config.multipliers:
         multipliers = build_multipliers(config, model)

@@ -55,7 +55,7 @@ def test_every_field_can_be_shown():
         ("optimizer", ["[adam]", "adamw ", "learning_rate ", "[constant]"]),
         ("optimizer.cosine", ["final "]),
         ("train.steps=100", ["Length of the run in steps"]),
-        ("task", ["classification "]),
+        ("task", ["tiny_labels "]),
     ],
 )
 def test_a_key_is_explained(topic, fragments):

@@ -19,9 +19,9 @@ import ops
 import sources
 from cli.typed_yaml import Bool, Float, Int
 from data_config import Dataset, Op
-from model_config import Network
+from model_config import LabelTask, Network
 
-for room in (models, ops, sources):
+for room in (models, ops, sources, tasks):
     room.__path__.append(str(HERE / room.__name__))
 
 
@@ -66,3 +66,9 @@ class TinyFiles(Dataset):
     """A small text file for each example, read when it is asked for."""
 
     name: Literal["tiny_files"]
+
+
+class TinyLabels(LabelTask):
+    """One label for each item, of examples or of sequences."""
+
+    name: Literal["tiny_labels"]
