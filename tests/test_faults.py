@@ -193,7 +193,7 @@ CONFIGURATION = {
     ),
     "two exclusive fields": (
         None,
-        [*TRAIN, "train.epochs=3"],
+        [*TRAIN, "train.epochs=3", "train.steps=3"],
         "expected exactly one of `steps` and `epochs`",
     ),
     "rate of a mix below 0": (

@@ -17,6 +17,7 @@ from pydantic import Field
 import models
 import ops
 import sources
+import tasks
 from cli.typed_yaml import Bool, Float, Int
 from data_config import Dataset, Op
 from model_config import LabelTask, Network
