@@ -12,7 +12,7 @@ import data_loader
 import input_ops
 from data_loader import from_arrays
 from input_ops import Mix, MixSource
-from train_config import load_config
+from train_config import Order, load_config
 
 seeds = st.integers(0, (1 << 62) - 1) | st.integers(0, 3)
 
@@ -57,8 +57,9 @@ def test_ids_of_steps_do_not_depend_on_where_they_are_cut(
     mix, seed, blocks, batch_size, start, before, after
 ):
     def ids(begin):
+        order = Order(blocks=blocks or None)
         dataset = input_ops.ids_of_steps(
-            mix, batch_size, seed, begin, start + before + after, blocks
+            mix, batch_size, seed, begin, start + before + after, order
         )
         return [tuple(column.tolist() for column in row) for row in dataset.as_numpy_iterator()]
 
