@@ -1,6 +1,6 @@
-"""Arrays from files of others: nothing in them is run, followed or unpacked without a bound.
+"""Arrays and lines from files of others: nothing in them is run, followed or unpacked without a bound.
 
-Each function raises `failure(message)`, with the file's path, for a file that is damaged, hostile
+The readers of arrays raise `failure(message)`, with the file's path, for a file that is damaged, hostile
 or not there: an exception class of cli/program.py, or a function that makes one.
 """
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+
+from cli.program import DataError
 
 Failure = Callable[[str], Exception]
 _MOST_PACKED = 2000  # times the stored size; the compression of NumPy and HDF5 reaches about 1,000
@@ -107,3 +109,23 @@ def _check_array(place: str, array) -> None:
     stored = array.id.get_storage_size()
     if array.nbytes > _MOST_PACKED * stored:
         raise _Refused(f"{place}: expected {array.nbytes:,} bytes, got {stored:,}")
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """(number from 1, text) of each line. Raises DataError, with the line, for what is no UTF-8."""
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                yield number, _decoded(line, path, number)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+
+
+def _decoded(line: bytes, path, number: int) -> str:
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}:{number}: expected UTF-8 text, "
+            f"got byte {line[error.start]:#x} at {error.start}"
+        ) from error

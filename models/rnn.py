@@ -13,9 +13,9 @@ import numpy as np
 from keras import layers
 
 from cli.program import ConfigError, DataError, warn
+from engine.safe_files import lines_of
 from model_config import Rnn
 from models.blocks import dropout
-from sources.text_lines import lines_of
 from train_config import Spec
 
 _CELLS = {"simple": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}

@@ -9,7 +9,7 @@ import numpy as np
 
 from cli.program import DataError
 from data_loader import BUNDLED, Source, from_arrays
-from sources.text_lines import lines_of
+from engine.safe_files import lines_of
 
 
 def paths_of(name: str, directory: str | None, inner: str, files: list[str]) -> list[Path]:

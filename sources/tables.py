@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cli.program import DataError
-from sources.text_lines import lines_of
+from engine.safe_files import lines_of
 
 _FLOAT32_MAX = 3.4e38
 

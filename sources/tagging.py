@@ -12,8 +12,8 @@ from pathlib import Path
 
 from cli.program import DataError
 from data_loader import Source
+from engine.safe_files import lines_of
 from sources import splits, tagged_tokens
-from sources.text_lines import lines_of
 
 
 def load(config, split, directory) -> Source:

@@ -1,4 +1,4 @@
-"""Lines of UTF-8 files, and texts as TensorFlow takes them."""
+"""Fields of the lines of a file, and texts as TensorFlow takes them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -6,26 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cli.program import DataError
-
-
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, text) of each line. Raises DataError, with the line, for what is no UTF-8."""
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                yield number, _decoded(line, path, number)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-
-
-def _decoded(line: bytes, path, number: int) -> str:
-    try:
-        return line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}:{number}: expected UTF-8 text, "
-            f"got byte {line[error.start]:#x} at {error.start}"
-        ) from error
+from engine.safe_files import lines_of
 
 
 def columns_of(path: Path, fields_of: Callable) -> Iterator[tuple]:

@@ -85,7 +85,7 @@ def normalized() -> keras.Model:
     """Two convolutions, each with batch normalization."""
     images = x = keras.Input([28, 28, 1])
     for name in ("one", "two"):
-        x = layers.Conv2D(4, 3, 4, padding="same", use_bias=False, name=name)(x)
+        x = layers.Conv2D(4, 3, 4, padding="same", use_bias=False, name=f"{name}_conv")(x)
         x = layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
     l2 = keras.regularizers.L2(1e-3)
     x = layers.Dense(4, kernel_regularizer=l2, name="logits")(layers.Flatten()(x))
