@@ -1,7 +1,7 @@
-"""Arrays and lines from files of others: nothing in them is run, followed or unpacked without a bound.
+"""Arrays and lines from files of others: nothing in them is run, followed or unpacked unbounded.
 
-The readers of arrays raise `failure(message)`, with the file's path, for a file that is damaged, hostile
-or not there: an exception class of cli/program.py, or a function that makes one.
+The readers of arrays raise `failure(message)`, with the file's path, for a file that is damaged,
+hostile or not there: an exception class of cli/program.py, or a function that makes one.
 """
 
 import contextlib
