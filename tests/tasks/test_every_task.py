@@ -1,11 +1,8 @@
-"""What every task must do, checked for each class below `TaskConfig`: a forker's own is tested for
-free.
+"""What every task must do, checked for each class below `TaskConfig`.
 
-tests/tasks/test_<name>.py holds EXAMPLE = {"spec": Spec, "targets": [4, ...], "outputs": what its
-`call`
-gives, "misfit": (numbers, message)}: a network of one tensor that gives so many numbers is refused
-with
-this message. It may have "options" of the task.
+A forker's own is tested for free. tests/tasks/test_<name>.py holds EXAMPLE = {"spec": Spec,
+"targets": [4, ...], "outputs": what its `call` gives, "misfit": (numbers, message)}: a network of
+one tensor that gives so many numbers is refused with this message. It may have "options".
 """
 
 import numpy as np
