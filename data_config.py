@@ -528,12 +528,9 @@ class Divided(Dataset):
     """Share held out as `test`, if the data are in one piece."""
 
     @model_validator(mode="after")
-    def _something_left(self):
-        if self.valid + self.test >= 1:
-            raise ValueError(
-                "expected valid + test below 1, so that something is left to train on, "
-                f"got {self.valid + self.test}"
-            )
+    def _at_most_all(self):
+        if self.valid + self.test > 1:
+            raise ValueError(f"expected valid + test of at most 1, got {self.valid + self.test}")
         return self
 
 

@@ -17,7 +17,7 @@ tests/sources/test_every_source.py tests a new one too.
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,8 @@ class Source:
     of all examples, if they are read from files as they are asked for; 0 for what lies in memory.
     `block_length`, if examples are stored in blocks (shards) of so many: `read_in_blocks(number)`
     is then a `read` that fetches whole blocks and keeps the last `number` of them.
+    `columns`: names of what a feature is made of, {feature: names}. `notes`: one line for each
+    thing that the loader decided about the data, or left out.
     """
 
     name: str
@@ -58,9 +60,21 @@ class Source:
     stored_bytes: int = 0
     block_length: int = 0
     read_in_blocks: Callable[[int], Callable] | None = None
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.length
+
+    @property
+    def report(self) -> dict:
+        """What was found: counts, the smallest and the largest class, columns, notes."""
+        report = {"data": self.name, "examples": self.length, "classes": len(self.class_names)}
+        if self.class_names and self.labels is not None:
+            counts = np.bincount(self.labels, minlength=len(self.class_names))
+            for size, number in (("smallest", counts.argmin()), ("largest", counts.argmax())):
+                report[size] = {self.class_names[number]: int(counts[number])}
+        return report | {"columns": self.columns, "notes": list(self.notes)}
 
 
 def load(config, split: str, directory: str | None) -> Source:
@@ -86,6 +100,8 @@ def from_arrays(
     features: dict[str, np.ndarray],
     class_names: Iterable[str] = (),
     locate: Callable[[int], str] | str = "memory",
+    columns: dict[str, list[str]] | None = None,
+    notes: Iterable[str] = (),
 ) -> Source:
     """A source over {feature: array [length, ...]} in memory; text as object arrays of bytes.
 
@@ -121,6 +137,8 @@ def from_arrays(
         location,
         labels,
         sizes,
+        columns=columns or {},
+        notes=tuple(notes),
     )
 
 
@@ -197,6 +215,46 @@ def of_classes(source: Source, classes: list[str]) -> Source:
         stored_bytes=source.stored_bytes * len(kept) // max(1, source.length),
         block_length=0,  # what is left of a block is no block
         read_in_blocks=None,
+    )
+
+
+def by_names(source: Source, class_names: tuple[str, ...]) -> Source:
+    """The same examples, their labels numbered as in training, whose classes are `class_names`.
+
+    Raises DataError for a class that training does not have, unless it has no example.
+    """
+    if source.class_names == class_names or not (source.class_names and class_names):
+        return source
+    number_of = {name: number for number, name in enumerate(class_names)}
+    new_label = np.array([number_of.get(name, -1) for name in source.class_names], np.int64)
+    occurring = range(len(new_label)) if source.labels is None else np.unique(source.labels)
+    unknown = [source.class_names[number] for number in occurring if new_label[number] < 0]
+    if unknown:
+        raise DataError(
+            f"{source.name}: {unknown[0]}: a class that training does not have; "
+            f"expected one of {', '.join(class_names[:12])}"
+        )
+    renumber = tf.constant(np.maximum(new_label, 0))
+
+    def renumbered(read):
+        def read_renumbered(indices):
+            features = read(indices)
+            targets = features["targets"]
+            labels = tf.gather(renumber, tf.cast(targets, tf.int64))
+            return features | {"targets": tf.cast(labels, targets.dtype)}
+
+        return read_renumbered
+
+    blocks = source.read_in_blocks
+    missing = [name for name in class_names if name not in source.class_names]
+    note = f"classes numbered as in training; without {', '.join(missing[:12]) or 'any missing'}"
+    return replace(
+        source,
+        read=renumbered(source.read),
+        class_names=class_names,
+        labels=None if source.labels is None else new_label[source.labels],
+        read_in_blocks=blocks and (lambda number: renumbered(blocks(number))),
+        notes=(*source.notes, note),
     )
 
 
