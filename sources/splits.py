@@ -13,17 +13,17 @@ from data_loader import NoSplit
 from engine.order import position_of
 
 
+class Shares(NamedTuple):
+    valid: float
+    test: float
+
+
 class Stored(NamedTuple):
     """Where a split comes from, in a set that is stored in splits or in one piece."""
 
     split: str  # as it is stored; "" where the set is in one piece
-    shares: NamedTuple | None  # `valid` and `test` of what is stored; None: all of it
+    shares: Shares | None  # `valid` and `test` of what is stored; None: all of it
     notes: tuple[str, ...] = ()
-
-
-class Shares(NamedTuple):
-    valid: float
-    test: float
 
 
 def stored_split(name, split: str, config, stored: Sequence[str]) -> Stored:
