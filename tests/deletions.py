@@ -68,6 +68,22 @@ def take_away(root: Path, deletions: list) -> None:
             delete_file(root, room, stem)
 
 
+def with_what_they_call(root: Path, names: set[str]) -> set[str]:
+    """These functions of ops/, and those of the same files that they call, and so on."""
+    calls = {}
+    for file in files_of(root, "ops"):
+        functions = [n for n in ast.parse(file.read_text()).body if isinstance(n, ast.FunctionDef)]
+        in_file = {function.name for function in functions}
+        for function in functions:
+            named = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+            calls.setdefault(function.name, set()).update(named & in_file)
+    found, following = set(), set(names)
+    while following:
+        found |= following
+        following = set().union(*(calls.get(name, set()) for name in following)) - found
+    return found
+
+
 def delete_file(root: Path, room: str, stem: str) -> None:
     (root / room / f"{stem}.py").unlink()
     (root / "tests" / room / f"test_{stem}.py").unlink(missing_ok=True)

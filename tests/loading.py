@@ -1,24 +1,27 @@
 """Data sets as a run loads them, what loading refuses, and the small sets that the tests load."""
 
 import contextlib
+import functools
 import gc
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from operations import op
 from places import ROOT
-from pydantic import TypeAdapter
 from small_files import dataset
 
 import data_config
 import data_loader
 import input_ops
 from cli.program import DataError
+from cli.typed_yaml import name_of, named_classes
 from data_loader import SPLITS
 
 UNDIVIDED = {
@@ -67,9 +70,8 @@ def line_numbers(locations: Iterable[str]) -> list[int]:
 
 
 def decode_ops() -> list:
-    """Operations that make [4, 4, 3] of image files."""
-    ops = [{"name": "decode_image", "channels": 3}, {"name": "resize", "size": [4, 4]}]
-    return TypeAdapter(list[data_config.OpConfig]).validate_python(ops)
+    """Operations that make [4, 4, 3] of image files; a test is skipped where a fork lacks one."""
+    return [op("decode_image", channels=3), op("resize", size=[4, 4])]
 
 
 def one_pass(source, ops=(), batch_size: int = 4, training: bool = False) -> int:
@@ -181,6 +183,22 @@ def seed(
     return Seed(data, write, read_all, is_text)
 
 
+class Fault(NamedTuple):
+    """A row of FAULTS: a set that trainer.py refuses with this message, for test_faults.py.
+
+    `write(folder)` writes it into `set` of the working directory; `data` is the override for it;
+    with `while_reading`, a run that has begun finds the fault. Rows (id, write, data) of SOUND_RUNS
+    are the control: these sets train.
+    """
+
+    fault: str
+    write: Callable[[Path], object]
+    data: str
+    message: str
+    while_reading: bool = False
+
+
+@functools.cache
 def examples_of(name: str):
     """tests/sources/test_<name>.py as a module, or None."""
     path = ROOT / "tests" / "sources" / f"test_{name}.py"
@@ -190,3 +208,15 @@ def examples_of(name: str):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def rows_of(attribute: str) -> list:
+    """Parameters of a test: the rows (id, ...) of this name in the test files of all data sets.
+
+    Each with the name of its data set first.
+    """
+    return [
+        pytest.param(name, *row, id=f"{name}: {row_id}")
+        for name in map(name_of, named_classes(data_config.Dataset))
+        for row_id, *row in getattr(examples_of(name), attribute, [])
+    ]

@@ -72,6 +72,7 @@ def minimal_fork() -> list:
     photos = re.search(r"```yaml\n# photos\.yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     files = [photos[1], (ROOT / "configs/lenet.yaml").read_text()]
     ops = set().union(*(deletions.names_in(yaml.safe_load(file)["data"]) for file in files))
+    ops = deletions.with_what_they_call(ROOT, ops)
     keep = {"lenet", "image_folder", "mnist_sample", "classification", *ops}
     return [row for row in PRODUCT if row[1] not in keep]
 
@@ -125,12 +126,12 @@ def test_each_is_taken_away(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(10 * HANG)
 def test_a_minimal_fork_is_green(tmp_path):
-    """Without the README and its test, which a fork writes anew, and without this test."""
+    """Without the README, which a fork writes anew, without benchmarks, and without this test."""
     fork = tmp_path / "fork"
     deletions.copy_project(ROOT, fork)
     deletions.take_away(fork, minimal_fork())
     deletions.take_away_tests(fork, minimal_fork())
-    for name in ("test_readme.py", "test_deletions.py"):
+    for name in ("test_readme.py", "test_deletions.py", "test_benchmarks.py"):
         (fork / "tests" / name).unlink()
     shutil.rmtree(fork / "benchmarks")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]

@@ -16,10 +16,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import small_files as files
 import tensorflow as tf
+from loading import rows_of
 from places import ROOT
 from sources.tiny_files import write_files
 
@@ -248,225 +247,33 @@ def test_what_loses_nothing_is_taken(override, run_program):
     assert code == 0 and f"{override.split('=')[0]}: " in stdout
 
 
-# ---- data
+# ---- data: rows in the test files of the data sets, sources/test_<name>.py
 
-# Faults of image_folder, records and csv, as the programs report them: these rows belong to
-# tests/sources/test_<name>.py, and go with their data set.
-OPS = "[{name: decode_image, channels: 1}, {name: resize, size: [8, 8]}, scale]"
-IMAGES = f"data={{train: image_folder, valid: null, dir: set, ops: {OPS}}}"
-RECORDS = "data={train: records, valid: {name: records, dir: set2}, dir: set}"
-CSV = (
-    "data={train: {name: csv, file: t.csv, target: y, valid: 0.3, test: 0}, valid: null, dir: set}"
-)
-SHARD, INDEX = "set/train-00001-of-00002.tfrecord", "set/train.index"
+FILES = "data={train: tiny_files, valid: null, dir: set}"
 
 
-def folder(**more):
-    """A sound image folder of two classes; `more`: {file of class a: its bytes}."""
-    for label in "ab":
-        os.makedirs(f"set/train/{label}")
-        for number in range(8):
-            Path(f"set/train/{label}/{number}.png").write_bytes(files.png())
-    shutil.copytree("set/train", "set/valid")
-    for name, data in more.items():
-        Path(f"set/train/a/{name}").write_bytes(data)
+@pytest.mark.parametrize(("source", "write", "data", "message", "while_reading"), rows_of("FAULTS"))
+def test_data(source, write, data, message, while_reading, run_program):
+    words = (*TRAIN, data, "--run_dir", "run")
+    _, before = refused(run_program, 3, lambda: write(Path("set")), words, message)
+    assert os.path.exists("run") == while_reading
+    shutil.rmtree("run", ignore_errors=True)
+    assert {place for place in everything() if place not in before} == set()
 
 
-def prepared(examples=None, **options):
-    for name in ("set", "set2"):
-        files.write_records(
-            Path(name),
-            (examples if name == "set" and examples else files.number_records(64)),
-            per_shard=32,
-            **options,
-        )
-    manifest = json.loads(Path("set2/manifest.json").read_text())
-    Path("set2/manifest.json").write_text(
-        json.dumps(manifest | {"splits": {"valid": manifest["splits"]["train"]}})
-    )
+@pytest.mark.parametrize(("source", "write", "data"), rows_of("SOUND_RUNS"))
+def test_sound_data_of_these_rows_train(source, write, data, run_program):
+    write(Path("set"))
+    assert run_program(*TRAIN, data, "--run_dir", "run")[0] == 0
+
+
+# ---- checkpoints
 
 
 def flip(path, at):
     data = bytearray(Path(path).read_bytes())
     data[at] ^= 4
     Path(path).write_bytes(data)
-
-
-def table(text):
-    os.makedirs("set")
-    Path("set/t.csv").write_bytes(b"a,y\n" + b"1,u\n2,v\n" * 40 + text)
-
-
-def bad_record(**features):
-    return [*files.number_records(63), files.example(**features)]
-
-
-def broken(place):
-    def prepare():
-        prepared()
-        place()
-
-    return prepare
-
-
-DATA = {
-    "directory missing": (
-        None,
-        RECORDS,
-        "set/manifest.json: no such file; expected what "
-        "`python preprocess_data.py --out set` writes",
-    ),
-    "directory empty": (
-        lambda: os.makedirs("set"),
-        IMAGES,
-        "set: expected one directory of images per class, got none",
-    ),
-    "shard missing": (broken(lambda: os.unlink(SHARD)), RECORDS, f"{SHARD}: no such file"),
-    "shard truncated": (broken(lambda: os.truncate(SHARD, 900)), RECORDS, f"{SHARD}: expected 1,"),
-    "bit flip": (broken(lambda: flip(SHARD, 100)), RECORDS, f"{SHARD}: record "),
-    "index flipped": (broken(lambda: flip(INDEX, 3)), RECORDS, f"{INDEX}: damaged: its SHA-256"),
-    "feature missing": (lambda: prepared(bad_record(targets=1)), RECORDS, "record 31 at byte"),
-    "another dtype": (
-        lambda: prepared(bad_record(inputs=[1, 2], targets=1)),
-        RECORDS,
-        "record 31 at byte",
-    ),
-    "another shape": (
-        lambda: prepared(bad_record(inputs=[1.0, 2.0, 3.0], targets=1)),
-        RECORDS,
-        "record 31 at byte",
-    ),
-    "label out of range": (
-        lambda: prepared(bad_record(inputs=[1.0, 2.0], targets=7)),
-        RECORDS,
-        "expected a class from 0 to 2, got 7",
-    ),
-    "NaN in inputs": (
-        lambda: prepared(bad_record(inputs=[1.0, np.nan], targets=1)),
-        RECORDS,
-        "inputs: expected finite numbers, got nan",
-    ),
-    "corrupt image": (
-        lambda: folder(**{"3.png": files.png()[:-40]}),
-        IMAGES,
-        "set/train/a/3.png: ",
-    ),
-    "zero bytes": (lambda: folder(**{"3.png": b""}), IMAGES, "set/train/a/3.png: "),
-    "16 bits": (
-        lambda: folder(**{"3.png": files.png(dtype=np.uint16)}),
-        IMAGES,
-        "set/train/a/3.png: ",
-    ),
-    "image bomb": (
-        lambda: folder(**{"3.png": files.claims(files.png(), 50_000, 50_000)}),
-        IMAGES,
-        "set/train/a/3.png: expected 1 to 50,000,000 pixels (max_pixels), got 50000x50000",
-    ),
-    "smaller than a batch": (
-        lambda: table(b""),
-        CSV.replace("0.3", "0.95"),
-        "expected at least one batch of 8 examples",
-    ),
-    "too many to be skipped": (
-        lambda: folder(**{"3.png": b"none"}),
-        IMAGES.replace("train: image_folder", "train: {name: image_folder, damaged: skip}"),
-        "got 1 of 16",
-    ),
-    "interrupted preparation": (
-        lambda: os.makedirs("set.part"),
-        RECORDS,
-        "set: not finished: set.part is there; run the command",
-    ),
-    "ragged row": (
-        lambda: table(b"1\n"),
-        CSV,
-        "set/t.csv:82: expected 2 cells, as in the first line, got 1",
-    ),
-    "text in a number column": (
-        lambda: table(b"one,u\n"),
-        CSV,
-        "set/t.csv:82: a: expected a finite number, got 'one'",
-    ),
-    "invalid UTF-8": (
-        lambda: table(b"1,caf\xe9\n"),
-        CSV,
-        "set/t.csv:82: expected UTF-8 text, got byte 0xe9",
-    ),
-}
-FOUND_WHILE_READING = {  # by a run that has begun
-    "bit flip",
-    "feature missing",
-    "another dtype",
-    "another shape",
-    "label out of range",
-    "NaN in inputs",
-    "corrupt image",
-    "zero bytes",
-    "16 bits",
-    "image bomb",
-}
-
-
-@pytest.mark.parametrize("fault", DATA)
-def test_data(fault, run_program):
-    prepare, override, message = DATA[fault]
-    _, before = refused(run_program, 3, prepare, (*TRAIN, override, "--run_dir", "run"), message)
-    assert os.path.exists("run") == (fault in FOUND_WHILE_READING)
-    shutil.rmtree("run", ignore_errors=True)
-    assert {place for place in everything() if place not in before} == set()
-
-
-def test_sound_data_of_these_rows_train(run_program):
-    folder()
-    assert run_program(*TRAIN, IMAGES, "--run_dir", "images")[0] == 0
-    shutil.rmtree("set")
-    prepared()
-    assert run_program(*TRAIN, RECORDS, "--run_dir", "records")[0] == 0
-    shutil.rmtree("set")
-    table(b"")
-    assert run_program(*TRAIN, CSV, "--run_dir", "csv")[0] == 0
-
-
-# ---- any data set
-
-FILES = "data={train: tiny_files, valid: null, dir: set}"
-
-
-def damaged(file="set/train/3.txt"):
-    write_files("set")
-    Path(file).write_text("1 2 3 none 5 6 0")
-
-
-ANY_SET = {
-    "directory missing": (None, "set: no such directory; expected one directory per split"),
-    "split missing": (lambda: write_files("set", splits=["train"]), "set/valid: no such directory"),
-    "smaller than a batch": (
-        lambda: write_files("set", size=7),
-        "tiny_files: expected at least one batch of 8 examples, got 7",
-    ),
-    "damaged example": (damaged, "set/train/3.txt: expected seven numbers"),
-    "damaged in validation": (
-        lambda: damaged("set/valid/3.txt"),
-        "set/valid/3.txt: expected seven",
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", ANY_SET)
-def test_data_of_any_set(fault, run_program):
-    prepare, message = ANY_SET[fault]
-    _, before = refused(run_program, 3, prepare, (*TRAIN, FILES, "--run_dir", "run"), message)
-    assert os.path.exists("run") == fault.startswith("damaged")  # found by a run that has begun
-    shutil.rmtree("run", ignore_errors=True)
-    assert {place for place in everything() if place not in before} == set()
-
-
-def test_sound_data_of_any_set_train(run_program):
-    write_files("set")
-    assert run_program(*TRAIN, FILES, "--run_dir", "run")[0] == 0
-
-
-# ---- checkpoints
 
 
 @pytest.fixture(scope="module")

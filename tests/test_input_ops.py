@@ -93,15 +93,15 @@ def test_every_example_of_a_mix_comes_once_in_each_epoch_of_its_set(mix, seed, b
 
 @pytest.mark.parametrize(
     "override",
-    ["data.eval_ops=[scale]", "data.train={name: tiny_numbers, eval_ops: [scale]}"],
+    ["data.eval_ops=[tiny_scale]", "data.train={name: tiny_numbers, eval_ops: [tiny_scale]}"],
     ids=["of data", "of a data set"],
 )
 def test_operations_of_evaluation_are_not_those_of_training(override):
-    config = load_config(TINY, [override, "data.ops=[{name: log, plus: 9}]"]).data
+    config = load_config(TINY, [override, "data.ops=[{name: tiny_scale, factor: 9}]"]).data
 
-    def ops(split: str, training: bool) -> list[str]:
+    def factors(split: str, training: bool) -> list[float]:
         mix = input_ops.open_mix(config, split, training)
-        return [op.name for part in mix.sources for op in part.ops]
+        return [op.factor for part in mix.sources for op in part.ops]
 
-    assert ops("valid", training=False) == ["scale", "log"]
-    assert ops("train", training=True) == ["log"]
+    assert factors("valid", training=False) == [2, 9]
+    assert factors("train", training=True) == [9]

@@ -1,14 +1,12 @@
 """The step, the optimizer, the loop and evaluation against numbers worked out by hand."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from places import CONFIGS, ROOT, TINY, WITH_TINY, tiny_labels
+from places import CONFIGS, TINY, tiny_labels
 
 import eval as evaluation
 import input_ops
@@ -406,21 +404,6 @@ def test_debug_presets(tmp_path, monkeypatch):
     hopeless = tiny_config(*overfit, "optimizer.learning_rate=1e-12", "train.steps=30")
     assert not trainer.debug_overfit(hopeless)["learned"]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_profile_of_steps_leaves_a_trace(tmp_path):
-    words = ["benchmarks/profile_steps.py", str(TINY), str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=ROOT,
-        env=WITH_TINY,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    rows = [line.rsplit(None, 4)[0].strip() for line in done.stdout.splitlines()]
-    assert rows == ["together", "step alone", "input alone"]
-    assert list(tmp_path.rglob("*.xplane.pb"))
 
 
 def test_tensorboard_has_both_splits_images_histograms_text_and_graph(tmp_path):

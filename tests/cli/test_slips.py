@@ -54,7 +54,10 @@ def slip(*words: str, config_class=TrainConfig, main_flag: str = "config") -> st
         (["optimizer.schedule=cosine"], "write optimizer.schedule.name=cosine"),
         (["optimizer=sdg"], "did you mean 'sgd'?"),
         # an operation without what it needs, or no list
-        (["data.ops=[pad]"], "data.ops.0.length: missing; expected {name: pad, length: ...}"),
+        (
+            ["data.ops=[tiny_clip]"],
+            "data.ops.0.high: missing; expected {name: tiny_clip, high: ...}",
+        ),
         (["data.ops=scale"], "write ['scale']"),
         # a field without its section
         (["epochs=3"], "did you mean 'train.epochs'?"),

@@ -3,13 +3,12 @@
 import ast
 import errno
 import os
-import subprocess
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from places import ROOT
+from places import ROOT, product_files
 
 from cli.program import ConfigError
 from engine import variables
@@ -176,9 +175,8 @@ OF_PYTHON = {"_asdict", "_replace", "_fields", "_exit"}  # named tuples; os._exi
 
 
 def test_private_names_of_libraries_stand_in_one_file():
-    command = ["git", "ls-files", "*.py", ":!tests", ":!benchmarks"]
-    files = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    found = {file: private_names((ROOT / file).read_text()) for file in files.split()}
+    files = [file for file in product_files() if not file.startswith("benchmarks/")]
+    found = {file: private_names((ROOT / file).read_text()) for file in files}
     allowed = {name for _, name in PRIVATE}
     assert found.pop("engine/variables.py") == allowed
     assert {file: names for file, names in found.items() if names} == {}

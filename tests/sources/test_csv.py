@@ -1,7 +1,7 @@
 """Tables: divided by class, group and time, read, refused."""
 
 import numpy as np
-from loading import UNDIVIDED, divided, line_numbers, load, read, seed
+from loading import UNDIVIDED, Fault, divided, fill, line_numbers, load, read, seed
 
 from data_loader import SPLITS
 
@@ -183,3 +183,75 @@ def test_quoted_cells_and_numbers_as_targets(tmp_path):
         "targets"
     ].tolist() == [0.25, -300]
     assert source.class_names == () and line_numbers(source.locate(i) for i in range(2)) == [2, 4]
+
+
+# ---- texts beyond all measure
+
+LONG = 1 << 20
+REFUSED += [
+    (
+        "long field",
+        {"t.csv": b"a,y\n" + b"1" * LONG + b",x\n"},
+        PREDICTS,
+        "/t.csv:2: damaged CSV: field larger than field limit",
+    ),
+    (
+        "long number",
+        {"t.csv": b"a,y\n" + b"9" * 100_000 + b",x\n"},
+        PREDICTS,
+        "/t.csv:2: a: expected a finite number, got '9999",
+    ),
+    (
+        "exponent",
+        {"t.csv": b"a,y\n1e999999999,x\n"},
+        PREDICTS,
+        "/t.csv:2: a: expected a finite number, got '1e999999999'",
+    ),
+    (
+        "long name of a column",
+        {"t.csv": b"a" * LONG + b",y\n1,x\n"},
+        PREDICTS,
+        "/t.csv:1: damaged CSV: field larger than field limit",
+    ),
+]
+
+
+# ---- what the trainer says, see ../test_faults.py
+
+RUN = (
+    "data={train: {name: csv, file: t.csv, target: y, valid: 0.3, test: 0}, valid: null, dir: set}"
+)
+
+
+def write_table(folder, last: bytes = b""):
+    """80 sound rows and the `last`."""
+    fill(folder, {"t.csv": b"a,y\n" + b"1,u\n2,v\n" * 40 + last})
+
+
+SOUND_RUNS = [("sound", write_table, RUN)]
+FAULTS = [
+    Fault(
+        "smaller than a batch",
+        write_table,
+        RUN.replace("0.3", "0.95"),
+        "expected at least one batch of 8 examples",
+    ),
+    Fault(
+        "ragged row",
+        lambda folder: write_table(folder, b"1\n"),
+        RUN,
+        "set/t.csv:82: expected 2 cells, as in the first line, got 1",
+    ),
+    Fault(
+        "text in a number column",
+        lambda folder: write_table(folder, b"one,u\n"),
+        RUN,
+        "set/t.csv:82: a: expected a finite number, got 'one'",
+    ),
+    Fault(
+        "invalid UTF-8",
+        lambda folder: write_table(folder, b"1,caf\xe9\n"),
+        RUN,
+        "set/t.csv:82: expected UTF-8 text, got byte 0xe9",
+    ),
+]

@@ -5,17 +5,19 @@ A data set that does not load without files or options has in its test file, tes
     def example(folder) -> dict:    writes a small set into `folder`, returns its options
 
 and, if it likes, REFUSED, rows of (id, {file: bytes}, options, message): what loading must refuse,
-by a DataError that begins with the directory and then the message; and `seeds`, see test_fuzz.py.
+by a DataError that begins with the directory and then the message, whatever the files claim; FAULTS
+and SOUND_RUNS, see ../test_faults.py; and `seeds`, see test_fuzz.py.
 """
 
 import ast
 import dataclasses
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from loading import examples_of, fill, load, no_warnings, refused
+from loading import examples_of, fill, load, no_warnings, refused, rows_of
 from places import ROOT
 from pydantic import ValidationError
 
@@ -26,12 +28,6 @@ from data_config import Dataset
 from data_loader import SPLITS, NoSplit, Source
 
 NAMES = [name_of(cls) for cls in named_classes(Dataset)]
-TEST_FILES = {name: examples_of(name) for name in NAMES}
-REFUSED = [
-    pytest.param(name, *case, id=f"{name}: {case_id}")
-    for name, test_file in TEST_FILES.items()
-    for case_id, *case in getattr(test_file, "REFUSED", [])
-]
 
 
 def everything_below(folder) -> dict:
@@ -39,14 +35,21 @@ def everything_below(folder) -> dict:
     return {path: path.read_bytes() if path.is_file() else None for path in paths}
 
 
-@pytest.mark.parametrize(("name", "content", "options", "message"), REFUSED)
+@pytest.mark.parametrize(("name", "content", "options", "message"), rows_of("REFUSED"))
 def test_what_loading_refuses(tmp_path, name, content, options, message):
     folder = fill(tmp_path / "data", content)
     before = everything_below(tmp_path)
     options = dict(options)
     split = options.pop("split", "train")
-    with no_warnings():
-        refused(lambda: load(split, name, folder, **options), f"{folder}{message}")
+    tracemalloc.start()
+    try:
+        with no_warnings():
+            line = refused(lambda: load(split, name, folder, **options), f"{folder}{message}")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(line) < 1000
+    assert peak < 16 << 20
     assert everything_below(tmp_path) == before
 
 
@@ -55,7 +58,7 @@ def test_what_loading_refuses(tmp_path, name, content, options, message):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_source_keeps_its_contract(name, tmp_path):
-    write_example = getattr(TEST_FILES[name], "example", None)
+    write_example = getattr(examples_of(name), "example", None)
     options = write_example(tmp_path) if write_example else {}
     directory = tmp_path if write_example else None
     try:

@@ -3,6 +3,7 @@
 import gzip
 import tracemalloc
 
+import hostile
 import numpy as np
 import pytest
 import small_files as files
@@ -111,3 +112,14 @@ def test_a_path_that_is_no_file(tmp_path):
         read_idx(tmp_path / "absent", 3)
     with pytest.raises(DataError, match="Is a directory"):
         read_idx(tmp_path, 3)
+
+
+def test_a_gzip_bomb_is_not_unpacked_beyond_what_its_header_says(tmp_path):
+    """64 KiB in a file stand for 64 MiB of zeros behind a header of three images of 2x2."""
+    path = tmp_path / "data" / "x.gz"
+    path.parent.mkdir()
+    data = files.idx(np.zeros((3, 2, 2))) + bytes(hostile.SIZE)
+    path.write_bytes(gzip.compress(data, mtime=0))
+    assert path.stat().st_size < 100_000
+    message = hostile.refused(lambda path: read_idx(path, 3), path)
+    assert "expected 12 bytes of data for [3, 2, 2], got more" in message

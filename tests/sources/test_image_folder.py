@@ -1,5 +1,6 @@
 """Folders of image files: divided, read, and refused or skipped where an image is damaged."""
 
+import functools
 import os
 import resource
 import struct
@@ -11,6 +12,7 @@ import small_files as files
 import tensorflow as tf
 from loading import (
     UNDIVIDED,
+    Fault,
     Seed,
     decode_ops,
     divided,
@@ -61,15 +63,15 @@ def example(folder) -> dict:
 
 def seeds() -> dict[str, Seed]:
     noisy = np.random.default_rng(0).integers(0, 4, (9, 11))
-    ops = decode_ops()
 
-    @tf.function
-    def decode(features):
-        return apply_ops(features, tf.zeros([1], tf.uint64), ops, 1)
+    @functools.cache
+    def decoder():
+        ops = decode_ops()
+        return tf.function(lambda features: apply_ops(features, tf.zeros([1], tf.uint64), ops, 1))
 
     def seed(kind, data, wrapped=bytes):
         def read_image(folder):
-            decode(images(folder).read(tf.constant([0], tf.int64)))
+            decoder()(images(folder).read(tf.constant([0], tf.int64)))
 
         name = f"a/x.{kind}"
         return Seed(
@@ -382,3 +384,48 @@ def test_a_program_ends_with_one_line_and_code_3(tmp_path, program, where):
     assert last.startswith(f"trainer: error: {broken}: Invalid PNG data"), done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("run/checkpoints/step-*"))
+
+
+# ---- what the trainer says, see ../test_faults.py
+
+OPS = "[{name: decode_image, channels: 1}, {name: resize, size: [8, 8]}, tiny_scale]"
+RUN = f"data={{train: image_folder, valid: null, dir: set, ops: {OPS}}}"
+
+
+def write_folder(folder, third: bytes = PNG):
+    """Two classes of 8 images in each split; the `third` image of training is replaced."""
+    names = [f"{label}/{number}.png" for label in "ab" for number in range(8)]
+    sound = {f"{split}/{name}": PNG for split in ("train", "valid") for name in names}
+    fill(folder, sound | {"train/a/3.png": third})
+
+
+SOUND_RUNS = [("sound", write_folder, RUN)]
+FAULTS = [
+    Fault(
+        "directory empty",
+        lambda folder: folder.mkdir(),
+        RUN,
+        "set: expected one directory of images per class, got none",
+    ),
+    Fault(
+        "too many to be skipped",
+        lambda folder: write_folder(folder, b"none"),
+        RUN.replace("train: image_folder", "train: {name: image_folder, damaged: skip}"),
+        "got 1 of 16",
+    ),
+    *(
+        Fault(
+            fault,
+            lambda folder, third=third: write_folder(folder, third),
+            RUN,
+            f"set/train/a/3.png: {message}",
+            while_reading=True,
+        )
+        for fault, third, message in [
+            ("corrupt image", PNG[:-40], ""),
+            ("zero bytes", b"", ""),
+            ("16 bits", files.png(dtype=np.uint16), ""),
+            ("image bomb", files.claims(PNG, 50_000, 50_000), SHAPES),
+        ]
+    ),
+]

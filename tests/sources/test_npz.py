@@ -3,6 +3,7 @@
 import io
 import zipfile
 
+import hostile
 import numpy as np
 import pytest
 import small_files as files
@@ -196,3 +197,41 @@ def test_a_pickle_in_an_npz_is_not_executed(tmp_path):
     assert not (tmp_path / "executed").exists()
     np.load(tmp_path / "x.npz", allow_pickle=True)["x"]  # the fixture is live
     assert (tmp_path / "executed").exists()
+
+
+# ---- hostile archives
+
+
+def read_archive(path, **options):
+    return read(load("train", "npz", path.parent, file=path.name, **UNDIVIDED, **options))
+
+
+@pytest.mark.parametrize("name", hostile.ARCHIVES_REFUSED)
+def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(tmp_path, name):
+    hostile.check_an_archive_is_refused(tmp_path, name, read_archive)
+
+
+def test_an_array_that_claims_more_than_there_is_takes_no_memory(tmp_path):
+    hostile.check_a_claim_takes_no_memory(tmp_path, read_archive)
+
+
+def test_honest_compression_is_read(tmp_path):
+    """NumPy's own compression of zeros, the best there is, stays within the bound."""
+    zeros = files.npy(np.zeros((1 << 20, 2), np.uint8))
+    data = hostile.zipped(zipfile.ZIP_DEFLATED, x_npy=zeros, y_npy=zeros)
+    (tmp_path / "a.npz").write_bytes(data)
+    features = read_archive(tmp_path / "a.npz", targets="numbers")
+    assert features["inputs"].shape == (1 << 20, 2)
+
+
+@pytest.mark.parametrize("name", ["..__..__escaped", "__escaped"])
+def test_names_in_an_archive_are_no_paths(tmp_path, name):
+    def read_inputs(path):
+        assert read_archive(path)["inputs"].shape == (6, 2)
+
+    hostile.check_names_are_no_paths(tmp_path, name, read_inputs)
+
+
+@pytest.mark.parametrize("form", hostile.PICKLES)
+def test_a_pickle_is_not_executed(tmp_path, form):
+    hostile.check_a_pickle_is_not_executed(tmp_path, form, read_archive)

@@ -1,14 +1,16 @@
 """Prepared records: a manifest, an index, shards, and the examples in them."""
 
 import json
+import os
 import tempfile
 import zlib
 from pathlib import Path
 
+import hostile
 import numpy as np
 import pytest
 import small_files as files
-from loading import Seed, load, one_pass, refused, with_byte
+from loading import Fault, Seed, load, one_pass, refused, with_byte
 
 from engine import record_files
 
@@ -315,3 +317,110 @@ def test_a_compressed_record_that_cannot_be_unpacked(tmp_path, damage):
     shard = f"{tmp_path}/set/train-00001-of-00002.tfrecord"
     place = f"{shard}: record 1 at byte {len(packed[4]) + 16}: damaged: "
     refused(lambda: one_pass(numbers_of(tmp_path / "set")), place)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../secret"])
+@pytest.mark.parametrize("of", ["shards", "index"])
+def test_a_prepared_set_cannot_name_files_elsewhere(tmp_path, name, of):
+    folder = tmp_path / "set"
+    files.write_records(folder, files.number_records())
+
+    def move(manifest):
+        described = split_of(manifest)[of]
+        entry = described[0] if of == "shards" else described
+        (folder / entry["file"]).rename(tmp_path / "secret")  # sound, and where the manifest says
+        entry["file"] = name
+
+    change_manifest(folder, move)
+    message = hostile.refused(lambda path: numbers_of(path.parent), folder / "manifest.json")
+    assert "expected the name of a file in this directory" in message
+
+
+# ---- what the trainer says, see ../test_faults.py
+
+RUN = "data={train: records, valid: {name: records, dir: set2}, dir: set}"
+SHARD = "train-00001-of-00002.tfrecord"
+
+
+def write_sets(folder, last: bytes | None = None):
+    """64 examples to train on and, beside them, 64 to validate; the `last` of training."""
+    beside, sound = folder.with_name("set2"), files.number_records(64)
+    files.write_records(folder, sound if last is None else [*sound[:63], last], per_shard=32)
+    files.write_records(beside, sound, per_shard=32)
+    change_manifest(beside, lambda m: m.update(splits={"valid": split_of(m)}))
+
+
+def with_file(name, change):
+    """What writes sound sets, one file of which is then changed."""
+
+    def write(folder):
+        write_sets(folder)
+        change(folder / name)
+
+    return write
+
+
+def flip(at):
+    def change(path):
+        data = path.read_bytes()
+        path.write_bytes(with_byte(data, at, data[at] ^ 4))
+
+    return change
+
+
+SOUND_RUNS = [("sound", write_sets, RUN)]
+FAULTS = [
+    Fault(
+        "directory missing",
+        lambda _: None,
+        RUN,
+        "set/manifest.json: no such file; expected what "
+        "`python preprocess_data.py --out set` writes",
+    ),
+    Fault("shard missing", with_file(SHARD, Path.unlink), RUN, f"set/{SHARD}: no such file"),
+    Fault(
+        "shard truncated",
+        with_file(SHARD, lambda path: os.truncate(path, 900)),
+        RUN,
+        f"set/{SHARD}: expected 1,",
+    ),
+    Fault(
+        "bit flip", with_file(SHARD, flip(100)), RUN, f"set/{SHARD}: record ", while_reading=True
+    ),
+    Fault(
+        "index flipped",
+        with_file("train.index", flip(3)),
+        RUN,
+        "set/train.index: damaged: its SHA-256",
+    ),
+    Fault(
+        "interrupted preparation",
+        lambda folder: folder.with_name("set.part").mkdir(),
+        RUN,
+        "set: not finished: set.part is there; run the command",
+    ),
+    *(
+        Fault(
+            fault,
+            lambda folder, last=last: write_sets(folder, files.example(**last)),
+            RUN,
+            message,
+            while_reading=True,
+        )
+        for fault, last, message in [
+            ("feature missing", {"targets": 1}, "record 31 at byte"),
+            ("another dtype", {"inputs": [1, 2], "targets": 1}, "record 31 at byte"),
+            ("another shape", {"inputs": [1.0, 2.0, 3.0], "targets": 1}, "record 31 at byte"),
+            (
+                "label out of range",
+                {"inputs": [1.0, 2.0], "targets": 7},
+                "expected a class from 0 to 2, got 7",
+            ),
+            (
+                "NaN in inputs",
+                {"inputs": [1.0, np.nan], "targets": 1},
+                "inputs: expected finite numbers, got nan",
+            ),
+        ]
+    ),
+]

@@ -91,3 +91,15 @@ def test_the_bundled_sunspots():
         source, [0]
     )["inputs"].shape == (1, 25, 1)
     assert source.locate(0).endswith("data/sunspots_monthly.csv:2")
+
+
+# ---- texts beyond all measure
+
+REFUSED += [
+    (
+        "long number",
+        {"s.csv": b"t,v\n1," + b"9" * 100_000 + b"\n"},
+        SERIES | {"window": 1},
+        "/s.csv:2: v: expected a finite number, got '9999",
+    ),
+]

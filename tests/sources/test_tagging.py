@@ -89,3 +89,15 @@ def test_the_same_sentence_twice_stays_in_one_split(tmp_path):
         for split, places in found.items()
     }
     assert sum(map(len, numbers.values())) == 50 and sum(map(len, found.values())) == 100
+
+
+# ---- texts beyond all measure
+
+REFUSED += [
+    (
+        "line without end",
+        {"t.txt": b"a" * (1 << 20)},
+        TEXT,
+        "/t.txt:1: expected a token in column 0, a tag in -1, got 1 columns",
+    ),
+]

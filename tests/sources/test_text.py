@@ -153,3 +153,28 @@ def test_unknown_tokens_and_long_sequences(tmp_path, capsys):
         [3, 2, 1],
         [2, 2, 2],
     ]  # 2: two, 3: one, 1: unknown, 0: padding
+
+
+# ---- texts beyond all measure
+
+LONG = 1 << 20
+REFUSED += [
+    (name, {"t.jsonl": content + b"\n"}, {"file": "t.jsonl"} | UNDIVIDED, f"/t.jsonl:1: {message}")
+    for name, content, message in [
+        (
+            "long number",
+            b'{"label": ' + b"9" * LONG + b', "text": "x"}',
+            'expected one JSON object, got \'{"label": 999',
+        ),
+        (
+            "depth",
+            b'{"label": 1, "text": ' + b"[" * LONG,
+            "expected one JSON object, got ",
+        ),
+        (
+            "code",
+            json.dumps({"py/object": "os.system", "text": "x"}).encode(),
+            "expected a JSON object with the key 'label'",
+        ),
+    ]
+]

@@ -53,6 +53,13 @@ class TinyNoise(Op):
     scale: Float = Field(0.5, gt=0, description="Largest noise, in either direction.")
 
 
+class TinyClip(Op):
+    """Inputs of any type, none above a bound."""
+
+    name: Literal["tiny_clip"]
+    high: Float = Field(description="Largest input there may be; it has to be given.")
+
+
 class TinyNumbers(Dataset):
     """Rows of numbers around the center of their class."""
 

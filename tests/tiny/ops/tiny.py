@@ -12,6 +12,12 @@ def tiny_scale(features, seeds, config):
     return features | {"inputs": tf.cast(features["inputs"], tf.float32) * config.factor}
 
 
+def tiny_clip(features, seeds, config):
+    """Inputs of any type -> the same type, none above the bound."""
+    inputs = features["inputs"]
+    return features | {"inputs": tf.minimum(inputs, tf.cast(config.high, inputs.dtype))}
+
+
 def tiny_noise(features, seeds, config):
     """Adds uniform noise to float32 inputs, a function of each example's seed alone."""
     shape = features["inputs"].shape[1:]
