@@ -5,6 +5,7 @@ python eval.py --ckpt RUN [--split valid] [key=value ...]
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import train_config
 from cli import program
@@ -92,20 +93,20 @@ class MetricTotals:
         return {name: value.numpy().tolist() for name, value in self.results().items()}
 
 
+@dataclass(eq=False)
 class Evaluator:
     """Scores a model on batches; compiled once, whatever their number and their data set."""
 
-    def __init__(
-        self, model: keras.Model, task: Task, several: bool = False, devices: Devices | None = None
-    ):
-        """`several`: more than one data set is scored, each for itself as well."""
-        task.check_fits(model)
-        self.model = model
-        self.task = task
-        self.devices = devices or Devices(tf.distribute.get_strategy())
+    model: keras.Model
+    task: Task
+    several: bool = False  # more than one data set is scored, each for itself as well
+    devices: Devices = field(default_factory=Devices)
+
+    def __post_init__(self):
+        self.task.check_fits(self.model)
         with self.devices.strategy.scope():
-            self.totals = MetricTotals(task, training=False)
-            self.set_totals = MetricTotals(task, training=False) if several else None
+            self.totals = MetricTotals(self.task, training=False)
+            self.set_totals = MetricTotals(self.task, training=False) if self.several else None
         self._run = tf.function(self._score, reduce_retracing=True)
 
     def _score(self, iterator, num_batches):

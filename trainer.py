@@ -13,7 +13,8 @@ import shlex
 import signal
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -42,9 +43,7 @@ def prepare(command: program.Command):
     if command.verify is not None:
         return json.dumps(checkpoint.verify_all(checkpoint.run_of(command.verify)))
     if command.replay is not None:
-        step_dir = Path(command.replay)
-        run_dir = checkpoint.run_of(step_dir.parent.parent)
-        return train_config.load_config(run_dir / "config.yaml", command.overrides), step_dir
+        return prepare_replay(Path(command.replay), command.overrides)
     if command.config is None:
         raise ConfigError(
             "command line: --config: missing; expected a file such as configs/lenet.yaml"
@@ -58,6 +57,11 @@ def prepare(command: program.Command):
     if "TF_CONFIG" in os.environ or config.distribute.strategy in ("workers", "parameter_server"):
         check_processes(config, command.debug)
     return config, run_dir
+
+
+def prepare_replay(step_dir: Path, overrides: list[str]):
+    run_dir = checkpoint.run_of(step_dir.parent.parent)
+    return train_config.load_config(run_dir / "config.yaml", overrides), step_dir
 
 
 def check_processes(config: train_config.TrainConfig, debug: str | None) -> None:
@@ -77,15 +81,8 @@ import tensorflow as tf
 import input_ops
 from engine import blackbox, resume
 from engine.checkpoint import Checkpoints
-from engine.devices import (
-    Devices,
-    is_compiled,
-    naming_failures,
-    open_devices,
-    serve,
-    slice_of,
-)
-from engine.optimizer import build_multipliers, build_optimizer, build_schedule
+from engine.devices import Devices, is_compiled, naming_failures, open_devices, serve, slice_of
+from engine.optimizer import Warmup, build_multipliers, build_optimizer, build_schedule
 from engine.resume import Progress
 from engine.screen import Pace, Screen, Stopwatch
 from engine.step_state import (
@@ -132,6 +129,7 @@ class Look(NamedTuple):
     gradients: list[tf.Tensor]  # means, as they were applied
 
 
+@dataclass(eq=False)
 class Trainer:
     """The training step, compiled: the only place that makes gradients.
 
@@ -141,47 +139,40 @@ class Trainer:
     statistics are of all towers, but of each accumulated share.)
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        task: Task,
-        optimizer: keras.optimizers.Optimizer,
-        schedule,
-        train: Train,
-        clip_norm: float | None = None,
-        multipliers=(),
-        devices: Devices | None = None,
-    ):
-        """`multipliers`: (variable, factor of its updates), since Adam's do not scale with them."""
-        self.model = model
-        self.task = task
-        self.optimizer = optimizer
-        without_keras_sum(optimizer)  # the gradients that it gets are summed already
-        self.schedule = schedule
-        self.train = train
-        self.clip_norm = clip_norm
-        self.multipliers = multipliers
-        self.devices = devices or Devices(tf.distribute.get_strategy())
+    model: keras.Model
+    task: Task
+    optimizer: keras.optimizers.Optimizer
+    schedule: Warmup
+    train: Train
+    clip_norm: float | None = None
+    multipliers: Sequence = ()  # (variable, factor of its updates): Adam's do not scale with them
+    devices: Devices = field(default_factory=Devices)
+
+    def __post_init__(self):
+        train = self.train
+        without_keras_sum(self.optimizer)  # the gradients that it gets are summed already
         self.float_type = tf.float64 if train.precision == "float64" else tf.float32  # of sums
-        self.dropout = DropoutSeeds(model, train.seed)
-        self.statistics = BatchStatistics(model)
+        self.dropout = DropoutSeeds(self.model, train.seed)
+        self.statistics = BatchStatistics(self.model)
         with self.devices.strategy.scope():
-            self.metrics = MetricTotals(task, training=True)
+            self.metrics = MetricTotals(self.task, training=True)
             self.rate_factor = tf.Variable(1.0, trainable=False)  # follows from past rollbacks
             self.step_variable = counter("step")
             self.policy = FinitePolicy(train)
-            averaged = [v for v in model.variables if train.ema and "float" in v.dtype]
-            self.averages = Averages(averaged, train.ema)
-        schedule.factor = self.rate_factor
+            self.averages = Averages(self.model, train.ema)
+        self.schedule.factor = self.rate_factor
         self.input_wait = InputWait()
-        compiled = is_compiled(model, train.jit)
-        self._forward_backward = (
-            tf.function(self._gradients, jit_compile=True) if compiled else self._gradients
-        )
+        self._forward_backward = self._gradients
+        if is_compiled(self.model, train.jit):
+            self._forward_backward = tf.function(self._gradients, jit_compile=True)
         self.run = tf.function(self._steps, reduce_retracing=True)
         self.run_one = tf.function(self._one_step, reduce_retracing=True)
         self.inspect = tf.function(self._inspect, reduce_retracing=True)
         self.read_metrics = tf.function(self._read_metrics)
+
+    def readings(self) -> dict[str, float]:
+        """Means since the last reading, and the last step's learning rate; starts them again."""
+        return {name: float(value) for name, value in self.read_metrics().items()}
 
     @property
     def step(self) -> int:
@@ -229,7 +220,7 @@ class Trainer:
         coordinator.join()
         return all(bool(step.fetch()) for step in steps)
 
-    def _inspect(self, iterator) -> "Look":
+    def _inspect(self, iterator) -> Look:
         """One step with what others do not pay for."""
         with self.devices.strategy.scope():
             batch = self.input_wait.first_of(iterator)
@@ -336,7 +327,6 @@ class Trainer:
         return goes_on
 
     def _read_metrics(self) -> dict[str, tf.Tensor]:
-        """Means since the last reading, and the last step's learning rate; starts them again."""
         with self.devices.strategy.scope():
             readings = self.metrics.results()
             readings["learning_rate"] = self.schedule(self.step_variable - 1)
@@ -404,6 +394,16 @@ class Run:
     total_steps: int
     trainer: Trainer
     evaluator: Evaluator
+
+    def begin(self) -> None:
+        """Gives the network the values of files: only now, since later it has its checkpoints."""
+        initialize(self.trainer.model, self.config.model, self.config.spec)
+        if self.config.init_from:
+            load_weights(self.trainer.model, self.config.init_from)
+        self.trainer.averages.begin()
+
+    def lower_rate(self, rollbacks: int) -> None:
+        self.trainer.rate_factor.assign(self.config.train.non_finite.factor**rollbacks)
 
     def batches_from(self, step: int, share: tuple[int, int] | None = None) -> tf.data.Dataset:
         """This worker's share of the training batches from a step on, endless."""
@@ -510,29 +510,18 @@ def _check_metrics(config: TrainConfig, evaluator: Evaluator) -> None:
 def begin_or_go_on(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
     """Brings a run to its newest checkpoint, or to where it begins; all workers alike."""
 
-    def begin() -> None:  # weights from files only now: later a run has checkpoints of its own
-        initialize(run.trainer.model, run.config.model, run.config.spec)
-        if run.config.init_from:
-            load_weights(run.trainer.model, run.config.init_from)
-        run.trainer.averages.begin()
-
     progress = resume.begin_or_go_on(
         run_dir,
         run.config,
         run.mix,
         run.trainer.variables(),
         run.devices,
-        begin,
+        run.begin,
         allow_changed_data,
     )
-    _lower_rate(run, progress)
-    return progress
-
-
-def _lower_rate(run: Run, progress: Progress) -> None:
     if progress.rollbacks:
-        factor = run.config.train.non_finite.factor
-        run.trainer.rate_factor.assign(factor**progress.rollbacks)
+        run.lower_rate(progress.rollbacks)
+    return progress
 
 
 # ---- the loop
@@ -563,8 +552,13 @@ def train_and_evaluate(
             with StopSignals() as signals, Screen(total, step, quiet=quiet) as screen:
                 step = loop(run, run_dir, progress, on_eval, signals, screen, watch)
             screen.shares(watch.shares())
-    result = {"run_dir": str(run_dir), "step": step, "steps": total}
-    result |= {"examples": step * config.train.batch_size, "valid": progress.valid}
+    result = {
+        "run_dir": str(run_dir),
+        "step": step,
+        "steps": total,
+        "examples": step * config.train.batch_size,
+        "valid": progress.valid,
+    }
     if progress.best:
         metric = config.checkpoint.best.metric
         result["best"] = [{metric: value, "step": at} for value, at in progress.best]
@@ -576,28 +570,26 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
     config = run.config
     clock = run.clock
     total = run.total_steps
-    validation = config.validation
-    stepwise = config.validation.stepwise
     trainer = run.trainer
-    evaluator = run.evaluator
     step = trainer.step
     pace = Pace()
     log = Log(run_dir, step, config.summary, screen, watch, run.devices.is_chief)
-    save = Saver(run, run_dir, progress, log, watch)
-    rehearse(run, run_dir, log, save, step)
+    save = Saver(run, run_dir, progress, log)
+    validator = Validator(run, log, step)
+    introduce(run, run_dir, log, step)
+    validator.rehearse()
+    if not step and isinstance(config.train.non_finite, Rollback):
+        save(step)  # the first place to go back to
     batches = iter(run.batches_from(step))
-    valid_sets = [valid_set.endless() for valid_set in run.valid_sets]
-    if stepwise:
-        drawn = clock.times_due(step, stepwise.every) * stepwise.batches
-        valid_batches = iter(run.valid_batches_from(drawn))
-    cadences = [config.train.log_every, validation.every, config.checkpoint.every]
-    cadences += [stepwise.every] if stepwise else []
+    stepwise = config.validation.stepwise
+    stepwise_every = stepwise.every if stepwise else None
+    every = (config.train.log_every, config.validation.every, config.checkpoint.every)
 
     while not progress.finished:
         # One compiled call, up to whatever is due first. A step to be looked into is a call itself.
         to_look = clock.steps_to_next(step, log.looks, limit=total - step + 1)
         limit = min(total - step, pace.steps_per_call, max(1, to_look - 1))
-        num_steps = clock.steps_to_next(step, cadences, limit)
+        num_steps = clock.steps_to_next(step, (*every, stepwise_every), limit)
         with watch("training"), pace.timing(num_steps), run.naming_examples(step, num_steps):
             goes_on, look = run.take_steps(batches, num_steps, look_into=to_look == 1)
         step += num_steps
@@ -607,23 +599,19 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
         progress.finished = step == total
         stop, seconds = run.devices.agree_on_stop(signals.number, pace.seconds)
         pace.update(seconds)
-        screen.progress(step, clock.batch_size / pace.seconds_per_step, pace.left(total - step))
+        examples_per_second = clock.batch_size / pace.seconds_per_step
+        screen.progress(step, examples_per_second, pace.left(total - step))
 
         is_best = False
         if goes_on and look:
             log.look(step, clock, trainer.model, look)
         if goes_on and (clock.is_due(step, config.train.log_every) or progress.finished):
-            readings = {name: float(value) for name, value in trainer.read_metrics().items()}
-            readings["examples_per_second"] = clock.batch_size / pace.seconds_per_step
+            readings = trainer.readings() | {"examples_per_second": examples_per_second}
             log.write(step, "train", readings)
-        if stepwise and clock.is_due(step, stepwise.every):
-            with watch("validating"), run.scored_weights(), run.valid_mix.naming_examples():
-                metrics = evaluator.score_batches(valid_batches, stepwise.batches)
-            log.write(step, "valid_batches", metrics)
-        if clock.is_due(step, validation.every) or progress.finished:
-            with watch("validating"), run.scored_weights(), run.valid_mix.naming_examples():
-                metrics = evaluator.score_sets(valid_sets)
-            log.write(step, "valid", metrics)
+        if clock.is_due(step, stepwise_every):
+            validator.score_batches(step)
+        if clock.is_due(step, config.validation.every) or progress.finished:
+            metrics = validator.score_sets(step)
             is_best = progress.update(config, step, metrics)
             if on_eval:
                 progress.finished |= run.devices.any_true(on_eval(step, metrics))
@@ -631,18 +619,20 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
         if is_due or is_best or not goes_on or progress.finished or stop:
             save(step)
         if stop and not progress.finished:
-            name = signal.Signals(stop).name
-            raise Stopped(
-                f"{name}: saved {run_dir} at step {step} of {total}; "
-                f"run the same command again to go on: {shlex.join(sys.argv)}"
-            )
+            raise _stopped(stop, f"saved {run_dir} at step {step} of {total}")
     log.close()
     watch.move("training", "waiting for input", float(trainer.input_wait.seconds.numpy()))
     return step
 
 
-def rehearse(run: Run, run_dir: Path, log: Log, save: "Saver", step: int) -> None:
-    """What comes before the first step: what is trained, on what, and a look at the evaluation."""
+def _stopped(number: int, state: str) -> Stopped:
+    command = shlex.join(sys.argv)
+    name = signal.Signals(number).name
+    return Stopped(f"{name}: {state}; run the same command again to go on: {command}")
+
+
+def introduce(run: Run, run_dir: Path, log: Log, step: int) -> None:
+    """Says what is trained, and on what."""
     if step:
         log.screen.line(f"{run_dir}: going on from step {step} of {run.total_steps}")
     else:
@@ -651,31 +641,68 @@ def rehearse(run: Run, run_dir: Path, log: Log, save: "Saver", step: int) -> Non
     if len(run.mix.sources) > 1:
         for line in run.mix.shares(run.total_steps * run.clock.batch_size):
             log.screen.line(f"data: {line}")
-    # A broken evaluation costs seconds here, not an epoch.
-    with log.watch("validating"), run.valid_mix.naming_examples():
-        run.evaluator.score_sets([valid_set.of_length(2) for valid_set in run.valid_sets])
-    if not step and isinstance(run.config.train.non_finite, Rollback):
-        save(step)  # the first place to go back to
+
+
+@dataclass
+class Validator:
+    """Scores the network while it is trained: whole validation sets, and a few batches of them."""
+
+    run: Run
+    log: Log
+    first_step: int  # of this process
+
+    @cached_property
+    def sets(self) -> list[input_ops.EvalSet]:
+        return [valid_set.endless() for valid_set in self.run.valid_sets]
+
+    @cached_property
+    def batches(self):
+        """Those that a run which was never interrupted would look at next."""
+        stepwise = self.run.config.validation.stepwise
+        drawn = self.run.clock.times_due(self.first_step, stepwise.every) * stepwise.batches
+        return iter(self.run.valid_batches_from(drawn))
+
+    def rehearse(self) -> None:
+        """Two batches of each set: a broken evaluation costs seconds here, not an epoch."""
+        with self.log.watch("validating"), self.run.valid_mix.naming_examples():
+            sets = [valid_set.of_length(2) for valid_set in self.run.valid_sets]
+            self.run.evaluator.score_sets(sets)
+
+    def score_sets(self, step: int) -> dict[str, float]:
+        with self._scoring():
+            metrics = self.run.evaluator.score_sets(self.sets)
+        self.log.write(step, "valid", metrics)
+        return metrics
+
+    def score_batches(self, step: int) -> None:
+        num_batches = self.run.config.validation.stepwise.batches
+        with self._scoring():
+            metrics = self.run.evaluator.score_batches(self.batches, num_batches)
+        self.log.write(step, "valid_batches", metrics)
+
+    @contextlib.contextmanager
+    def _scoring(self):
+        naming_examples = self.run.valid_mix.naming_examples()
+        with self.log.watch("validating"), self.run.scored_weights(), naming_examples:
+            yield
 
 
 class Saver:
     """Saves the run as it is at a step; workers other than the first keep nothing."""
 
-    def __init__(self, run: Run, run_dir: Path, progress: Progress, log: Log, watch: Stopwatch):
+    def __init__(self, run: Run, run_dir: Path, progress: Progress, log: Log):
         self.run = run
         self.progress = progress
         self.log = log
-        self.watch = watch
         self.variables = run.trainer.variables()
         size = size_of(self.variables.values())
-        directory = run_dir / "checkpoints"
         keep = run.config.checkpoint.keep
-        self.checkpoints = Checkpoints(directory, keep, write_variables, size)
+        self.checkpoints = Checkpoints(run_dir / "checkpoints", keep, write_variables, size)
 
     def __call__(self, step: int) -> None:
         if not self.run.devices.is_chief:
             return
-        with self.watch("saving"):
+        with self.log.watch("saving"):
             self.log.flush()
             progress = asdict(self.progress)
             state = {"step": step, "data": self.run.mix.fingerprint, "progress": progress}
@@ -709,7 +736,7 @@ def roll_back(run: Run, run_dir: Path, progress: Progress) -> int:
     resume.take_from_chief(trainer.variables(), run.devices)
     back = trainer.step
     progress.rollbacks += 1
-    _lower_rate(run, progress)
+    run.lower_rate(progress.rollbacks)
     trainer.skip_to(step + 1)
     if run.devices.is_chief:
         program.warn(
@@ -750,14 +777,18 @@ def debug_overfit(config: TrainConfig) -> dict:
     return result | {"run_dir": None, "learned": learned}
 
 
+def only_serves(config: TrainConfig) -> bool:
+    """Whether this process is a worker or a parameter server that the chief drives."""
+    cluster = read_cluster()
+    on_this_machine = config.distribute.strategy in ("one", "towers")
+    return bool(cluster) and cluster.has_servers and cluster.job != "chief" and not on_this_machine
+
+
 def main(config: TrainConfig, run_dir: Path) -> dict:
     if COMMAND.replay:
         return blackbox.replay(run_dir, config, build_trainer)
-    if "TF_CONFIG" in os.environ:
-        cluster = read_cluster()
-        on_this_machine = config.distribute.strategy in ("one", "towers")
-        if cluster and cluster.has_servers and cluster.job != "chief" and not on_this_machine:
-            return serve(cluster, config.distribute.wait)
+    if "TF_CONFIG" in os.environ and only_serves(config):
+        return serve(read_cluster(), config.distribute.wait)
     if COMMAND.debug:
         return {"fdr": debug_fdr, "overfit": debug_overfit}[COMMAND.debug](config)
     return train_and_evaluate(config, run_dir, allow_changed_data=COMMAND.allow_changed_data)

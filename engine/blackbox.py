@@ -197,5 +197,5 @@ def replay(directory: Path, config: TrainConfig, build_trainer: Callable) -> dic
         finding = find(trainer, batch, outcome.gradients)
         problem = f"loss or gradient is NaN or infinite again, first in {finding}"
         raise NumericsError(f"{directory}: step {state['step']}: {problem}")
-    readings = {name: float(value) for name, value in trainer.read_metrics().items()}
-    return {"replayed": str(directory), "step": state["step"], "finite": True, **readings}
+    result = {"replayed": str(directory), "step": state["step"], "finite": True}
+    return result | trainer.readings()

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -38,7 +38,7 @@ GONE = (
 class Devices:
     """The strategy, which worker this process is, and sums over towers."""
 
-    strategy: tf.distribute.Strategy
+    strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
     worker: int = 0
     workers: int = 1
     coordinator: object = None  # of parameter servers
@@ -111,8 +111,11 @@ class Devices:
 
     def agree_on_stop(self, stop: int | None, seconds: float) -> tuple[int | None, float]:
         """A signal that any worker got, and the mean of their seconds: the same in each process."""
-        if self.workers == 1:
-            return stop, seconds
+        if self.workers > 1:
+            return self._gathered_stop(stop, seconds)
+        return stop, seconds
+
+    def _gathered_stop(self, stop: int | None, seconds: float) -> tuple[int | None, float]:
         stops, micros = self._gather([stop or 0, round(seconds * 1e6)]).T
         return next(map(int, stops[stops > 0]), None), micros.mean() / 1e6
 
@@ -204,7 +207,7 @@ def _on_this_machine(distribute: Distribute) -> Devices:
 
 
 def _towers(names: list[str]) -> Devices:
-    return Devices(_mirrored(tuple(names)) if len(names) > 1 else tf.distribute.get_strategy())
+    return Devices(_mirrored(tuple(names))) if len(names) > 1 else Devices()
 
 
 # Cached: a second strategy on the same GPUs would give its exchanges the numbers of the first's.

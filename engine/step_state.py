@@ -4,7 +4,6 @@ Each object here owns its variables; `trainer.Trainer` puts them together, and i
 what a checkpoint holds. Make them in the scope of the strategy.
 """
 
-from collections.abc import Iterable
 from contextlib import contextmanager
 
 import keras
@@ -66,8 +65,9 @@ class FinitePolicy:
 class Averages:
     """Exponential moving averages of variables, saved beside them as `ema/<path>`."""
 
-    def __init__(self, averaged: Iterable[keras.Variable], decay: float | None):
-        self.averaged = list(averaged)
+    def __init__(self, model: keras.Model, decay: float | None):
+        """Of no variable without a decay."""
+        self.averaged = [v for v in model.variables if decay and "float" in v.dtype]
         self.decay = decay
         self.variables = {
             v.path: keras.Variable(tf.convert_to_tensor(v), trainable=False, dtype=v.dtype)
