@@ -214,6 +214,10 @@ def slots(rates: list[float]) -> list[int]:
     cycle = math.lcm(*(share.denominator for share in shares))
     if cycle <= _MOST_SLOTS:
         return [int(share * cycle) for share in shares]
+    return _nearest_slots(shares)
+
+
+def _nearest_slots(shares: list[Fraction]) -> list[int]:
     counts = [max(1, int(share * _MOST_SLOTS)) for share in shares]
     by_loss = sorted(range(len(shares)), key=lambda i: counts[i] - shares[i] * _MOST_SLOTS)
     for i in by_loss[: max(0, _MOST_SLOTS - sum(counts))]:
@@ -397,39 +401,54 @@ def ids_of_steps(
 ) -> tf.data.Dataset:
     """(positions, number of the data set, id), int64 [batch_size] each, of steps [start, stop)."""
     order = order or Order()
-
-    def ids_of(steps):
-        columns = tf.range(batch_size, dtype=tf.int64)
-        positions = steps[:, tf.newaxis] * batch_size + columns  # (steps,) -> (steps, batch)
-        return positions, *mix.ids(seed, positions, order.blocks or 0)
-
+    ids = StepIds(mix, batch_size, seed, order.blocks or 0)
     if order.bucket:
-        return _bucketed(mix, batch_size, seed, start, stop, order.bucket, ids_of)
-    steps = tf.data.Dataset.range(start, stop)
-    return steps.batch(max(1, _POSITIONS_AT_ONCE // batch_size)).map(ids_of).unbatch()
+        return BucketedIds(ids, order.bucket).between(start, stop)
+    at_once = max(1, _POSITIONS_AT_ONCE // batch_size)
+    return tf.data.Dataset.range(start, stop).batch(at_once).map(ids.of).unbatch()
 
 
-def _bucketed(mix, batch_size: int, seed: int, start: int, stop: int, bucket: int, ids_of):
+@dataclass(frozen=True)
+class StepIds:
+    mix: Mix
+    batch_size: int
+    seed: int
+    blocks: int
+
+    def of(self, steps: tf.Tensor):
+        """Steps [n] -> positions, numbers of the data sets, ids, [n, batch_size] each."""
+        columns = tf.range(self.batch_size, dtype=tf.int64)
+        positions = steps[:, tf.newaxis] * self.batch_size + columns
+        return positions, *self.mix.ids(self.seed, positions, self.blocks)
+
+
+@dataclass(frozen=True)
+class BucketedIds:
     """Steps whose examples are of like size, so that a batch needs little padding.
 
     The examples of each window of `bucket` steps are sorted by size before they are cut into
     batches; the batches of a window come in a shuffled order. A window is a function of the seed
     and its number: any step is reached at once here too. The shares of a mix hold in each window.
     """
-    sizes = np.concatenate([mixed.source.sizes for mixed in mix.sources])
 
-    def window(number):
-        steps = number * bucket + tf.range(bucket, dtype=tf.int64)
-        positions, of_set, ids = (tf.reshape(column, [-1]) for column in ids_of(steps))
+    ids: StepIds
+    bucket: int
+
+    def between(self, start: int, stop: int) -> tf.data.Dataset:
+        windows = tf.data.Dataset.range(start // self.bucket, -(-stop // self.bucket))
+        windows = windows.map(self.window, num_parallel_calls=tf.data.AUTOTUNE)
+        return windows.unbatch().skip(start % self.bucket).take(stop - start)
+
+    def window(self, number):
+        sizes = np.concatenate([mixed.source.sizes for mixed in self.ids.mix.sources])
+        steps = number * self.bucket + tf.range(self.bucket, dtype=tf.int64)
+        positions, of_set, ids = (tf.reshape(column, [-1]) for column in self.ids.of(steps))
         by_size = tf.argsort(tf.gather(sizes, ids), stable=True)
-        by_size = tf.reshape(by_size, [bucket, batch_size])
-        shuffled_batches = tf.argsort(uniform(fold(seed, number), tf.range(bucket)))
+        by_size = tf.reshape(by_size, [self.bucket, self.ids.batch_size])
+        seed = fold(self.ids.seed, number)
+        shuffled_batches = tf.argsort(uniform(seed, tf.range(self.bucket)))
         rows = tf.gather(by_size, shuffled_batches)
         return tuple(tf.gather(column, rows) for column in (positions, of_set, ids))
-
-    windows = tf.data.Dataset.range(start // bucket, -(-stop // bucket))
-    windows = windows.map(window, num_parallel_calls=tf.data.AUTOTUNE)
-    return windows.unbatch().skip(start % bucket).take(stop - start)
 
 
 def check_batches(mix: Mix, batch_size: int, batch_ops=(), num_workers: int = 1) -> None:
@@ -493,39 +512,43 @@ class TrainPipeline:
         group = max(1, min(most, _BYTES_AT_ONCE // example_bytes // self.batch_size))
         if group == most or not self.mix.alike:
             return self.in_groups(ids, group)
-        sources = [mixed.source for mixed in self.mix.sources]
-        stored = max(1, *(source.stored_bytes // len(source) for source in sources))
-        return self.read_in_groups(
-            ids, max(1, min(most, _STORED_BYTES_AT_ONCE // stored // self.batch_size))
-        )
+        return self.read_in_groups(ids, most)
 
     def in_groups(self, ids: tf.data.Dataset, group: int) -> tf.data.Dataset:
         """Several steps at once: operations cost little more for a group than for a batch."""
+        return ids.batch(group).map(self.read_and_treat, tf.data.AUTOTUNE).unbatch()
 
-        def read_and_treat(positions, number, ids):
-            columns = (positions, number, ids)
-            positions, number, ids = (tf.reshape(column, [-1]) for column in columns)
-            seeds = fold(self.seed, positions)
-            batch = self.batch(self.mix.features(number, ids, seeds), ids, seeds)
-            return {key: _in_steps(value, self.batch_size) for key, value in batch.items()}
+    def read_and_treat(self, positions, number, ids):
+        positions, number, ids = (tf.reshape(c, [-1]) for c in (positions, number, ids))
+        seeds = fold(self.seed, positions)
+        batch = self.batch(self.mix.features(number, ids, seeds), ids, seeds)
+        return self.in_steps(batch)
 
-        return ids.batch(group).map(read_and_treat, tf.data.AUTOTUNE).unbatch()
-
-    def read_in_groups(self, ids: tf.data.Dataset, group: int) -> tf.data.Dataset:
+    def read_in_groups(self, ids: tf.data.Dataset, most: int) -> tf.data.Dataset:
         """Large examples: read in groups, since a call of Python costs as much for a group as for
         a batch, but treated batch by batch: no pixel is copied into a group and out of it."""
+        sources = [mixed.source for mixed in self.mix.sources]
+        stored = max(1, *(source.stored_bytes // len(source) for source in sources))
+        group = max(1, min(most, _STORED_BYTES_AT_ONCE // stored // self.batch_size))
+        raw = ids.batch(group).map(self.read, tf.data.AUTOTUNE).unbatch()
+        return raw.map(self.treat, tf.data.AUTOTUNE)
 
-        def read(positions, number, ids):
-            raw = self.mix.raw(tf.reshape(number, [-1]), tf.reshape(ids, [-1]))
-            raw = {key: _in_steps(value, self.batch_size) for key, value in raw.items()}
-            return positions, ids, raw
+    def read(self, positions, number, ids):
+        raw = self.mix.raw(tf.reshape(number, [-1]), tf.reshape(ids, [-1]))
+        return positions, ids, self.in_steps(raw)
 
-        def treat(positions, ids, raw):
-            seeds = fold(self.seed, positions)
-            return self.batch(self.mix.sources[0].treat(raw, seeds), ids, seeds)
+    def treat(self, positions, ids, raw):
+        seeds = fold(self.seed, positions)
+        return self.batch(self.mix.sources[0].treat(raw, seeds), ids, seeds)
 
-        auto = tf.data.AUTOTUNE
-        return ids.batch(group).map(read, auto).unbatch().map(treat, auto)
+    def in_steps(self, features: dict) -> dict:
+        """[steps * batch, ...] -> [steps, batch, ...], also where only the graph knows lengths."""
+        size = self.batch_size
+        split = {}
+        for key, value in features.items():
+            shape = tf.concat([[-1, size], tf.shape(value)[1:]], axis=0)
+            split[key] = tf.ensure_shape(tf.reshape(value, shape), [None, size, *value.shape[1:]])
+        return split
 
     def batch(self, features, ids, seeds) -> dict:
         """Features of examples [n], after the operations between the examples of a batch."""
@@ -560,28 +583,33 @@ def eval_sets(mix: Mix, batch_size: int, share: tuple[int, int] = (0, 1)) -> lis
 
     `share`: (number, of how many): only that contiguous share of each batch, as one worker reads.
     """
-    starts = [int(offset) for offset in mix.offsets[:-1]]
-    pairs = zip(mix.sources, starts, strict=True)
-    return [_eval_set(mixed, batch_size, start, share) for mixed, start in pairs]
+    sets = []
+    for mixed, first_id in zip(mix.sources, mix.offsets.tolist(), strict=False):
+        pipeline = EvalPipeline(mixed, first_id, batch_size, share)
+        num_batches = math.ceil(len(mixed.source) / batch_size)
+        batches = tf.data.Dataset.range(num_batches).map(pipeline.batch, tf.data.AUTOTUNE)
+        sets.append(EvalSet(mixed.name, _finish(batches), num_batches))
+    return sets
 
 
-def _eval_set(mixed: MixSource, global_batch: int, first_id: int, share: tuple[int, int]):
-    length = len(mixed.source)
-    worker, num_workers = share
-    batch_size = global_batch // num_workers
+@dataclass(frozen=True)
+class EvalPipeline:
+    mixed: MixSource
+    first_id: int
+    global_batch: int
+    share: tuple[int, int]
 
-    def batch(step):
+    def batch(self, step) -> dict:
+        worker, num_workers = self.share
+        batch_size = self.global_batch // num_workers
+        length = len(self.mixed.source)
         rows = worker * batch_size + tf.range(batch_size, dtype=tf.int64)
-        positions = step * global_batch + rows
+        positions = step * self.global_batch + rows
         weight = tf.cast(positions < length, tf.float32)
         indices = tf.minimum(positions, length - 1)
-        features = mixed.features(indices, fold(0, positions))
-        values = _batch(features, indices + first_id, weight)
-        return {key: _of_size(value, batch_size) for key, value in values.items()}
-
-    num_batches = math.ceil(length / global_batch)
-    batches = tf.data.Dataset.range(num_batches).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
-    return EvalSet(mixed.name, _finish(batches), num_batches)
+        features = self.mixed.features(indices, fold(0, positions))
+        batch = _batch(features, indices + self.first_id, weight)
+        return {k: tf.ensure_shape(v, [batch_size, *v.shape[1:]]) for k, v in batch.items()}
 
 
 def _batch(features, ids, weight) -> dict:
@@ -595,16 +623,6 @@ def _batch(features, ids, weight) -> dict:
         "sample_weight": weight,
         "id": ids,
     }
-
-
-def _in_steps(value: tf.Tensor, batch_size: int) -> tf.Tensor:
-    """[steps * batch, ...] -> [steps, batch, ...], also where only the graph knows lengths."""
-    split = tf.reshape(value, tf.concat([[-1, batch_size], tf.shape(value)[1:]], axis=0))
-    return tf.ensure_shape(split, [None, batch_size, *value.shape[1:]])
-
-
-def _of_size(value: tf.Tensor, batch_size: int) -> tf.Tensor:
-    return tf.ensure_shape(value, [batch_size, *value.shape[1:]])
 
 
 def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:

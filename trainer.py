@@ -82,19 +82,21 @@ import input_ops
 from engine import blackbox, resume
 from engine.checkpoint import Checkpoints
 from engine.devices import Devices, is_compiled, naming_failures, open_devices, serve, slice_of
+from engine.log import Log, Pace, Screen, Stopwatch
 from engine.optimizer import Warmup, build_multipliers, build_optimizer, build_schedule
 from engine.resume import Progress
-from engine.screen import Pace, Screen, Stopwatch
-from engine.step_state import (
+from engine.variables import (
     Averages,
     BatchStatistics,
     DropoutSeeds,
     FinitePolicy,
     InputWait,
     counter,
+    named_variables,
+    size_of,
+    without_keras_sum,
+    write_variables,
 )
-from engine.summary import Log
-from engine.variables import named_variables, size_of, without_keras_sum, write_variables
 from engine.weights import freeze, load_weights
 from eval import Evaluator, MetricTotals
 from model import Task, build_model, build_task, cast_floats, initialize
@@ -733,7 +735,8 @@ def roll_back(run: Run, run_dir: Path, progress: Progress) -> int:
         path = checkpoint.newest(run_dir / "checkpoints", quarantine=True)
         program.warn(f"warning: {failure}")
         resume.restore(path, trainer.variables())
-    resume.take_from_chief(trainer.variables(), run.devices)
+    if run.devices.workers > 1:
+        resume.take_from_chief(trainer.variables(), run.devices)
     back = trainer.step
     progress.rollbacks += 1
     run.lower_rate(progress.rollbacks)

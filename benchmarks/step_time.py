@@ -25,8 +25,8 @@ import tensorflow as tf
 
 import trainer
 from cli.program import StopSignals
+from engine.log import Screen, Stopwatch
 from engine.resume import Progress
-from engine.screen import Screen, Stopwatch
 from train_config import load_config
 from trainer import begin_or_go_on, build_run
 

@@ -206,11 +206,16 @@ def _guarded(command: Command, work):
     try:
         return work()
     except Exception as failure:
-        message, code = _explained(failure)
-        if code is None:  # a bug keeps its traceback
-            raise
-        if command.traceback:
-            traceback.print_exception(failure)
+        _exit_if_expected(command, failure)
+        raise  # a bug keeps its traceback
+
+
+def _exit_if_expected(command: Command, failure: Exception) -> None:
+    message, code = _explained(failure)
+    if code is None:
+        return
+    if command.traceback:
+        traceback.print_exception(failure)
     word = "stopped" if code == Stopped.exit_code else "error"
     warn(f"{command.name}: {word}: {' '.join(message.split())}")
     sys.exit(code)

@@ -236,18 +236,21 @@ def read_file(path: str | Path) -> tuple[dict, dict[tuple, int]]:
     try:
         _check_length(path, path.stat().st_size)
         text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        raise mistake(f"{path}: no such file{files_like(path)}") from None
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        message = f"{path}: expected UTF-8 text, got byte {byte:#x} at {error.start}"
-        raise mistake(message) from error
-    except OSError as error:
-        raise mistake(f"{path}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
     data, lines = parse(text, str(path))
     if not isinstance(data, dict):
         raise mistake(f"{path}: expected sections such as `model:`, got {show(data)}")
     return data, lines
+
+
+def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigError:
+    if isinstance(error, UnicodeDecodeError):
+        byte = error.object[error.start]
+        return mistake(f"{path}: expected UTF-8 text, got byte {byte:#x} at {error.start}")
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return mistake(f"{path}: no such file{files_like(path)}")
+    return mistake(f"{path}: {error.strerror}")
 
 
 def _check_length(file, size: int) -> None:

@@ -199,9 +199,16 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
     Damaged newer ones are named in a warning with the steps lost and, with `quarantine`, renamed
     `*.bad`. Where all are damaged, CheckpointError: never a silent start from scratch.
     """
+    steps = steps_in(directory)
+    if not steps and not any(directory.glob("step-*.bad")):
+        return None
+    return _newest_sound(directory, steps, quarantine)
+
+
+def _newest_sound(directory: Path, steps: dict[int, Path], quarantine: bool) -> Path | None:
     damage = {}
     removed = False
-    for step, path in reversed(steps_in(directory).items()):
+    for step, path in reversed(steps.items()):
         problem = _damage_of(path)
         if problem is None:
             for lost, reason in damage.items():
@@ -217,12 +224,10 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
             os.rename(path, bad)
     if removed:  # The trainer removed it while we were reading: look again.
         return newest(directory, quarantine=quarantine)
-    if damage or any(directory.glob("step-*.bad")):
-        reason = f"; the newest: {next(iter(damage.values()))}" if damage else ""
-        raise CheckpointError(
-            f"{directory}: every checkpoint is damaged{reason}; move them away to start again"
-        )
-    return None
+    reason = f"; the newest: {next(iter(damage.values()))}" if damage else ""
+    raise CheckpointError(
+        f"{directory}: every checkpoint is damaged{reason}; move them away to start again"
+    )
 
 
 def run_of(path: str | Path) -> Path:

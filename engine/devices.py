@@ -196,14 +196,18 @@ def _on_this_machine(distribute: Distribute) -> Devices:
     names = _local_devices(distribute)
     count = distribute.towers or len(names)
     if count > len(names):
-        kind = "GPUs" if "GPU" in names[0] else "device (no GPU, one CPU)"
-        cure = "; distribute.virtual_devices splits the CPU"
-        if distribute.virtual_devices:
-            kind = "virtual devices"
-            cure = ""
-        expected = f"expected at most {len(names)}, as there are {len(names)} {kind}"
-        raise ResourceError(f"distribute.towers: {expected}, got {count}{cure}")
+        raise _too_few(names, distribute)
     return _towers(names[:count])
+
+
+def _too_few(names: list[str], distribute: Distribute) -> ResourceError:
+    kind = "GPUs" if "GPU" in names[0] else "device (no GPU, one CPU)"
+    cure = "; distribute.virtual_devices splits the CPU"
+    if distribute.virtual_devices:
+        kind = "virtual devices"
+        cure = ""
+    expected = f"expected at most {len(names)}, as there are {len(names)} {kind}"
+    return ResourceError(f"distribute.towers: {expected}, got {distribute.towers}{cure}")
 
 
 def _towers(names: list[str]) -> Devices:

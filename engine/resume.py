@@ -1,14 +1,22 @@
 """How a run begins or goes on: its directory, its newest checkpoint, and what must be as it was.
 
+What it was begun with stands in its config.yaml and, of the machine, in environment.json.
 A run may go on with another rounding (devices, versions, another processor), which is said; with
 other data if that is asked for; with another configuration never.
 """
 
 import json
 import os
+import platform
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
+
+import tensorflow as tf
 
 import train_config
 from cli import program
@@ -16,11 +24,19 @@ from cli.program import CheckpointError, ConfigError
 from cli.typed_yaml import flatten, to_text
 from engine import checkpoint
 from engine.devices import Devices
-from engine.environment import changes, environment
 from engine.variables import read_variables
 from train_config import EarlyStopping, TrainConfig
 
 _FIRST_FILES = {"lock", "config.yaml.part", "environment.json.part"}  # of a run killed at once
+_CPU_INFO = Path("/proc/cpuinfo")  # on Linux
+_PACKAGES = ("tensorflow", "keras", "numpy", "pydantic", "tensorboard")
+# Environment variables that change results; not logging, not cluster addresses.
+_VARIABLES = re.compile(
+    r"(?!TF_CPP_|TF_CONFIG)(TF|XLA|OMP|ONEDNN|DNNL|MKL|OPENBLAS|CUDA|NCCL|KERAS)_"
+)
+# Entries that may change how numbers are rounded: plain ones, and dictionaries.
+_PLAIN = ("python", "machine", "cpus", "devices")
+_NESTED = ("versions", "git", "cpu", "threads", "variables")
 
 
 @dataclass
@@ -88,7 +104,7 @@ def begin_or_go_on(
     if devices.workers > 1:
         text = devices.gather_texts(json.dumps(asdict(progress)))[0]
         progress = Progress(**json.loads(text))
-    take_from_chief(variables, devices)
+        take_from_chief(variables, devices)
     return progress
 
 
@@ -121,10 +137,9 @@ def restore(path: Path, variables: dict) -> None:
 
 def take_from_chief(variables: dict, devices: Devices) -> None:
     """Gives every worker the variables of the first."""
-    if devices.workers > 1:
-        values = devices.from_chief([variable.numpy() for variable in variables.values()])
-        for variable, value in zip(variables.values(), values, strict=True):
-            variable.assign(value)
+    values = devices.from_chief([variable.numpy() for variable in variables.values()])
+    for variable, value in zip(variables.values(), values, strict=True):
+        variable.assign(value)
 
 
 # ---- what must be as it was
@@ -147,18 +162,22 @@ def _check_same(config: TrainConfig, mix, devices: Devices) -> None:
 def _check_directory(run_dir: Path, config: TrainConfig) -> None:
     """Raises CheckpointError for another run's directory, or one that holds something else."""
     file = run_dir / "config.yaml"
-    if not file.exists():
-        if {*os.listdir(run_dir)} - _FIRST_FILES:
-            expected = "expected an empty directory or a run with a config.yaml"
-            raise CheckpointError(f"{run_dir}: {expected}; choose another --run_dir")
-        return
-    before = train_config.load_config(file)
+    if file.exists():
+        _check_unchanged(file, train_config.load_config(file), config)
+    elif {*os.listdir(run_dir)} - _FIRST_FILES:
+        expected = "expected an empty directory or a run with a config.yaml"
+        raise CheckpointError(f"{run_dir}: {expected}; choose another --run_dir")
+
+
+def _check_unchanged(file: Path, before: TrainConfig, config: TrainConfig) -> None:
     if changed := differences(before, config):
         problem = f"this run was started with another configuration: {'; '.join(changed)}"
         raise CheckpointError(f"{file}: {problem}; expected no change, or another --run_dir")
     if changed := [text for key, text in _changes(before, config).items() if key in _HOW]:
         outlook = "from here on equal but for rounding, dropout"
-        program.warn(f"{run_dir}: computed otherwise than before: {'; '.join(changed)}: {outlook}")
+        program.warn(
+            f"{file.parent}: computed otherwise than before: {'; '.join(changed)}: {outlook}"
+        )
 
 
 def _name_changes(file: Path, now: dict) -> None:
@@ -167,7 +186,7 @@ def _name_changes(file: Path, now: dict) -> None:
         before = json.loads(file.read_text())
     except (OSError, ValueError):
         return
-    changed = changes(before, now) if isinstance(before, dict) else []
+    changed = environment_changes(before, now) if isinstance(before, dict) else []
     if changed:
         outlook = "from here on equal only up to rounding"
         program.warn(f"{file}: another environment than before: {'; '.join(changed)}: {outlook}")
@@ -206,3 +225,81 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
         names = f"{', '.join(before)} -> {', '.join(after)}"
         different.append(f"optimizer.multipliers: in the order {names}")
     return different
+
+
+# ---- what a run is computed with
+
+
+def environment(data: str) -> dict:
+    """What is needed to run the same again. `data`: the fingerprint of the training set."""
+    variables = {name: os.environ[name] for name in sorted(os.environ) if _VARIABLES.match(name)}
+    threading = tf.config.threading
+    return {
+        "argv": sys.argv,
+        "directory": os.getcwd(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _PACKAGES},
+        "git": {"commit": _git("rev-parse", "HEAD"), "diff": _git("diff", "HEAD")},
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu": _cpu(),
+        "cpus": _num_cpus(),
+        "threads": {  # 0: as many as there are CPUs
+            "inside": threading.get_intra_op_parallelism_threads(),
+            "between": threading.get_inter_op_parallelism_threads(),
+        },
+        "variables": variables,
+        "data": data,
+        "devices": [_device_name(device) for device in tf.config.list_physical_devices()],
+    }
+
+
+def _git(*words: str) -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), *words]
+    try:
+        output = subprocess.check_output(command, stderr=subprocess.DEVNULL, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return output.decode(errors="replace").strip()
+
+
+def _num_cpus() -> int | None:
+    """CPUs that this process may use, where the system tells (macOS does not); else all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _device_name(device) -> str:
+    return tf.config.experimental.get_device_details(device).get("device_name", device.name)
+
+
+def _cpu() -> dict:
+    """Model and instruction sets of the first CPU, as Linux tells them; nothing elsewhere."""
+    try:
+        text = _CPU_INFO.read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    fields = dict(re.findall(r"(?m)^([^\t:]+?)\s*: ?(.*)$", text.partition("\n\n")[0]))
+    flags = fields.get("flags", fields.get("Features"))
+    return {"model": fields.get("model name"), "flags": flags}
+
+
+def environment_changes(before: dict, now: dict) -> list[str]:
+    """`what: before -> now` of everything that may round numbers differently."""
+    old = _flat(before)
+    new = _flat(now)
+    changed = [key for key in old | new if old.get(key) != new.get(key)]
+    return [_change(key, str(old.get(key))[:40], str(new.get(key))[:40]) for key in changed]
+
+
+def _flat(environment: dict) -> dict:
+    """Entries that may change how numbers are rounded, those of dictionaries as `key.name`."""
+    entries = {key: environment.get(key) for key in _PLAIN}
+    for key in _NESTED:
+        nested = environment.get(key)
+        if isinstance(nested, dict):
+            entries |= {f"{key}.{name}": value for name, value in nested.items()}
+    return entries
+
+
+def _change(key: str, old: str, new: str) -> str:
+    return f"{key} differ" if old == new or key == "cpu.flags" else f"{key}: {old} -> {new}"

@@ -21,8 +21,7 @@ from cli.program import Stopped
 from engine import checkpoint
 from engine.cluster import tf_config
 from engine.devices import Devices, open_devices
-from engine.step_state import DropoutSeeds
-from engine.variables import read_variables
+from engine.variables import DropoutSeeds, read_variables
 from eval import Evaluator
 from model import build_task
 from train_config import Distribute, load_config
