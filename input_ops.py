@@ -261,14 +261,12 @@ class ElementSpecs(NamedTuple):
 
     @classmethod
     def of(cls, source: MixSource) -> "ElementSpecs":
-        raw = {}
-
         def features(indices, seeds):
-            raw.update(source.source.read(indices))
-            return source.treat(dict(raw), seeds)
+            raw = source.source.read(indices)
+            return raw, source.treat(dict(raw), seeds)  # from which some take what they use
 
         signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.uint64))
-        treated = tf.function(features).get_concrete_function(*signature).structured_outputs
+        raw, treated = tf.function(features).get_concrete_function(*signature).structured_outputs
         _check_batch(source.name, treated)
         names = treated.keys() & {"inputs", "targets", "sample_weight"}
         return cls(_specs(raw), _specs({name: treated[name] for name in names}))
@@ -397,10 +395,9 @@ def check_spec(expected: Spec, mix: Mix) -> None:
 
 
 def ids_of_steps(
-    mix: Mix, batch_size: int, seed: int, start: int, stop: int, order: Order | None = None
+    mix: Mix, batch_size: int, seed: int, start: int, stop: int, order: Order
 ) -> tf.data.Dataset:
     """(positions, number of the data set, id), int64 [batch_size] each, of steps [start, stop)."""
-    order = order or Order()
     ids = StepIds(mix, batch_size, seed, order.blocks or 0)
     if order.bucket:
         return BucketedIds(ids, order.bucket).between(start, stop)
@@ -451,7 +448,7 @@ class BucketedIds:
         return tuple(tf.gather(column, rows) for column in (positions, of_set, ids))
 
 
-def check_batches(mix: Mix, batch_size: int, batch_ops=(), num_workers: int = 1) -> None:
+def check_batches(mix: Mix, batch_size: int, batch_ops, num_workers: int) -> None:
     """Raises DataError or ConfigError where there can be no training batches of this size."""
     if len(mix) < batch_size:
         raise DataError(
@@ -484,7 +481,7 @@ def train_batches(
     worker, num_workers = share
     check_batches(mix, batch_size, batch_ops, num_workers)
     stop = (1 << 62) // batch_size if stop is None else stop
-    ids = ids_of_steps(mix, batch_size, seed, start, stop, order)
+    ids = ids_of_steps(mix, batch_size, seed, start, stop, order or Order())
     if num_workers > 1:
         batch_size //= num_workers
         rows = slice(worker * batch_size, (worker + 1) * batch_size)

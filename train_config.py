@@ -153,9 +153,8 @@ class Data(Section):
 
     def datasets(self, split: Literal["train", "valid", "test"]) -> list[MixedDataset]:
         """The data sets whose `split` is asked for: one, or those of a mix."""
-        choices = [self.test, self.valid, self.train]
-        begin = ["test", "valid", "train"].index(split)
-        choice = next(choice for choice in choices[begin:] if choice is not None)
+        valid = self.valid or self.train
+        choice = {"train": self.train, "valid": valid, "test": self.test or valid}[split]
         if isinstance(choice, Dataset):
             return [self._filled_in(choice.name, 1.0, choice)]
         return [

@@ -13,7 +13,7 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -396,6 +396,7 @@ class Run:
     total_steps: int
     trainer: Trainer
     evaluator: Evaluator
+    valid_batches: Iterator | None = None  # from the first look at a few of them on
 
     def begin(self) -> None:
         """Gives the network the values of files: only now, since later it has its checkpoints."""
@@ -453,6 +454,23 @@ class Run:
             return self.trainer.run_on_workers(batches, num_steps), None
         return bool(self.trainer.run(batches, tf.constant(num_steps))), None
 
+    @cached_property
+    def endless_sets(self) -> list[input_ops.EvalSet]:
+        return [valid_set.endless() for valid_set in self.valid_sets]
+
+    def score_sets(self, watch: Stopwatch) -> dict[str, float]:
+        with watch("validating"), self.scored_weights(), self.valid_mix.naming_examples():
+            return self.evaluator.score_sets(self.endless_sets)
+
+    def score_batches(self, step: int, watch: Stopwatch) -> dict[str, float]:
+        """Of the next few batches: those that a run which was never stopped looks at here."""
+        stepwise = self.config.validation.stepwise
+        if self.valid_batches is None:
+            drawn = self.clock.times_due(step - 1, stepwise.every) * stepwise.batches
+            self.valid_batches = iter(self.valid_batches_from(drawn))
+        with watch("validating"), self.scored_weights(), self.valid_mix.naming_examples():
+            return self.evaluator.score_batches(self.valid_batches, stepwise.batches)
+
     def scored_weights(self):
         """Inside `with` the network has the weights that are to be scored."""
         if self.config.validation.ema:
@@ -509,23 +527,6 @@ def _check_metrics(config: TrainConfig, evaluator: Evaluator) -> None:
             raise ConfigError(f"metric: unknown name {section.metric!r}; {expected}")
 
 
-def begin_or_go_on(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
-    """Brings a run to its newest checkpoint, or to where it begins; all workers alike."""
-
-    progress = resume.begin_or_go_on(
-        run_dir,
-        run.config,
-        run.mix,
-        run.trainer.variables(),
-        run.devices,
-        run.begin,
-        allow_changed_data,
-    )
-    if progress.rollbacks:
-        run.lower_rate(progress.rollbacks)
-    return progress
-
-
 # ---- the loop
 
 
@@ -544,7 +545,7 @@ def train_and_evaluate(
     with lock, naming_failures(config.train, devices):
         with watch("start-up"):
             run = build_run(config, devices)
-            progress = begin_or_go_on(run, run_dir, allow_changed_data)
+            progress = resume.begin_or_go_on(run, run_dir, allow_changed_data)
             step = run.trainer.step
             total = run.total_steps
         if progress.finished:
@@ -577,11 +578,7 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
     pace = Pace()
     log = Log(run_dir, step, config.summary, screen, watch, run.devices.is_chief)
     save = Saver(run, run_dir, progress, log)
-    validator = Validator(run, log, step)
-    introduce(run, run_dir, log, step)
-    validator.rehearse()
-    if not step and isinstance(config.train.non_finite, Rollback):
-        save(step)  # the first place to go back to
+    rehearse(run, run_dir, log, save, step)
     batches = iter(run.batches_from(step))
     stepwise = config.validation.stepwise
     stepwise_every = stepwise.every if stepwise else None
@@ -611,9 +608,10 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
             readings = trainer.readings() | {"examples_per_second": examples_per_second}
             log.write(step, "train", readings)
         if clock.is_due(step, stepwise_every):
-            validator.score_batches(step)
+            log.write(step, "valid_batches", run.score_batches(step, watch))
         if clock.is_due(step, config.validation.every) or progress.finished:
-            metrics = validator.score_sets(step)
+            metrics = run.score_sets(watch)
+            log.write(step, "valid", metrics)
             is_best = progress.update(config, step, metrics)
             if on_eval:
                 progress.finished |= run.devices.any_true(on_eval(step, metrics))
@@ -633,8 +631,8 @@ def _stopped(number: int, state: str) -> Stopped:
     return Stopped(f"{name}: {state}; run the same command again to go on: {command}")
 
 
-def introduce(run: Run, run_dir: Path, log: Log, step: int) -> None:
-    """Says what is trained, and on what."""
+def rehearse(run: Run, run_dir: Path, log: Log, save: "Saver", step: int) -> None:
+    """What comes before the first step: what is trained, on what, and a look at the evaluation."""
     if step:
         log.screen.line(f"{run_dir}: going on from step {step} of {run.total_steps}")
     else:
@@ -643,50 +641,11 @@ def introduce(run: Run, run_dir: Path, log: Log, step: int) -> None:
     if len(run.mix.sources) > 1:
         for line in run.mix.shares(run.total_steps * run.clock.batch_size):
             log.screen.line(f"data: {line}")
-
-
-@dataclass
-class Validator:
-    """Scores the network while it is trained: whole validation sets, and a few batches of them."""
-
-    run: Run
-    log: Log
-    first_step: int  # of this process
-
-    @cached_property
-    def sets(self) -> list[input_ops.EvalSet]:
-        return [valid_set.endless() for valid_set in self.run.valid_sets]
-
-    @cached_property
-    def batches(self):
-        """Those that a run which was never interrupted would look at next."""
-        stepwise = self.run.config.validation.stepwise
-        drawn = self.run.clock.times_due(self.first_step, stepwise.every) * stepwise.batches
-        return iter(self.run.valid_batches_from(drawn))
-
-    def rehearse(self) -> None:
-        """Two batches of each set: a broken evaluation costs seconds here, not an epoch."""
-        with self.log.watch("validating"), self.run.valid_mix.naming_examples():
-            sets = [valid_set.of_length(2) for valid_set in self.run.valid_sets]
-            self.run.evaluator.score_sets(sets)
-
-    def score_sets(self, step: int) -> dict[str, float]:
-        with self._scoring():
-            metrics = self.run.evaluator.score_sets(self.sets)
-        self.log.write(step, "valid", metrics)
-        return metrics
-
-    def score_batches(self, step: int) -> None:
-        num_batches = self.run.config.validation.stepwise.batches
-        with self._scoring():
-            metrics = self.run.evaluator.score_batches(self.batches, num_batches)
-        self.log.write(step, "valid_batches", metrics)
-
-    @contextlib.contextmanager
-    def _scoring(self):
-        naming_examples = self.run.valid_mix.naming_examples()
-        with self.log.watch("validating"), self.run.scored_weights(), naming_examples:
-            yield
+    # A broken evaluation costs seconds here, not an epoch.
+    with log.watch("validating"), run.valid_mix.naming_examples():
+        run.evaluator.score_sets([valid_set.of_length(2) for valid_set in run.valid_sets])
+    if not step and isinstance(run.config.train.non_finite, Rollback):
+        save(step)  # the first place to go back to
 
 
 class Saver:

@@ -14,7 +14,7 @@ from engine.stateless import fold, permutation
 
 
 def shuffled(
-    seed: int, positions: tf.Tensor, length: int, block_length: int = 0, blocks: int = 0
+    seed: int, positions: tf.Tensor, length: int, block_length: int, blocks: int
 ) -> tf.Tensor:
     """Positions in the endless stream of shuffled epochs -> indices of examples; int64 [n].
 

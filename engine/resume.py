@@ -11,7 +11,6 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -74,44 +73,39 @@ class Progress:
         self.finished |= self.stale >= stopping.patience
 
 
-def begin_or_go_on(
-    run_dir: Path,
-    config: TrainConfig,
-    mix,
-    variables: dict,
-    devices: Devices,
-    begin: Callable[[], None],
-    allow_changed_data: bool,
-) -> Progress:
-    """Restores the newest checkpoint of `run_dir`, or calls `begin()`; all workers alike.
+def begin_or_go_on(run, run_dir: Path, allow_changed_data: bool) -> Progress:
+    """Restores the newest checkpoint of `run_dir`, or begins; all workers alike.
 
-    Writes the directory's first files. `config` is resolved, `variables` are the step's, by name;
-    `mix` has the `name` and the `fingerprint` of the training data.
+    Writes the directory's first files. `run` is the `Run` of trainer.py.
     """
+    devices = run.devices
+    variables = run.trainer.variables()
     if devices.workers > 1:
-        _check_same(config, mix, devices)
+        _check_same(run.config, run.mix, devices)
     progress = Progress()
     if devices.is_chief:
-        _check_directory(run_dir, config)
+        _check_directory(run_dir, run.config)
         checkpoint.clean_up(run_dir / "checkpoints")
         newest = checkpoint.newest(run_dir / "checkpoints", quarantine=True)
         if newest is None:
-            begin()
+            run.begin()
         else:
-            progress = _go_on(newest, mix, variables, allow_changed_data)
+            progress = _go_on(newest, run.mix, variables, allow_changed_data)
         if not progress.finished:
-            _write_first_files(run_dir, config, mix.fingerprint, going_on=newest is not None)
+            _write_first_files(run_dir, run, going_on=newest is not None)
     if devices.workers > 1:
         text = devices.gather_texts(json.dumps(asdict(progress)))[0]
         progress = Progress(**json.loads(text))
         take_from_chief(variables, devices)
+    if progress.rollbacks:
+        run.lower_rate(progress.rollbacks)
     return progress
 
 
-def _write_first_files(run_dir: Path, config: TrainConfig, data: str, going_on: bool) -> None:
-    train_config.save_config(config, run_dir / "config.yaml")
+def _write_first_files(run_dir: Path, run, going_on: bool) -> None:
+    train_config.save_config(run.config, run_dir / "config.yaml")
     file = run_dir / "environment.json"
-    now = environment(data)
+    now = environment(run.mix.fingerprint)
     if going_on:
         _name_changes(file, now)
     program.write_whole(file, json.dumps(now, indent=1))
