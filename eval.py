@@ -172,8 +172,9 @@ def main(ckpt: str, config: TrainConfig, split: str) -> dict:
     precision = config.train.precision
     model = build_model(config.model, config.spec, precision=precision, strategy=devices.strategy)
     variables = named_variables(model=model.variables)
-    averaged = bool(config.train.ema and config.validation.ema)
-    path, step = with_checkpoint(ckpt, lambda path: restore_network(path, variables, averaged))
+    path, step = with_checkpoint(
+        ckpt, lambda path: restore_network(path, variables, config.scores_averages)
+    )
     sets = input_ops.eval_sets(mix, config.train.batch_size)
     task = build_task(config.task, config.spec)
     evaluator = Evaluator(model, task, len(sets) > 1, devices)

@@ -135,18 +135,13 @@ class Mix:
         source, index = self.source_of(example)
         return source.source.locate(index)
 
-    def shares(self, num_examples: int) -> list[str]:
+    def shares(self, num_examples: int) -> Iterable[str]:
         """One line per data set: what a run over so many examples takes of it."""
-        cycle = len(self.set_of_slot)
-        lines = []
         for source in self.sources:
-            share = source.slots / cycle
+            share = source.slots / len(self.set_of_slot)
             length = len(source.source)
             epochs = num_examples * share / length
-            lines.append(
-                f"{source.name}: {share:.2%} of every batch, {epochs:.2f} epochs of {length:,}"
-            )
-        return lines
+            yield f"{source.name}: {share:.2%} of every batch, {epochs:.2f} epochs of {length:,}"
 
     def ids(self, seed: int, positions: tf.Tensor, blocks: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
         """Positions, int64 of any shape -> (number of the data set, id of the example)."""
@@ -276,25 +271,24 @@ def _specs(features: dict) -> dict[str, tf.TensorSpec]:
     return {key: tf.TensorSpec(value.shape[1:], value.dtype) for key, value in features.items()}
 
 
+_CURES = {  # of a feature that is missing after all operations, and of one that is text
+    "inputs": ("", "text or encoded images; add `tokenize` or `decode_image`"),
+    "targets": (
+        "; add the operation `window` or `inputs_as_targets`",
+        "text; add {name: tokenize, of: targets}",
+    ),
+}
+
+
 def _check_batch(name: str, features: dict) -> None:
     """Raises ConfigError for features that are no inputs and targets of numbers."""
-    for key in ("inputs", "targets"):
+    for key, (if_missing, _) in _CURES.items():
         if key not in features:
-            got = ", ".join(sorted(features))
-            cure = "; add the operation `window` or `inputs_as_targets`" if key == "targets" else ""
-            raise ConfigError(
-                f"data.ops: {name}: expected {key} after all operations, got {got}{cure}"
-            )
-    if features["inputs"].dtype == tf.string:
-        raise ConfigError(
-            f"data.ops: {name}: expected numbers as inputs, got text or encoded images; "
-            "add `tokenize` or `decode_image`"
-        )
-    if features["targets"].dtype == tf.string:
-        raise ConfigError(
-            f"data.ops: {name}: expected numbers as targets, got text; "
-            "add {name: tokenize, of: targets}"
-        )
+            got = ", ".join(sorted(features)) + if_missing
+            raise ConfigError(f"data.ops: {name}: expected {key} after all operations, got {got}")
+    for key, (_, if_text) in _CURES.items():
+        if features[key].dtype == tf.string:
+            raise ConfigError(f"data.ops: {name}: expected numbers as {key}, got {if_text}")
 
 
 def _check_same(first: MixSource, first_spec, other: MixSource, other_spec) -> None:
@@ -484,9 +478,13 @@ def train_batches(
     ids = ids_of_steps(mix, batch_size, seed, start, stop, order or Order())
     if num_workers > 1:
         batch_size //= num_workers
-        rows = slice(worker * batch_size, (worker + 1) * batch_size)
-        ids = ids.map(lambda *columns: tuple(column[rows] for column in columns))
+        ids = _rows_of(ids, worker * batch_size, batch_size)
     return _finish(TrainPipeline(mix, batch_size, seed, batch_ops).choose(ids))
+
+
+def _rows_of(ids: tf.data.Dataset, first: int, count: int) -> tf.data.Dataset:
+    rows = slice(first, first + count)
+    return ids.map(lambda *columns: tuple(column[rows] for column in columns))
 
 
 @dataclass(frozen=True)

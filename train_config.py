@@ -639,6 +639,11 @@ class TrainConfig(Section):
             raise ValueError(problem)
         return self
 
+    @property
+    def scores_averages(self) -> bool:
+        """Whether the averaged weights are scored, not the last ones."""
+        return bool(self.train.ema and self.validation.ema)
+
 
 def indivisible(train: Train, towers: int) -> str | None:
     """What is wrong with a batch that has no equal slice for each of so many towers."""

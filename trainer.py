@@ -80,7 +80,6 @@ import tensorflow as tf
 
 import input_ops
 from engine import blackbox, resume
-from engine.checkpoint import Checkpoints
 from engine.devices import Devices, is_compiled, naming_failures, open_devices, serve, slice_of
 from engine.log import Log, Pace, Screen, Stopwatch
 from engine.optimizer import Warmup, build_multipliers, build_optimizer, build_schedule
@@ -473,7 +472,7 @@ class Run:
 
     def scored_weights(self):
         """Inside `with` the network has the weights that are to be scored."""
-        if self.config.validation.ema:
+        if self.config.scores_averages:
             return self.trainer.averages.swapped_in()
         return contextlib.nullcontext()
 
@@ -648,27 +647,33 @@ def rehearse(run: Run, run_dir: Path, log: Log, save: "Saver", step: int) -> Non
         save(step)  # the first place to go back to
 
 
+@dataclass
 class Saver:
     """Saves the run as it is at a step; workers other than the first keep nothing."""
 
-    def __init__(self, run: Run, run_dir: Path, progress: Progress, log: Log):
-        self.run = run
-        self.progress = progress
-        self.log = log
-        self.variables = run.trainer.variables()
-        size = size_of(self.variables.values())
-        keep = run.config.checkpoint.keep
-        self.checkpoints = Checkpoints(run_dir / "checkpoints", keep, write_variables, size)
+    run: Run
+    run_dir: Path
+    progress: Progress
+    log: Log
+
+    def __post_init__(self):
+        self.variables = self.run.trainer.variables()
+        self.size = size_of(self.variables.values())
 
     def __call__(self, step: int) -> None:
         if not self.run.devices.is_chief:
             return
+        directory = self.run_dir / "checkpoints"
+        progress = asdict(self.progress)
+        state = {"step": step, "data": self.run.mix.fingerprint, "progress": progress}
+        best_steps = [at for _, at in self.progress.best]
         with self.log.watch("saving"):
             self.log.flush()
-            progress = asdict(self.progress)
-            state = {"step": step, "data": self.run.mix.fingerprint, "progress": progress}
-            best_steps = [at for _, at in self.progress.best]
-            self.checkpoints.save(step, self.variables, state, best_steps)
+            checkpoint.commit(directory, step, self.write, state, self.size)
+            checkpoint.keep_last(directory, self.run.config.checkpoint.keep, best_steps)
+
+    def write(self, directory: Path) -> None:
+        write_variables(directory, self.variables)
 
 
 def roll_back(run: Run, run_dir: Path, progress: Progress) -> int:

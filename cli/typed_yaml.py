@@ -10,6 +10,7 @@ import re
 import textwrap
 import typing
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -61,15 +62,15 @@ class Section(BaseModel):
         return f"expected {bound} one of {names} (the other absent or null), got {got}"
 
 
+@dataclass(frozen=True)
 class OneOf:
     """Checks a section that is one of the classes below `base`, chosen by its key `name`.
 
     Only the class that is chosen is built, which pydantic takes most of a start's time for.
     """
 
-    def __init__(self, base: type[Section], default: str | None):
-        self.base = base
-        self.default = default
+    base: type[Section]
+    default: str | None
 
     def __get_pydantic_core_schema__(self, source, handler):
         return core_schema.no_info_plain_validator_function(self.choose)
@@ -305,13 +306,13 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+@dataclass
 class _Builder:
     """Makes plain data from PyYAML's nodes, and notes the line of each key path in `lines`."""
 
-    def __init__(self, file: str):
-        self.file = file
-        self.lines = {}
-        self.num_nodes = 0
+    file: str
+    lines: dict[tuple, int] = field(default_factory=dict)
+    num_nodes: int = 0
 
     def fail(self, node, what: str):
         raise _mistake_at(node.start_mark, self.file, what)

@@ -19,7 +19,6 @@ import re
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,22 +31,6 @@ DISK = {
     errno.EFBIG: "file size limit",
     errno.EIO: "disk error",
 }
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    """The checkpoints of a run that is training: the last `keep` of them, and the best."""
-
-    directory: Path
-    keep: int
-    write: Callable[[Path, dict], None]  # puts the variables' files into a new directory
-    size: int  # bytes of the variables
-
-    def save(self, step: int, variables: dict, state: dict, best_steps: Iterable[int]) -> None:
-        """Saves one with `state` as state.json, then removes what is neither recent nor best."""
-        commit(self.directory, step, lambda path: self.write(path, variables), state, self.size)
-        recent = list(steps_in(self.directory))[-self.keep :]
-        keep_only(self.directory, {*recent, *best_steps})
 
 
 # ---- saving
@@ -132,6 +115,12 @@ def keep_only(directory: Path, steps: set[int]) -> None:
     for step, path in steps_in(directory).items():
         if step not in steps:
             remove(path)
+
+
+def keep_last(directory: Path, number: int, others: Iterable[int]) -> None:
+    """Removes all but the last `number` checkpoints and those of the `others`, which are steps."""
+    last = list(steps_in(directory))[-number:]
+    keep_only(directory, {*last, *others})
 
 
 def remove(path: Path) -> None:

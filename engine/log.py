@@ -89,14 +89,7 @@ class MetricsLog:
 
     def __init__(self, path: Path, step: int):
         """Drops what a killed run logged beyond `step`, its last checkpoint: it comes again."""
-        kept = ""
-        for line in path.read_text().splitlines() if path.exists() else []:
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept += f"{line}\n"
-            except ValueError:  # the torn last line of a killed process
-                break
-        write_whole(path, kept)
+        write_whole(path, _lines_up_to(step, path) if path.exists() else "")
         self._path = path
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
 
@@ -120,6 +113,17 @@ class MetricsLog:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def _lines_up_to(step: int, path: Path) -> str:
+    kept = ""
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept += f"{line}\n"
+        except ValueError:  # the torn last line of a killed process
+            break
+    return kept
 
 
 class TensorBoard:
