@@ -392,9 +392,9 @@ def ids_of_steps(
     mix: Mix, batch_size: int, seed: int, start: int, stop: int, order: Order
 ) -> tf.data.Dataset:
     """(positions, number of the data set, id), int64 [batch_size] each, of steps [start, stop)."""
-    ids = StepIds(mix, batch_size, seed, order.blocks or 0)
+    ids = StepIds(mix, batch_size, seed, order)
     if order.bucket:
-        return BucketedIds(ids, order.bucket).between(start, stop)
+        return ids.bucketed(start, stop)
     at_once = max(1, _POSITIONS_AT_ONCE // batch_size)
     return tf.data.Dataset.range(start, stop).batch(at_once).map(ids.of).unbatch()
 
@@ -404,42 +404,36 @@ class StepIds:
     mix: Mix
     batch_size: int
     seed: int
-    blocks: int
+    order: Order
 
     def of(self, steps: tf.Tensor):
         """Steps [n] -> positions, numbers of the data sets, ids, [n, batch_size] each."""
         columns = tf.range(self.batch_size, dtype=tf.int64)
         positions = steps[:, tf.newaxis] * self.batch_size + columns
-        return positions, *self.mix.ids(self.seed, positions, self.blocks)
+        return positions, *self.mix.ids(self.seed, positions, self.order.blocks or 0)
 
+    def bucketed(self, start: int, stop: int) -> tf.data.Dataset:
+        """Steps whose examples are of like size, so that a batch needs little padding.
 
-@dataclass(frozen=True)
-class BucketedIds:
-    """Steps whose examples are of like size, so that a batch needs little padding.
-
-    The examples of each window of `bucket` steps are sorted by size before they are cut into
-    batches; the batches of a window come in a shuffled order. A window is a function of the seed
-    and its number: any step is reached at once here too. The shares of a mix hold in each window.
-    """
-
-    ids: StepIds
-    bucket: int
-
-    def between(self, start: int, stop: int) -> tf.data.Dataset:
-        windows = tf.data.Dataset.range(start // self.bucket, -(-stop // self.bucket))
-        windows = windows.map(self.window, num_parallel_calls=tf.data.AUTOTUNE)
-        return windows.unbatch().skip(start % self.bucket).take(stop - start)
+        The examples of each window of `bucket` steps are sorted by size before they are cut into
+        batches; the batches of a window come in a shuffled order. A window is a function of the
+        seed and its number: any step is reached at once here too. The shares of a mix hold in it.
+        """
+        bucket = self.order.bucket
+        windows = tf.data.Dataset.range(start // bucket, -(-stop // bucket))
+        steps = windows.map(self.window, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+        return steps.skip(start % bucket).take(stop - start)
 
     def window(self, number):
-        sizes = np.concatenate([mixed.source.sizes for mixed in self.ids.mix.sources])
-        steps = number * self.bucket + tf.range(self.bucket, dtype=tf.int64)
-        positions, of_set, ids = (tf.reshape(column, [-1]) for column in self.ids.of(steps))
-        by_size = tf.argsort(tf.gather(sizes, ids), stable=True)
-        by_size = tf.reshape(by_size, [self.bucket, self.ids.batch_size])
-        seed = fold(self.ids.seed, number)
-        shuffled_batches = tf.argsort(uniform(seed, tf.range(self.bucket)))
+        bucket = self.order.bucket
+        sizes = np.concatenate([mixed.source.sizes for mixed in self.mix.sources])
+        steps = number * bucket + tf.range(bucket, dtype=tf.int64)
+        columns = [tf.reshape(column, [-1]) for column in self.of(steps)]
+        by_size = tf.argsort(tf.gather(sizes, columns[-1]), stable=True)
+        by_size = tf.reshape(by_size, [bucket, self.batch_size])
+        shuffled_batches = tf.argsort(uniform(fold(self.seed, number), tf.range(bucket)))
         rows = tf.gather(by_size, shuffled_batches)
-        return tuple(tf.gather(column, rows) for column in (positions, of_set, ids))
+        return tuple(tf.gather(column, rows) for column in columns)
 
 
 def check_batches(mix: Mix, batch_size: int, batch_ops, num_workers: int) -> None:
@@ -516,8 +510,8 @@ class TrainPipeline:
     def read_and_treat(self, positions, number, ids):
         positions, number, ids = (tf.reshape(c, [-1]) for c in (positions, number, ids))
         seeds = fold(self.seed, positions)
-        batch = self.batch(self.mix.features(number, ids, seeds), ids, seeds)
-        return self.in_steps(batch)
+        features = self.mix.features(number, ids, seeds)
+        return self.in_steps(self.batch(features, ids, seeds))
 
     def read_in_groups(self, ids: tf.data.Dataset, most: int) -> tf.data.Dataset:
         """Large examples: read in groups, since a call of Python costs as much for a group as for
