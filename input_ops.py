@@ -19,7 +19,7 @@ from typing import NamedTuple
 import train_config
 from cli import program
 from cli.program import ConfigError, DataError
-from train_config import Data, Order, Spec, TrainConfig
+from train_config import Data, MixedDataset, Order, Spec, TrainConfig
 
 COMMAND = program.Command(
     "input_ops",
@@ -51,8 +51,8 @@ import tensorflow as tf
 
 import data_loader
 from cli.typed_yaml import show
-from engine import damaged
 from engine.contact_sheet import contact_sheet
+from engine.damaged import READING_ERRORS, name_example
 from engine.order import shuffled
 from engine.stateless import fold, uniform
 from preprocess_data import (
@@ -189,9 +189,9 @@ class Mix:
         """Inside `with`, an error of the pipeline names the first of `ids` that fails alone."""
         try:
             yield
-        except damaged.READING_ERRORS as error:
+        except READING_ERRORS as error:
             ids = range(len(self)) if ids is None else ids
-            damaged.name_example(error, self._features_alone, ids, self.locate)
+            name_example(error, self._features_alone, ids, self.locate)
 
     def _features_alone(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
         starts = tf.constant(self.offsets, tf.int64)
@@ -320,10 +320,8 @@ def _shown(spec: tf.TensorSpec | None) -> str:
 def open_mix(data: Data, split: str, training: bool) -> Mix:
     """The data sets of a split with the operations for training or for evaluation."""
     sections = data.datasets(split)
-    if data.cache and not any(section.first_ops for section in sections):
-        raise ConfigError(
-            "data.cache: expected operations in first_ops, whose results are kept, got none"
-        )
+    if data.cache:
+        _check_cache(sections)
     blocks = data.order.blocks if training else None
     sources = []
     for section, count in zip(sections, slots([s.rate for s in sections]), strict=True):
@@ -338,6 +336,13 @@ def open_mix(data: Data, split: str, training: bool) -> Mix:
         sources.append(MixSource(section.name, source, ops, count))
     _check_order(data.order if training else Order(), sources)
     return Mix(sources)
+
+
+def _check_cache(sections: list[MixedDataset]) -> None:
+    if not any(section.first_ops for section in sections):
+        raise ConfigError(
+            "data.cache: expected operations in first_ops, whose results are kept, got none"
+        )
 
 
 def _check_order(order: Order, sources: list[MixSource]) -> None:

@@ -648,8 +648,10 @@ class TrainConfig(Section):
 def indivisible(train: Train, towers: int) -> str | None:
     """What is wrong with a batch that has no equal slice for each of so many towers."""
     slices = towers * train.accumulate
-    if train.batch_size % slices == 0:
-        return None
+    return _not_a_multiple(train, towers, slices) if train.batch_size % slices else None
+
+
+def _not_a_multiple(train: Train, towers: int, slices: int) -> str:
     below = train.batch_size // slices * slices
     nearest = f"{below} or {below + slices}" if below else slices
     accumulate = f" x train.accumulate {train.accumulate}" if train.accumulate > 1 else ""

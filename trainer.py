@@ -373,9 +373,7 @@ def build_trainer(config: TrainConfig, num_examples: int, devices: Devices) -> T
     schedule = build_schedule(config.optimizer, clock, clock.total_steps(train))
     with devices.strategy.scope():
         optimizer = build_optimizer(config.optimizer, schedule, model)
-    multipliers = ()
-    if config.optimizer.multipliers:
-        multipliers = build_multipliers(config.optimizer, model)
+    multipliers = build_multipliers(config.optimizer, model) if config.optimizer.multipliers else ()
     clip_norm = config.optimizer.clip_norm
     return Trainer(model, task, optimizer, schedule, train, clip_norm, multipliers, devices)
 

@@ -274,15 +274,19 @@ def parse(text: str, file: str) -> tuple[Any, dict[tuple, int]]:
     _check_length(file, len(text))
     try:
         node = yaml.compose(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise _mistake_at(mark, file, f"YAML syntax: {error.problem}") from error
+    # PyYAML raises the last two for text such as "\UFFFFFFFF".
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
-        # PyYAML raises the last two for text such as "\UFFFFFFFF".
-        raise mistake(f"{file}: YAML syntax: {str(error).splitlines()[0]}") from error
+        raise _syntax_mistake(error, file) from error
     builder = _Builder(file)
     data = builder.build(node, ()) if node else None
     return data, builder.lines
+
+
+def _syntax_mistake(error: Exception, file: str) -> ConfigError:
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        return _mistake_at(mark, file, f"YAML syntax: {error.problem}")
+    return mistake(f"{file}: YAML syntax: {str(error).splitlines()[0]}")
 
 
 def _mistake_at(mark, file: str, problem: str) -> ConfigError:

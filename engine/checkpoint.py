@@ -330,13 +330,17 @@ def _acquire(descriptor: int, run_dir: Path, flag: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.read(descriptor, 1000).decode() or "another process"
-        cure = f"wait for it or choose another {flag}"
-        raise BusyError(f"{run_dir}: in use by {holder}; {cure}") from None
+        raise _busy(descriptor, run_dir, flag) from None
     since = datetime.now(UTC).isoformat(timespec="seconds")
     holder = f"process {os.getpid()} on {socket.gethostname()} since {since}"
     os.ftruncate(descriptor, 0)
     os.write(descriptor, holder.encode())
+
+
+def _busy(descriptor: int, run_dir: Path, flag: str) -> BusyError:
+    holder = os.read(descriptor, 1000).decode() or "another process"
+    cure = f"wait for it or choose another {flag}"
+    return BusyError(f"{run_dir}: in use by {holder}; {cure}")
 
 
 def _remove_if_empty(run_dir: Path, created: list[Path]) -> None:

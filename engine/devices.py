@@ -295,17 +295,21 @@ def is_compiled(model: keras.Model, jit: str) -> bool:
     """Whether XLA compiles the network: it lacks cuDNN's cells, and compiles for every length."""
     on_gpus = bool(tf.config.list_logical_devices("GPU"))
     layers = layers_of(model)
-    synchronized = any(getattr(layer, "synchronized", False) for layer in layers)
-    if jit == "on" and synchronized and not on_gpus:
-        raise ConfigError(
-            "train.jit: on: expected auto or off for batch normalization over several CPU towers, "
-            "whose exchange XLA lacks"
-        )
+    if jit == "on" and not on_gpus:
+        _check_synchronized_by_none(layers)
     if jit != "auto":
         return jit == "on"
     has_cells = any(isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)) for layer in layers)
     any_length = any(None in tensor.shape[1:] for tensor in model.inputs)
     return on_gpus and not has_cells and not any_length
+
+
+def _check_synchronized_by_none(layers: list[keras.Layer]) -> None:
+    if any(getattr(layer, "synchronized", False) for layer in layers):
+        raise ConfigError(
+            "train.jit: on: expected auto or off for batch normalization over several CPU towers, "
+            "whose exchange XLA lacks"
+        )
 
 
 @contextlib.contextmanager

@@ -276,9 +276,12 @@ class Screen:
         minutes, seconds = divmod(int(seconds_left), 60)
         self._pace = f"{examples_per_second:,.0f} examples/s  ETA {minutes}:{seconds:02}"
         if self._live:
-            text = f"{self._numbers}  {self._pace}"
-            with self._quietly():
-                self._bar.update(self._task, completed=step, description=text, refresh=True)
+            self._move_bar(step)
+
+    def _move_bar(self, step: int) -> None:
+        text = f"{self._numbers}  {self._pace}"
+        with self._quietly():
+            self._bar.update(self._task, completed=step, description=text, refresh=True)
 
     def readings(self, step: int, split: str, values: dict[str, float]) -> None:
         """Training readings move the live line; validation stays on the screen."""

@@ -111,10 +111,11 @@ def build_multipliers(config, model: keras.Model) -> list[tuple[keras.Variable, 
 
     Raises ConfigError for a regex that comes first for no variable.
     """
+    multipliers = config.multipliers
     variables = {variable.path: variable for variable in model.trainable_variables}
-    regexes = first_matches("optimizer.multipliers", config.multipliers, list(variables))
-    if unused := {*config.multipliers} - {*regexes.values()}:
+    regexes = first_matches("optimizer.multipliers", multipliers, list(variables))
+    if unused := {*multipliers} - {*regexes.values()}:
         problem = f"{min(unused)!r} is found only where an earlier one is"
         raise ConfigError(f"optimizer.multipliers: {problem}; expected the special ones first")
-    factors = [(variables[path], config.multipliers[regex]) for path, regex in regexes.items()]
+    factors = [(variables[path], multipliers[regex]) for path, regex in regexes.items()]
     return [(variable, factor) for variable, factor in factors if factor != 1]

@@ -94,12 +94,16 @@ def begin_or_go_on(run, run_dir: Path, allow_changed_data: bool) -> Progress:
         if not progress.finished:
             _write_first_files(run_dir, run, going_on=newest is not None)
     if devices.workers > 1:
-        text = devices.gather_texts(json.dumps(asdict(progress)))[0]
-        progress = Progress(**json.loads(text))
+        progress = _from_chief(progress, devices)
         take_from_chief(variables, devices)
     if progress.rollbacks:
         run.lower_rate(progress.rollbacks)
     return progress
+
+
+def _from_chief(progress: Progress, devices: Devices) -> Progress:
+    texts = devices.gather_texts(json.dumps(asdict(progress)))
+    return Progress(**json.loads(texts[0]))
 
 
 def _write_first_files(run_dir: Path, run, going_on: bool) -> None:
