@@ -38,8 +38,10 @@ def prepare(command: program.Command):
             raise ConfigError(f"command line: --{flag}: missing; expected a file")
     path = Path(command.preview)
     if path.suffix not in (".png", ".jpg") or not path.parent.is_dir():
-        expected = "expected a .png or .jpg in a directory that exists"
-        raise ConfigError(f"command line: --preview: {expected}, got {path}")
+        raise ConfigError(
+            "command line: --preview: expected a .png or .jpg in a directory that exists, "
+            f"got {path}"
+        )
     return train_config.load_config(command.config, command.overrides), path
 
 

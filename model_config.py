@@ -39,7 +39,7 @@ class Mlp(Network):
     """Fully connected layers, models/mlp.py."""
 
     name: Literal["mlp"]
-    hidden: list[Width] = Field([512, 512])
+    hidden: list[Width] = [512, 512]
     """Units of each hidden layer; []: softmax regression."""
     activation: Literal["relu", "tanh"] = "relu"
     """Activation of the hidden layers."""
@@ -217,7 +217,7 @@ class Rnn(Network):
     """Numbers less those of the last step, for the recurrent layers."""
     autoregressive: Int = Field(0, ge=0)
     """Number of last steps of which a linear function is added to the output."""
-    embedding: one_of(Embedding, default="learned") = Field({})
+    embedding: one_of(Embedding, default="learned") = {}
     """Vectors for tokens."""
 
 
@@ -245,9 +245,9 @@ class Seq2seq(Network):
     """Cell of encoder and decoder."""
     embedding: Width = 64
     """Numbers of a token's vector, on both sides."""
-    encoder: Encoder = Field({})
+    encoder: Encoder = {}
     """Encoder of the source."""
-    decoder: Decoder = Field({})
+    decoder: Decoder = {}
     """Decoder, which writes the targets."""
     attention: Literal[
         "none",
@@ -346,7 +346,7 @@ class LabelTask(TaskConfig):
     """Distance of logits from a label."""
     label_smoothing: Rate = 0.0
     """Share of each target spread over all classes, for the loss in training and validation."""
-    metrics: list[or_name(one_of(LabelMetric))] = Field(["accuracy", "top_5_accuracy"])
+    metrics: list[or_name(one_of(LabelMetric))] = ["accuracy", "top_5_accuracy"]
     """Metrics; top_5_accuracy is left out where there are at most 5 classes."""
 
 
@@ -406,7 +406,7 @@ class SkipGramTask(TaskConfig):
     """Which tokens stand near which, against random ones, tasks/skip_gram.py."""
 
     name: Literal["skip_gram"]
-    groups: dict[str, list[str]] = Field({})
+    groups: dict[str, list[str]] = {}
     """Tokens by kind; gives `neighbors`: share of near ones of one kind."""
     nearest: Width = 5
     """Number of nearest neighbors that count."""

@@ -103,7 +103,7 @@ class MixedDataset:
 
 
 class Data(Section):
-    sources: dict[str, DatasetConfig] = Field({})
+    sources: dict[str, DatasetConfig] = {}
     """Data sets under names of your own, for `train`, `valid`, `test`."""
     train: DatasetOrMix
     """Training set: a name, a section with a `name`, or a mix {name: rate}."""
@@ -113,17 +113,17 @@ class Data(Section):
     """For eval.py --split test; null: the `test` split of data.valid."""
     dir: str | None = None
     """Directory of data sets that do not come with the project."""
-    first_ops: Ops = Field([])
+    first_ops: Ops = []
     """Operations on all examples, before any other; none of them random."""
-    train_ops: Ops = Field([])
+    train_ops: Ops = []
     """Operations on training examples only, before `ops`."""
-    eval_ops: Ops = Field([])
+    eval_ops: Ops = []
     """Operations on validation and test examples only, before `ops`."""
-    ops: Ops = Field([])
+    ops: Ops = []
     """Operations on all examples."""
-    batch_ops: list[BatchOpConfig] = Field([])
+    batch_ops: list[BatchOpConfig] = []
     """Operations between the training examples of a batch, after all others."""
-    order: Order = Field({})
+    order: Order = {}
     """How training examples are shuffled."""
     cache: Bool = False
     """Keep what `first_ops` give: in memory if it fits, else in a temporary file."""
@@ -267,14 +267,14 @@ WeightDecay = Annotated[
 class Optimizer(Section):
     learning_rate: Above0 = 1e-3
     """Peak learning rate, per step of the global batch."""
-    schedule: one_of(Schedule, default="constant") = Field({})
+    schedule: one_of(Schedule, default="constant") = {}
     """Learning rate over time."""
     clip_norm: Above0 | None = None
     """Largest global norm of the gradient; null: no clipping."""
     weight_decay: WeightDecay = 0.0
-    no_decay: list[Regex] = Field(["bias$", "beta$", "gamma$"])
+    no_decay: list[Regex] = ["bias$", "beta$", "gamma$"]
     """Variables (regex on the path) without decay."""
-    multipliers: dict[Regex, Float] = Field({})
+    multipliers: dict[Regex, Float] = {}
     """Factors on the updates of some variables: {regex on the path: factor}; the first that
     matches counts."""
 
@@ -346,9 +346,9 @@ class InitFrom(Section):
 
     ckpt: str = Field(min_length=1)
     """A run (its newest checkpoint), one of its checkpoints, a .weights.h5 or .npz."""
-    map: dict[Regex, str] = Field({})
+    map: dict[Regex, str] = {}
     """Other names for its variables: {regex: replacement}, one after the other."""
-    skip: list[Regex] = Field([])
+    skip: list[Regex] = []
     """Variables of the network (regex on the path) that begin fresh: a new head."""
     ema: Bool = False
     """Take a run's averaged weights (its train.ema), not the last ones."""
@@ -422,7 +422,7 @@ class Train(Section):
     """Decay of a moving average of the weights, such as 0.999; see validation.ema."""
     jit: Literal["auto", "on", "off"] = "auto"
     """XLA; auto: on GPUs, but not for LSTM, GRU and sequences of any length."""
-    non_finite: one_of(NonFinite, default="raise") = Field({})
+    non_finite: one_of(NonFinite, default="raise") = {}
     """What a loss or gradient does that is NaN or infinite."""
     first_batches: Positive | None = None
     """Number of batches to learn again and again, to see if it can; null: all."""
@@ -492,9 +492,9 @@ class Histograms(Section):
 class Summary(Section):
     tensorboard: Bool = True
     """Write TensorBoard files."""
-    images: Images | None = Field({})
+    images: Images | None = {}
     """Inputs as the model sees them."""
-    histograms: Histograms | None = Field({})
+    histograms: Histograms | None = {}
     """Distributions of weights and gradients."""
 
 
@@ -561,7 +561,7 @@ class Spec(Section):
     """Token of each id of the inputs, separated by newlines; empty: no tokens."""
     target_vocabulary: str = ""
     """Token of each id of the targets; empty: no tokens."""
-    target_units: list[Undo] = Field([])
+    target_units: list[Undo] = []
     """Steps from scaled targets back to their units, in this order."""
 
     @model_validator(mode="after")
@@ -612,21 +612,21 @@ class TrainConfig(Section):
     """Where examples come from and what is done to them."""
     init_from: InitFrom | None = None
     """Trained weights to begin with; null: random ones."""
-    freeze: list[Regex] = Field([])
+    freeze: list[Regex] = []
     """Variables (regex on the path) that are not trained."""
-    optimizer: one_of(Optimizer, default="adam") = Field({})
+    optimizer: one_of(Optimizer, default="adam") = {}
     """How gradients move the weights."""
     train: Train
     """The loop: batch size, length, seed, precision."""
-    validation: Validation = Field({})
+    validation: Validation = {}
     """Scoring while training."""
-    checkpoint: Checkpoint = Field({})
+    checkpoint: Checkpoint = {}
     """What is saved, and kept."""
     early_stopping: EarlyStopping | None = None
     """End the run when it no longer improves."""
-    summary: Summary = Field({})
+    summary: Summary = {}
     """TensorBoard."""
-    distribute: Distribute = Field({})
+    distribute: Distribute = {}
     """Devices."""
     spec: Spec | None = None
     """Shapes and classes of the data; written by the run, not by hand."""

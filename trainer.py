@@ -304,8 +304,10 @@ class Trainer:
     def _check_all_reached(self, gradients: list) -> None:
         pairs = zip(self.model.trainable_variables, gradients, strict=True)
         if missing := ", ".join(v.path for v, gradient in pairs if gradient is None):
-            expected = "expected every trainable variable in the loss"
-            raise ConfigError(f"{self.model.name}: no gradient reaches {missing}; {expected}")
+            raise ConfigError(
+                f"{self.model.name}: no gradient reaches {missing}; "
+                "expected every trainable variable in the loss"
+            )
 
     def _update(self, gradients, scale) -> None:
         before = [tf.identity(variable) for variable, _ in self.multipliers]
@@ -520,8 +522,9 @@ def _check_metrics(config: TrainConfig, evaluator: Evaluator) -> None:
     names = [name for name, value in results.items() if value.shape.rank == 0]  # no matrix
     for section in (config.checkpoint.best, config.early_stopping):
         if section and section.metric not in names:
-            expected = f"expected one of {', '.join(names)}"
-            raise ConfigError(f"metric: unknown name {section.metric!r}; {expected}")
+            raise ConfigError(
+                f"metric: unknown name {section.metric!r}; expected one of {', '.join(names)}"
+            )
 
 
 # ---- the loop

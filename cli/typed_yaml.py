@@ -413,8 +413,9 @@ def _key_in(target, key: str, path: tuple, dotted_key: str) -> str | int:
     if isinstance(target, list) and key in map(str, range(len(target))):
         return int(key)
     if not isinstance(target, dict):
-        message = f"{dotted_key}: {dotted(path)} is {show(target)}, not a section"
-        raise mistake(f"command line: {message}")
+        raise mistake(
+            f"command line: {dotted_key}: {dotted(path)} is {show(target)}, not a section"
+        )
     return key
 
 

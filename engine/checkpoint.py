@@ -75,8 +75,9 @@ def _name_disk_error(error: BaseException, final: Path, size: int) -> None:
     run_dir = final.parent.parent
     number = getattr(error, "errno", None)
     if number == errno.ENOENT and not run_dir.exists():
-        expected = "expected the run's directory, which somebody has deleted"
-        raise ResourceError(f"{run_dir}: {expected}") from error
+        raise ResourceError(
+            f"{run_dir}: expected the run's directory, which somebody has deleted"
+        ) from error
     if number in DISK:
         raise ResourceError(
             f"{final}: {DISK[number]} while saving a checkpoint (about {size:,} bytes "
@@ -163,8 +164,9 @@ def verify(path: Path) -> None:
             if size != expected["bytes"]:
                 raise CheckpointError(f"{file}: expected {expected['bytes']:,} bytes, got {size:,}")
             if _fingerprint(file) != expected:
-                problem = "its bytes have changed: SHA-256 differs from the manifest's"
-                raise CheckpointError(f"{file}: {problem}")
+                raise CheckpointError(
+                    f"{file}: its bytes have changed: SHA-256 differs from the manifest's"
+                )
         if "state.json" not in files:
             raise CheckpointError(f"{manifest}: expected state.json among its files")
     except FileNotFoundError as error:
@@ -227,8 +229,10 @@ def run_of(path: str | Path) -> Path:
     names = "no such directory"
     if path.is_dir():
         names = listed(sorted(os.listdir(path))) or "nothing"
-    expected = "expected a run directory with a config.yaml, or one of its checkpoints"
-    raise CheckpointError(f"{path}: {expected}; found: {names}")
+    raise CheckpointError(
+        f"{path}: expected a run directory with a config.yaml, or one of its checkpoints; "
+        f"found: {names}"
+    )
 
 
 def find_run(ckpt: str | Path) -> tuple[Path, Path | None]:
@@ -339,8 +343,7 @@ def _acquire(descriptor: int, run_dir: Path, flag: str) -> None:
 
 def _busy(descriptor: int, run_dir: Path, flag: str) -> BusyError:
     holder = os.read(descriptor, 1000).decode() or "another process"
-    cure = f"wait for it or choose another {flag}"
-    return BusyError(f"{run_dir}: in use by {holder}; {cure}")
+    return BusyError(f"{run_dir}: in use by {holder}; wait for it or choose another {flag}")
 
 
 def _remove_if_empty(run_dir: Path, created: list[Path]) -> None:

@@ -206,8 +206,10 @@ def _too_few(names: list[str], distribute: Distribute) -> ResourceError:
     if distribute.virtual_devices:
         kind = "virtual devices"
         cure = ""
-    expected = f"expected at most {len(names)}, as there are {len(names)} {kind}"
-    return ResourceError(f"distribute.towers: {expected}, got {distribute.towers}{cure}")
+    return ResourceError(
+        f"distribute.towers: expected at most {len(names)}, as there are {len(names)} {kind}, "
+        f"got {distribute.towers}{cure}"
+    )
 
 
 def _towers(names: list[str]) -> Devices:
@@ -237,8 +239,9 @@ def _virtual_devices(count: int) -> list[str]:
         tf.config.set_logical_device_configuration(cpu, parts)
     names = [device.name for device in tf.config.list_logical_devices("CPU")]
     if count > len(names):
-        expected = f"expected at most {len(names)} here"
-        raise ConfigError(f"distribute.virtual_devices: {expected}, got {count}")
+        raise ConfigError(
+            f"distribute.virtual_devices: expected at most {len(names)} here, got {count}"
+        )
     return names[:count]
 
 
@@ -246,8 +249,10 @@ def _use_gpus(count: int | None) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     most = max(len(gpus), 1)
     if count and count > most:
-        reason = f"as this worker has {len(gpus)} GPUs"
-        raise ResourceError(f"distribute.towers: expected at most {most}, {reason}, got {count}")
+        raise ResourceError(
+            f"distribute.towers: expected at most {most}, as this worker has {len(gpus)} GPUs, "
+            f"got {count}"
+        )
     if count and gpus:
         tf.config.set_visible_devices(gpus[:count], "GPU")
 
@@ -262,8 +267,10 @@ def _meet(cluster: Cluster, wait: int) -> None:
     try:
         server = socket.create_server(("", int(address.rpartition(":")[2])))
     except OSError as error:
-        problem = f"cannot listen at {address}: {error.strerror}; expected a free port"
-        raise ResourceError(f"TF_CONFIG: {cluster.name}: {problem}") from error
+        raise ResourceError(
+            f"TF_CONFIG: {cluster.name}: cannot listen at {address}: {error.strerror}; "
+            "expected a free port"
+        ) from error
     server.settimeout(0.2)
 
     def accept_probes():
@@ -286,8 +293,10 @@ def _wait_for(
     while peers := [peer for peer in peers if not is_listening(peer[1])]:
         if time.monotonic() > deadline:
             names = ", ".join(f"{name} ({address})" for name, address in peers)
-            problem = f"{names} did not come within {wait} s; expected all (distribute.wait)"
-            raise ResourceError(f"TF_CONFIG: {cluster.name}: {problem}")
+            raise ResourceError(
+                f"TF_CONFIG: {cluster.name}: {names} did not come within {wait} s; "
+                "expected all (distribute.wait)"
+            )
         pause()
 
 

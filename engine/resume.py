@@ -120,10 +120,12 @@ def _go_on(newest: Path, mix, variables: dict, allow_changed_data: bool) -> Prog
     if state["data"] != mix.fingerprint:
         changed = f"{mix.name}: the data have changed since this run began"
         if not allow_changed_data:
-            expected = "expected the same, --allow_changed_data, or another --run_dir"
-            raise CheckpointError(f"{changed}; {expected}")
-        outlook = "from here on this is not the run that it would have been"
-        program.warn(f"warning: {changed}: {outlook}")
+            raise CheckpointError(
+                f"{changed}; expected the same, --allow_changed_data, or another --run_dir"
+            )
+        program.warn(
+            f"warning: {changed}: from here on this is not the run that it would have been"
+        )
     restore(newest, variables)
     return Progress(**state["progress"])
 
@@ -153,8 +155,10 @@ def _check_same(config: TrainConfig, mix, devices: Devices) -> None:
         if worker["data"] != workers[0]["data"]:
             changed.append("its data differ")
         if changed:
-            problem = f"worker {number} differs from worker 0: {'; '.join(changed)}"
-            raise ConfigError(f"{problem}; expected the same configuration and data")
+            raise ConfigError(
+                f"worker {number} differs from worker 0: {'; '.join(changed)}; "
+                "expected the same configuration and data"
+            )
 
 
 def _check_directory(run_dir: Path, config: TrainConfig) -> None:
@@ -163,18 +167,22 @@ def _check_directory(run_dir: Path, config: TrainConfig) -> None:
     if file.exists():
         _check_unchanged(file, train_config.load_config(file), config)
     elif {*os.listdir(run_dir)} - _FIRST_FILES:
-        expected = "expected an empty directory or a run with a config.yaml"
-        raise CheckpointError(f"{run_dir}: {expected}; choose another --run_dir")
+        raise CheckpointError(
+            f"{run_dir}: expected an empty directory or a run with a config.yaml; "
+            "choose another --run_dir"
+        )
 
 
 def _check_unchanged(file: Path, before: TrainConfig, config: TrainConfig) -> None:
     if changed := differences(before, config):
-        problem = f"this run was started with another configuration: {'; '.join(changed)}"
-        raise CheckpointError(f"{file}: {problem}; expected no change, or another --run_dir")
+        raise CheckpointError(
+            f"{file}: this run was started with another configuration: {'; '.join(changed)}; "
+            "expected no change, or another --run_dir"
+        )
     if changed := [text for key, text in _changes(before, config).items() if key in _HOW]:
-        outlook = "from here on equal but for rounding, dropout"
         program.warn(
-            f"{file.parent}: computed otherwise than before: {'; '.join(changed)}: {outlook}"
+            f"{file.parent}: computed otherwise than before: {'; '.join(changed)}: "
+            "from here on equal but for rounding, dropout"
         )
 
 
@@ -186,8 +194,10 @@ def _name_changes(file: Path, now: dict) -> None:
         return
     changed = environment_changes(before, now) if isinstance(before, dict) else []
     if changed:
-        outlook = "from here on equal only up to rounding"
-        program.warn(f"{file}: another environment than before: {'; '.join(changed)}: {outlook}")
+        program.warn(
+            f"{file}: another environment than before: {'; '.join(changed)}: "
+            "from here on equal only up to rounding"
+        )
 
 
 # How a run is computed, not what: it may change from start to start, and with it the rounding.
@@ -220,8 +230,9 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     before = list(old.optimizer.multipliers)
     after = list(new.optimizer.multipliers)
     if before != after and sorted(before) == sorted(after):  # the first that matches counts
-        names = f"{', '.join(before)} -> {', '.join(after)}"
-        different.append(f"optimizer.multipliers: in the order {names}")
+        different.append(
+            f"optimizer.multipliers: in the order {', '.join(before)} -> {', '.join(after)}"
+        )
     return different
 
 

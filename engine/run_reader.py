@@ -60,8 +60,9 @@ def read_network(ckpt: str, averaged: bool) -> tuple[Path, dict[str, np.ndarray]
     """
     path, values = with_checkpoint(ckpt, read_variables)
     if averaged and not any(name.startswith("ema/") for name in values):
-        expected = "expected averaged weights, for init_from.ema"
-        raise CheckpointError(f"{path}: {expected}, but that run had no train.ema")
+        raise CheckpointError(
+            f"{path}: expected averaged weights, for init_from.ema, but that run had no train.ema"
+        )
     values = with_averages(values) if averaged else values
     names = [name for name in values if name.startswith("model/")]
     return path, {name.removeprefix("model/"): values[name] for name in names}
