@@ -86,10 +86,30 @@ def load(config, split: str, directory: str | None) -> Source:
     load_raw = look_up(f"sources.{config.name}", expected, "load")
     source = load_raw(config, split, directory)
     if config.classes is not None:
-        source = of_classes(source, config.classes)
+        source = of_classes(source, config.classes, must_exist=split == "train")
     if not len(source):
         raise DataError(f"{source.name}: expected at least one example in {split}, got none")
     return source
+
+
+def report_lines(split: str, report: dict) -> list[str]:
+    """The report of a source for people: a line of counts and columns, then its notes."""
+    place = f"data: {split}: {report['data']}"
+    line = f"{place}: {report['examples']:,} examples"
+    if report["classes"]:
+        line += f" of {report['classes']:,} classes"
+    if "smallest" in report:
+        sizes = [f"{size} {_count_of(report[size])}" for size in ("smallest", "largest")]
+        line += f", {', '.join(sizes)}"
+    for feature, names in report["columns"].items():
+        more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+        line += f"; {feature}: {', '.join(names[:12])}{more}"
+    return [line, *(f"{place}: {note}" for note in report["notes"])]
+
+
+def _count_of(sized: dict[str, int]) -> str:
+    ((name, count),) = sized.items()
+    return f"{name!r} {count:,}"
 
 
 # ---- arrays in memory
@@ -178,22 +198,25 @@ def _refuse(key: str, array, bad: np.ndarray, expected: str, locate: Callable) -
 # ---- sources made from others, and from Python
 
 
-def of_classes(source: Source, classes: list[str]) -> Source:
+def of_classes(source: Source, classes: list[str], must_exist: bool = True) -> Source:
     """Only the examples of these classes, in their order, their labels numbered by `classes`.
 
-    Raises DataError for a class that the source does not have, and where labels are not known
-    without reading.
+    Raises DataError for a class that the source does not have, if it must, and where labels are
+    not known without reading.
     """
     names = source.class_names
+    notes = []
     for name in classes:
         if name not in names:
-            raise DataError(
-                f"{source.name}: classes: no class {name!r}; "
-                f"it has {', '.join(names[:12]) or 'none'}"
-            )
+            line = f"classes: no class {name!r}; it has {', '.join(names[:12]) or 'none'}"
+            if must_exist or not names:
+                raise DataError(f"{source.name}: {line}")
+            notes.append(line)
     dtype = _label_dtype(source)
     new_label = np.full(len(names), -1, np.int64)
-    new_label[[names.index(name) for name in classes]] = np.arange(len(classes))
+    for label, name in enumerate(classes):
+        if name in names:
+            new_label[names.index(name)] = label
     kept = np.flatnonzero(new_label[source.labels] >= 0)
     labels = new_label[source.labels[kept]]
     kept_indices = tf.constant(kept, tf.int64)
@@ -215,6 +238,7 @@ def of_classes(source: Source, classes: list[str]) -> Source:
         stored_bytes=source.stored_bytes * len(kept) // max(1, source.length),
         block_length=0,  # what is left of a block is no block
         read_in_blocks=None,
+        notes=(*source.notes, *notes),
     )
 
 
@@ -247,7 +271,8 @@ def by_names(source: Source, class_names: tuple[str, ...]) -> Source:
 
     blocks = source.read_in_blocks
     missing = [name for name in class_names if name not in source.class_names]
-    note = f"classes numbered as in training; without {', '.join(missing[:12]) or 'any missing'}"
+    absent = f", without {', '.join(missing[:12])}" if missing else ""
+    note = f"its classes are numbered as in training{absent}"
     return replace(
         source,
         read=renumbered(source.read),

@@ -20,7 +20,13 @@ from engine.environment import changes, environment
 from engine.variables import read_variables
 from train_config import EarlyStopping, TrainConfig
 
-_FIRST_FILES = {"lock", "config.yaml.part", "environment.json.part"}  # of a run killed at once
+_FIRST_FILES = {  # of a run killed at once
+    "lock",
+    "class_names.jsonl",
+    "class_names.jsonl.part",
+    "config.yaml.part",
+    "environment.json.part",
+}
 
 
 @dataclass

@@ -283,10 +283,17 @@ def test_saved_configurations_read_back(tmp_path, path):
     ids=ascii,
 )
 def test_text_that_looks_like_something_else_reads_back(tmp_path, text):
-    config = load_config(RUN)
-    config = config.model_copy(update={"data": config.data.model_copy(update={"dir": text})})
+    spec = train_config.Spec(
+        input_shape=[1],
+        input_dtype="float32",
+        target_shape=[],
+        target_dtype="int64",
+        num_classes=2,
+        class_names=["a", text],
+    )
+    config = load_config(RUN).model_copy(update={"spec": spec})
     save_config(config, tmp_path / "saved.yaml")
-    assert load_config(tmp_path / "saved.yaml").data.dir == text
+    assert load_config(tmp_path / "saved.yaml").spec.class_names == ["a", text]
     shown = typed_yaml.to_text(text)
     assert "\n" not in shown
     assert typed_yaml.parse(shown, "f")[0] == text
