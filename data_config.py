@@ -508,6 +508,8 @@ class Dataset(Section):
 
     classes: ClassNames | None = None
     """Only examples of these classes, numbered in this order; null: all."""
+    at_most: dict[str, Positive] = Field({})
+    """Largest number of examples of a class, {class: number}; the others are left out."""
     dir: PathText | None = None
     """Directory of the files; null: data.dir."""
     first_ops: list[OpConfig] | None = None

@@ -153,3 +153,24 @@ def test_a_hundred_thousand_class_names_have_a_file_of_their_own(tmp_path):
     (tmp_path / "class_names.jsonl").unlink()
     with pytest.raises(ConfigError, match=r"class_names.jsonl: expected the names of 100,000"):
         load_config(file)
+
+
+# ---- fewer of a class
+
+
+def test_at_most_so_many_examples_of_a_class():
+    """`seven` has two b and three c; one c goes, the same each time."""
+    source = data_loader.at_most(SEVEN, {"c": 2, "b": 5})
+    assert np.bincount(source.labels).tolist() == [1, 2, 2, 1]
+    assert source.notes == ("1 examples left out by at_most",)
+    inputs = source.read(tf.range(6, dtype=tf.int64))["inputs"].numpy()
+    assert SEVEN.labels[inputs.astype(int)].tolist() == source.labels.tolist()
+    assert [source.locate(row) for row in range(6)] == [f"file: record {n:.0f}" for n in inputs]
+    again = data_loader.at_most(SEVEN, {"c": 2})
+    assert again.read(tf.range(6, dtype=tf.int64))["inputs"].numpy().tolist() == inputs.tolist()
+    assert again.fingerprint != SEVEN.fingerprint
+
+
+def test_at_most_of_a_class_that_is_not_there():
+    with pytest.raises(DataError, match="seven: at_most: no class 'e'; it has a, b, c, d"):
+        data_loader.at_most(SEVEN, {"e": 2})

@@ -128,7 +128,7 @@ def test_autograph_still_leaves_our_errors_as_they_are():
     def refusing():
         raise ConfigError("data.ops: one line")
 
-    with pytest.raises(ConfigError, match="^data.ops: one line$"):
+    with pytest.raises(ConfigError, match=r"^data.ops: one line$"):
         refusing()
 
 
