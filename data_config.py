@@ -13,6 +13,7 @@ from cli.typed_yaml import (
     ClassNames,
     Float,
     Int,
+    PathText,
     Positive,
     Regex,
     Section,
@@ -507,7 +508,9 @@ class Dataset(Section):
 
     classes: ClassNames | None = None
     """Only examples of these classes, numbered in this order; null: all."""
-    dir: str | None = None
+    at_most: dict[str, Positive] = Field({})
+    """Largest number of examples of a class, {class: number}; the others are left out."""
+    dir: PathText | None = None
     """Directory of the files; null: data.dir."""
     first_ops: list[OpConfig] | None = None
     """Operations before all others; null: those of `data`."""
@@ -528,19 +531,16 @@ class Divided(Dataset):
     """Share held out as `test`, if the data are in one piece."""
 
     @model_validator(mode="after")
-    def _something_left(self):
-        if self.valid + self.test >= 1:
-            raise ValueError(
-                "expected valid + test below 1, so that something is left to train on, "
-                f"got {self.valid + self.test}"
-            )
+    def _at_most_all(self):
+        if self.valid + self.test > 1:
+            raise ValueError(f"expected valid + test of at most 1, got {self.valid + self.test}")
         return self
 
 
 class DividedFile(Divided):
     """A set in one file."""
 
-    file: str
+    file: PathText
     """Path of the file, in `dir` if there is one."""
 
 
@@ -639,7 +639,7 @@ class Series(Divided):
     """
 
     name: Literal["series"]
-    file: str | None = None
+    file: PathText | None = None
     """Path of the file, in `dir` if there is one; null: bundled sunspots."""
     columns: list[str] | None = None
     """Columns of numbers; null: all but the first."""

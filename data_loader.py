@@ -17,13 +17,14 @@ tests/sources/test_every_source.py tests a new one too.
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from cli.program import DataError, look_up
+from engine.order import position_of
 
 SPLITS = ("train", "valid", "test")
 BUNDLED = Path(__file__).resolve().parent / "data"  # the sets that come with the project
@@ -45,6 +46,8 @@ class Source:
     of all examples, if they are read from files as they are asked for; 0 for what lies in memory.
     `block_length`, if examples are stored in blocks (shards) of so many: `read_in_blocks(number)`
     is then a `read` that fetches whole blocks and keeps the last `number` of them.
+    `columns`: names of what a feature is made of, {feature: names}. `notes`: one line for each
+    thing that the loader decided about the data, or left out.
     """
 
     name: str
@@ -58,9 +61,21 @@ class Source:
     stored_bytes: int = 0
     block_length: int = 0
     read_in_blocks: Callable[[int], Callable] | None = None
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.length
+
+    @property
+    def report(self) -> dict:
+        """What was found: counts, the smallest and the largest class, columns, notes."""
+        report = {"data": self.name, "examples": self.length, "classes": len(self.class_names)}
+        if self.class_names and self.labels is not None:
+            counts = np.bincount(self.labels, minlength=len(self.class_names))
+            for size, number in (("smallest", counts.argmin()), ("largest", counts.argmax())):
+                report[size] = {self.class_names[number]: int(counts[number])}
+        return report | {"columns": self.columns, "notes": list(self.notes)}
 
 
 def load(config, split: str, directory: str | None) -> Source:
@@ -72,10 +87,32 @@ def load(config, split: str, directory: str | None) -> Source:
     load_raw = look_up(f"sources.{config.name}", expected, "load")
     source = load_raw(config, split, directory)
     if config.classes is not None:
-        source = of_classes(source, config.classes)
+        source = of_classes(source, config.classes, must_exist=split == "train")
+    if config.at_most:
+        source = at_most(source, config.at_most)
     if not len(source):
         raise DataError(f"{source.name}: expected at least one example in {split}, got none")
     return source
+
+
+def report_lines(split: str, report: dict) -> list[str]:
+    """The report of a source for people: a line of counts and columns, then its notes."""
+    place = f"data: {split}: {report['data']}"
+    line = f"{place}: {report['examples']:,} examples"
+    if report["classes"]:
+        line += f" of {report['classes']:,} classes"
+    if "smallest" in report:
+        sizes = [f"{size} {_count_of(report[size])}" for size in ("smallest", "largest")]
+        line += f", {', '.join(sizes)}"
+    for feature, names in report["columns"].items():
+        more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+        line += f"; {feature}: {', '.join(names[:12])}{more}"
+    return [line, *(f"{place}: {note}" for note in report["notes"])]
+
+
+def _count_of(sized: dict[str, int]) -> str:
+    ((name, count),) = sized.items()
+    return f"{name!r} {count:,}"
 
 
 # ---- arrays in memory
@@ -86,6 +123,8 @@ def from_arrays(
     features: dict[str, np.ndarray],
     class_names: Iterable[str] = (),
     locate: Callable[[int], str] | str = "memory",
+    columns: dict[str, list[str]] | None = None,
+    notes: Iterable[str] = (),
 ) -> Source:
     """A source over {feature: array [length, ...]} in memory; text as object arrays of bytes.
 
@@ -121,6 +160,8 @@ def from_arrays(
         location,
         labels,
         sizes,
+        columns=columns or {},
+        notes=tuple(notes),
     )
 
 
@@ -160,39 +201,70 @@ def _refuse(key: str, array, bad: np.ndarray, expected: str, locate: Callable) -
 # ---- sources made from others, and from Python
 
 
-def of_classes(source: Source, classes: list[str]) -> Source:
+def of_classes(source: Source, classes: list[str], must_exist: bool = True) -> Source:
     """Only the examples of these classes, in their order, their labels numbered by `classes`.
+
+    Raises DataError for a class that the source does not have, if it must, and where labels are
+    not known without reading.
+    """
+    names = source.class_names
+    notes = []
+    for name in classes:
+        if name not in names:
+            line = f"classes: no class {name!r}; it has {', '.join(names[:12]) or 'none'}"
+            if must_exist or not names:
+                raise DataError(f"{source.name}: {line}")
+            notes.append(line)
+    dtype = _label_dtype(source, "classes")
+    new_label = np.full(len(names), -1, np.int64)
+    for label, name in enumerate(classes):
+        if name in names:
+            new_label[names.index(name)] = label
+    kept = np.flatnonzero(new_label[source.labels] >= 0)
+    chosen = _subset(source, kept, str(classes))
+    labels = new_label[chosen.labels]
+    kept_labels = tf.constant(labels)
+
+    def read(indices):
+        targets = tf.cast(tf.gather(kept_labels, indices), dtype)
+        return chosen.read(indices) | {"targets": targets}
+
+    names = tuple(classes)
+    return replace(
+        chosen, read=read, class_names=names, labels=labels, notes=(*source.notes, *notes)
+    )
+
+
+def at_most(source: Source, limits: dict[str, int]) -> Source:
+    """No more examples of a class than its limit; the hash of an example's number chooses them.
 
     Raises DataError for a class that the source does not have, and where labels are not known
     without reading.
     """
-    names = source.class_names
-    for name in classes:
-        if name not in names:
-            raise DataError(
-                f"{source.name}: classes: no class {name!r}; "
-                f"it has {', '.join(names[:12]) or 'none'}"
-            )
-    dtype = _label_dtype(source)
-    new_label = np.full(len(names), -1, np.int64)
-    new_label[[names.index(name) for name in classes]] = np.arange(len(classes))
-    kept = np.flatnonzero(new_label[source.labels] >= 0)
-    labels = new_label[source.labels[kept]]
+    _label_dtype(source, "at_most")
+    is_kept = np.ones(len(source), bool)
+    for name, limit in limits.items():
+        if name not in source.class_names:
+            has = ", ".join(source.class_names[:12])
+            raise DataError(f"{source.name}: at_most: no class {name!r}; it has {has}")
+        members = np.flatnonzero(source.labels == source.class_names.index(name))
+        by_hash = sorted(members, key=lambda index: position_of(str(index)))
+        is_kept[by_hash[limit:]] = False
+    left_out = len(source) - int(is_kept.sum())
+    chosen = _subset(source, np.flatnonzero(is_kept), str(limits))
+    return replace(chosen, notes=(*source.notes, f"{left_out:,} examples left out by at_most"))
+
+
+def _subset(source: Source, kept: np.ndarray, key: str) -> Source:
+    """The examples of these indices; `key` tells this choice from others."""
     kept_indices = tf.constant(kept, tf.int64)
-    kept_labels = tf.constant(labels)
-
-    def read(indices):
-        features = source.read(tf.gather(kept_indices, indices))
-        return features | {"targets": tf.cast(tf.gather(kept_labels, indices), dtype)}
-
     return replace(
         source,
         length=len(kept),
-        read=read,
-        class_names=tuple(classes),
-        fingerprint=f"{source.fingerprint} {classes}",
+        read=lambda indices: source.read(tf.gather(kept_indices, indices)),
+        fingerprint=f"{source.fingerprint} {key}",
         locate=lambda index: source.locate(int(kept[index])),
-        labels=labels,
+        labels=None if source.labels is None else source.labels[kept],
         sizes=None if source.sizes is None else source.sizes[kept],
         stored_bytes=source.stored_bytes * len(kept) // max(1, source.length),
         block_length=0,  # what is left of a block is no block
@@ -200,9 +272,50 @@ def of_classes(source: Source, classes: list[str]) -> Source:
     )
 
 
-def _label_dtype(source: Source) -> tf.DType:
+def by_names(source: Source, class_names: tuple[str, ...]) -> Source:
+    """The same examples, their labels numbered as in training, whose classes are `class_names`.
+
+    Raises DataError for a class that training does not have, unless it has no example.
+    """
+    if source.class_names == class_names or not (source.class_names and class_names):
+        return source
+    number_of = {name: number for number, name in enumerate(class_names)}
+    new_label = np.array([number_of.get(name, -1) for name in source.class_names], np.int64)
+    occurring = range(len(new_label)) if source.labels is None else np.unique(source.labels)
+    unknown = [source.class_names[number] for number in occurring if new_label[number] < 0]
+    if unknown:
+        raise DataError(
+            f"{source.name}: {unknown[0]}: a class that training does not have; "
+            f"expected one of {', '.join(class_names[:12])}"
+        )
+    renumber = tf.constant(np.maximum(new_label, 0))
+
+    def renumbered(read):
+        def read_renumbered(indices):
+            features = read(indices)
+            targets = features["targets"]
+            labels = tf.gather(renumber, tf.cast(targets, tf.int64))
+            return features | {"targets": tf.cast(labels, targets.dtype)}
+
+        return read_renumbered
+
+    blocks = source.read_in_blocks
+    missing = [name for name in class_names if name not in source.class_names]
+    absent = f", without {', '.join(missing[:12])}" if missing else ""
+    note = f"its classes are numbered as in training{absent}"
+    return replace(
+        source,
+        read=renumbered(source.read),
+        class_names=class_names,
+        labels=None if source.labels is None else new_label[source.labels],
+        read_in_blocks=blocks and (lambda number: renumbered(blocks(number))),
+        notes=(*source.notes, note),
+    )
+
+
+def _label_dtype(source: Source, option: str) -> tf.DType:
     """The type of the targets. Raises DataError unless they are one known class each."""
-    expected = f"{source.name}: classes: expected"
+    expected = f"{source.name}: {option}: expected"
     if source.labels is None:
         raise DataError(f"{expected} a set that knows the class of each example without reading it")
     traced = tf.function(source.read).get_concrete_function(tf.TensorSpec([None], tf.int64))

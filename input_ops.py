@@ -26,8 +26,8 @@ COMMAND = program.Command(
     "python input_ops.py --config FILE --preview sheet.png [key=value ...]",
     TrainConfig,
 )
-COMMAND.string("config", None, "The run's YAML file; see configs/.")
-COMMAND.string("preview", None, "The picture to be written: .png or .jpg.")
+COMMAND.path("config", None, "The run's YAML file; see configs/.")
+COMMAND.path("preview", None, "The picture to be written: .png or .jpg.")
 COMMAND.integer("count", 32, "How many examples.", lower_bound=1, upper_bound=1000)
 COMMAND.choice("split", "train", ["train", "valid", "test"], "Which split to show.")
 
@@ -55,7 +55,7 @@ import data_loader
 from cli.typed_yaml import show
 from engine.contact_sheet import contact_sheet
 from engine.damaged import READING_ERRORS, name_example
-from engine.order import shuffled
+from engine.order import Groups, shuffled
 from engine.stateless import fold, uniform
 from preprocess_data import (
     apply_ops,
@@ -84,6 +84,7 @@ class MixSource:
     source: data_loader.Source
     ops: list
     slots: int = 1
+    groups: Groups | None = None  # that take turns in training
 
     def treat(self, features, seeds):
         return apply_ops(features, seeds, self.ops, len(self.source.class_names))
@@ -127,6 +128,11 @@ class Mix:
     def fingerprint(self) -> str:
         return " ".join(source.source.fingerprint for source in self.sources)
 
+    @property
+    def reports(self) -> list[dict]:
+        """What was found in each data set."""
+        return [mixed.source.report | {"data": mixed.name} for mixed in self.sources]
+
     def source_of(self, example: int) -> tuple[MixSource, int]:
         """The data set of an example, by its id, and its index there."""
         number = int(np.searchsorted(self.offsets, example, side="right")) - 1
@@ -155,8 +161,12 @@ class Mix:
         for i, mixed in enumerate(self.sources):
             source = mixed.source
             own_positions = positions // cycle * mixed.slots + rank
-            own_blocks = blocks if source.block_length else 0
-            index = shuffled(seed + i, own_positions, len(source), source.block_length, own_blocks)
+            if mixed.groups:
+                index = mixed.groups.shuffled(seed + i, own_positions)
+            else:
+                per_group = blocks if source.block_length else 0
+                block_length = source.block_length
+                index = shuffled(seed + i, own_positions, len(source), block_length, per_group)
             ids = tf.where(number == i, index + self.offsets[i], ids)
         return number, ids
 
@@ -319,8 +329,11 @@ def _shown(spec: tf.TensorSpec | None) -> str:
     return "none" if spec is None else f"{spec.dtype.name} {spec.shape.as_list()}"
 
 
-def open_mix(data: Data, split: str, training: bool) -> Mix:
-    """The data sets of a split with the operations for training or for evaluation."""
+def open_mix(data: Data, split: str, training: bool, class_names: Iterable[str] = ()) -> Mix:
+    """The data sets of a split with the operations for training or for evaluation.
+
+    `class_names`: those of training, by which labels are numbered; (): each set's own.
+    """
     sections = data.datasets(split)
     if data.cache:
         _check_cache(sections)
@@ -328,6 +341,7 @@ def open_mix(data: Data, split: str, training: bool) -> Mix:
     sources = []
     for section, count in zip(sections, slots([s.rate for s in sections]), strict=True):
         source = data_loader.load(section.dataset, split, section.directory)
+        source = data_loader.by_names(source, tuple(class_names))
         if blocks and source.block_length:  # one group is read while another is used
             source = replace(source, read=source.read_in_blocks(2 * blocks))
         first_ops = section.first_ops
@@ -335,7 +349,8 @@ def open_mix(data: Data, split: str, training: bool) -> Mix:
             source, first_ops = cached(replace(source, name=section.name), first_ops), []
         split_ops = section.train_ops if training else section.eval_ops
         ops = [*first_ops, *split_ops, *section.ops]
-        sources.append(MixSource(section.name, source, ops, count))
+        groups = _classes_of(source) if training and data.order.balanced else None
+        sources.append(MixSource(section.name, source, ops, count, groups))
     _check_order(data.order if training else Order(), sources)
     return Mix(sources)
 
@@ -345,6 +360,55 @@ def _check_cache(sections: list[MixedDataset]) -> None:
         raise ConfigError(
             "data.cache: expected operations in first_ops, whose results are kept, got none"
         )
+
+
+def _classes_of(source: data_loader.Source) -> Groups:
+    return Groups(_labels(source, "data.order.balanced"))
+
+
+def _labels(source: data_loader.Source, place: str) -> np.ndarray:
+    if source.labels is None:
+        raise ConfigError(
+            f"{place}: expected a set that knows the class of each example, got {source.name}"
+        )
+    return source.labels
+
+
+def class_weights(mix: Mix, weights: str | dict[str, float] | None) -> np.ndarray | None:
+    """float32 [num_classes] of train.class_weight; classes without a weight have 1.
+
+    "balanced": so that all classes weigh the same and the examples 1 on average; King and Zeng,
+    Logistic regression in rare events data, 2001, section 4.
+    """
+    names = mix.class_names
+    if weights is None:
+        return None
+    if not names:
+        raise ConfigError("train.class_weight: expected targets that are classes, got none")
+    if weights == "balanced":
+        labels = [_labels(mixed.source, "train.class_weight") for mixed in mix.sources]
+        counts = np.bincount(np.concatenate(labels), minlength=len(names))
+        occurring = np.count_nonzero(counts)
+        return np.float32(counts.sum() / (occurring * np.maximum(counts, 1)))
+    if unknown := [name for name in weights if name not in names]:
+        raise ConfigError(
+            f"train.class_weight: no class {unknown[0]!r}; it has {', '.join(names[:12])}"
+        )
+    return np.array([weights.get(name, 1.0) for name in names], np.float32)
+
+
+def show_reports(mixes: dict[str, Mix]) -> dict[str, list[dict]]:
+    """Says what was found in the data sets of each split, each line once; returns the reports."""
+    reports = {split: mix.reports for split, mix in mixes.items()}
+    said = set()
+    for split, of_split in reports.items():
+        for report in of_split:
+            for line in data_loader.report_lines(split, report):
+                note = line.removeprefix(f"data: {split}: ")
+                if note not in said:
+                    program.warn(line)
+                said.add(note)
+    return reports
 
 
 def _check_order(order: Order, sources: list[MixSource]) -> None:
@@ -468,9 +532,11 @@ def train_batches(
     order: Order | None = None,
     batch_ops=(),
     share: tuple[int, int] = (0, 1),
+    class_weight: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """The shuffled batches of steps [start, stop); endless without `stop`.
 
+    `class_weight`: float32 [num_classes], by which examples are weighted, or items of sequences.
     `share`: (number, of how many): only that contiguous share of each batch, as one worker reads.
     """
     worker, num_workers = share
@@ -480,7 +546,7 @@ def train_batches(
     if num_workers > 1:
         batch_size //= num_workers
         ids = _rows_of(ids, worker * batch_size, batch_size)
-    return _finish(TrainPipeline(mix, batch_size, seed, batch_ops).choose(ids))
+    return _finish(TrainPipeline(mix, batch_size, seed, batch_ops, class_weight).choose(ids))
 
 
 def _rows_of(ids: tf.data.Dataset, first: int, count: int) -> tf.data.Dataset:
@@ -496,6 +562,7 @@ class TrainPipeline:
     batch_size: int
     seed: int
     batch_ops: list
+    class_weight: np.ndarray | None = None
 
     def choose(self, ids: tf.data.Dataset) -> tf.data.Dataset:
         specs = self.mix.element_spec.values()
@@ -550,7 +617,17 @@ class TrainPipeline:
         """Features of examples [n], after the operations between the examples of a batch."""
         num_classes = len(self.mix.class_names)
         features = apply_ops(features, seeds, self.batch_ops, num_classes, _BATCH_OPS_DRAW)
-        return _batch(features, ids, tf.ones_like(ids, tf.float32))
+        batch = _batch(features, ids, tf.ones_like(ids, tf.float32))
+        if self.class_weight is not None:
+            batch["sample_weight"] *= _weight_of(batch["targets"], self.class_weight)
+        return batch
+
+
+def _weight_of(targets: tf.Tensor, class_weight: np.ndarray) -> tf.Tensor:
+    """Of class indices, int [...], or of probabilities [..., num_classes]: float32 [...]."""
+    if targets.dtype.is_integer:
+        return tf.gather(class_weight, targets)
+    return tf.linalg.matvec(targets, class_weight)
 
 
 # ---- evaluation batches
@@ -647,6 +724,7 @@ def preview(config: TrainConfig, path: Path, count: int, split: str) -> dict:
     with mix.naming_examples():
         batch = {key: value.numpy() for key, value in next(iter(batches)).items()}
     contact_sheet(path, _cells(batch, mix))
+    show_reports({split: mix})
     shape = list(batch["inputs"].shape[1:])
     result = {"preview": str(path), "data": mix.name, "split": split}
     return result | {"examples": len(batch["id"]), "inputs": shape}

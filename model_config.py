@@ -8,7 +8,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from cli.typed_yaml import Bool, Float, Int, Multiplier, Rate, Section, Width, one_of, or_name
+from cli.typed_yaml import (
+    Bool,
+    Float,
+    Int,
+    Multiplier,
+    PathText,
+    Rate,
+    Section,
+    Width,
+    one_of,
+    or_name,
+)
 
 L2 = Annotated[
     Float,
@@ -147,7 +158,7 @@ class Pretrained(Network):
     name: Literal["pretrained"]
     backbone: Literal[tuple(BACKBONES.split())] = "MobileNetV2"
     """Backbone, a function of keras.applications."""
-    weights: Annotated[str, AfterValidator(_weights)] | None = None
+    weights: Annotated[PathText, AfterValidator(_weights)] | None = None
     """Weights: imagenet, path of an .h5 file, or null: random."""
     size: Int | None = Field(None, ge=32)
     """Height and width to which images are resized first; null: as they come."""
@@ -189,7 +200,7 @@ class OneHotTokens(Embedding):
 
 class WordVectors(Embedding):
     name: Literal["file"]
-    path: str
+    path: PathText
     """GloVe or word2vec file as text: a token and its numbers on each line."""
     size: Width
     """Numbers on each line."""

@@ -5,6 +5,7 @@ operations: `data_config.py`). Durations count steps (`200`) or passes over the 
 (`"3 epochs"`).
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -29,6 +30,7 @@ from cli.typed_yaml import (
     Bool,
     Float,
     Int,
+    PathText,
     Positive,
     Rate,
     Regex,
@@ -60,6 +62,8 @@ def _duration(value):
 
 
 Duration = Annotated[int | str, BeforeValidator(_duration)]
+_MOST_NAMES = 1000  # of classes in a YAML file; more have a file of their own
+
 Above0 = Annotated[Float, Field(gt=0)]
 Mode = Literal["max", "min"]
 
@@ -86,6 +90,14 @@ class Order(Section):
     examples at once."""
     bucket: Int | None = Field(None, ge=2)
     """Steps in a window, in which batches are made of examples of like size."""
+    balanced: Bool = False
+    """Classes take turns, so each has the same share of every batch; small ones come again."""
+
+    @model_validator(mode="after")
+    def _one_order(self):
+        if self.balanced and (self.blocks or self.bucket):
+            raise ValueError("balanced: expected neither `blocks` nor `bucket` beside it")
+        return self
 
 
 @dataclass(frozen=True)
@@ -111,7 +123,7 @@ class Data(Section):
     """Validation set or sets; null: the `valid` split of data.train."""
     test: DatasetOrMix | None = None
     """For eval.py --split test; null: the `test` split of data.valid."""
-    dir: str | None = None
+    dir: PathText | None = None
     """Directory of data sets that do not come with the project."""
     first_ops: Ops = []
     """Operations on all examples, before any other; none of them random."""
@@ -344,7 +356,7 @@ class Adagrad(Optimizer):
 class InitFrom(Section):
     """Trained weights that a run begins with."""
 
-    ckpt: str = Field(min_length=1)
+    ckpt: PathText = Field(min_length=1)
     """A run (its newest checkpoint), one of its checkpoints, a .weights.h5 or .npz."""
     map: dict[Regex, str] = {}
     """Other names for its variables: {regex: replacement}, one after the other."""
@@ -420,6 +432,9 @@ class Train(Section):
     rounding from errors."""
     ema: Float | None = Field(None, gt=0, lt=1)
     """Decay of a moving average of the weights, such as 0.999; see validation.ema."""
+    class_weight: Literal["balanced"] | dict[str, Above0] | None = None
+    """Weight of each class in the loss, {class: weight}, the others 1; balanced: all classes
+    weigh the same."""
     jit: Literal["auto", "on", "off"] = "auto"
     """XLA; auto: on GPUs, but not for LSTM, GRU and sequences of any length."""
     non_finite: one_of(NonFinite, default="raise") = {}
@@ -557,6 +572,8 @@ class Spec(Section):
     """Number of classes; 0 where targets are no classes."""
     class_names: list[str]
     """Name of each class, in the order of the logits."""
+    class_names_file: str | None = None
+    """File beside this one that holds them where there are many, a JSON text a line."""
     vocabulary: str = ""
     """Token of each id of the inputs, separated by newlines; empty: no tokens."""
     target_vocabulary: str = ""
@@ -566,7 +583,7 @@ class Spec(Section):
 
     @model_validator(mode="after")
     def _one_name_per_class(self):
-        if len(self.class_names) != self.num_classes:
+        if not self.class_names_file and len(self.class_names) != self.num_classes:
             raise ValueError(
                 f"expected {self.num_classes} class names, got {len(self.class_names)}"
             )
@@ -748,14 +765,31 @@ DEBUG = {  # presets of `--debug`; each is a run of its own, in a directory of i
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
     """A validated configuration from a YAML file and `key=value` words. Raises ConfigError."""
     config, _, _ = typed_yaml.load(TrainConfig, path, overrides)
+    if config.spec and config.spec.class_names_file:
+        return _with_class_names(config, Path(path).parent)
     return config
+
+
+def _with_class_names(config: TrainConfig, directory: Path) -> TrainConfig:
+    file = directory / config.spec.class_names_file
+    values = config.spec.model_dump() | {"class_names_file": None}
+    try:
+        values["class_names"] = list(map(json.loads, file.read_text("utf-8").splitlines()))
+        return config.model_copy(update={"spec": Spec.model_validate(values)})
+    except (OSError, ValueError) as error:
+        expected = f"expected the names of {config.spec.num_classes:,} classes, one a line"
+        raise ConfigError(f"{file}: {expected}: {str(error).splitlines()[0]}") from error
 
 
 def save_config(config: TrainConfig, path: str | Path) -> None:
     """Writes every field, so that the file means the same after a default has changed."""
-    text = typed_yaml.to_yaml(config.model_dump(mode="json"))
-    # Refused now if it could not be read again: more classes than a configuration holds.
-    typed_yaml.parse(text, str(path))
+    values = config.model_dump(mode="json")
+    if config.spec and config.spec.num_classes > _MOST_NAMES:
+        lines = [json.dumps(name) + "\n" for name in config.spec.class_names]
+        write_whole(Path(path).parent / "class_names.jsonl", "".join(lines))
+        values["spec"] |= {"class_names": [], "class_names_file": "class_names.jsonl"}
+    text = typed_yaml.to_yaml(values)
+    typed_yaml.parse(text, str(path))  # refused now if it could not be read again
     write_whole(path, text)
 
 

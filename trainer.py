@@ -30,12 +30,12 @@ COMMAND = program.Command(
     "python trainer.py --config FILE [--run_dir DIR] [key=value ...]",
     train_config.TrainConfig,
 )
-COMMAND.string("config", None, "The run's YAML file; see configs/.")
-COMMAND.string("run_dir", None, "Where the run lives; runs/<config name> if absent.")
+COMMAND.path("config", None, "The run's YAML file; see configs/.")
+COMMAND.path("run_dir", None, "Where the run lives; runs/<config name> if absent.")
 COMMAND.boolean("print_config", False, "Print every field, its value and where it came from.")
 COMMAND.boolean("allow_changed_data", False, "Go on although the training data have changed.")
-COMMAND.string("verify", None, "Check every checkpoint of this run directory.")
-COMMAND.string("replay", None, "Repeat a step that was not finite: RUN/blowup/step-...")
+COMMAND.path("verify", None, "Check every checkpoint of this run directory.")
+COMMAND.path("replay", None, "Repeat a step that was not finite: RUN/blowup/step-...")
 COMMAND.choice("debug", None, ["fdr", "overfit"], "One batch of everything; learn one batch.")
 
 
@@ -76,6 +76,7 @@ if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers a
     CONFIG, RUN_DIR = program.start(COMMAND, prepare)
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import input_ops
@@ -395,6 +396,7 @@ class Run:
     total_steps: int
     trainer: Trainer
     evaluator: Evaluator
+    class_weight: np.ndarray | None
     valid_batches: Iterator | None = None  # from the first look at a few of them on
 
     def begin(self) -> None:
@@ -420,6 +422,7 @@ class Run:
             order=data.order,
             batch_ops=data.batch_ops,
             share=share or self.devices.share,
+            class_weight=self.class_weight,
         )
         return batches.take(limit).cache().repeat().skip(step % limit) if limit else batches
 
@@ -501,11 +504,13 @@ def build_run(config: TrainConfig, devices: Devices | None = None) -> Run:
     mix = input_ops.open_mix(data, "train", training=True)
     # Now, since a run that is refused leaves nothing.
     input_ops.check_batches(mix, train.batch_size, data.batch_ops, devices.workers)
+    class_weight = input_ops.class_weights(mix, train.class_weight)
     spec = input_ops.spec_of(mix)
     config = config.model_copy(update={"data": data, "spec": spec})
     valid_mix = mix
     if not train.first_batches:
-        valid_mix = input_ops.open_mix(data, "valid", training=False)
+        names = spec.class_names
+        valid_mix = input_ops.open_mix(data, "valid", training=False, class_names=names)
         input_ops.check_spec(spec, valid_mix)
     clock = Clock(train.batch_size, len(mix))
     trainer = build_trainer(config, len(mix), devices)
@@ -513,7 +518,14 @@ def build_run(config: TrainConfig, devices: Devices | None = None) -> Run:
     evaluator = Evaluator(trainer.model, trainer.task, several, devices)
     _check_metrics(config, evaluator)
     total = clock.total_steps(train)
-    return Run(config, devices, mix, valid_mix, clock, total, trainer, evaluator)
+    return Run(config, devices, mix, valid_mix, clock, total, trainer, evaluator, class_weight)
+
+
+def report_data(run: Run, run_dir: Path) -> None:
+    """Says what was found in the data; data.json keeps it."""
+    if run.devices.is_chief:
+        reports = input_ops.show_reports({"train": run.mix, "valid": run.valid_mix})
+        program.write_whole(run_dir / "data.json", json.dumps(reports, indent=1))
 
 
 def _check_metrics(config: TrainConfig, evaluator: Evaluator) -> None:
@@ -546,6 +558,8 @@ def train_and_evaluate(
         with watch("start-up"):
             run = build_run(config, devices)
             progress = resume.begin_or_go_on(run, run_dir, allow_changed_data)
+            if not progress.finished:
+                report_data(run, run_dir)
             step = run.trainer.step
             total = run.total_steps
         if progress.finished:

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
-from cli.program import ConfigError, warn
+from cli.program import ConfigError, expanded_path, warn
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 20_000  # after aliases are expanded: a bomb of nested aliases stops here
@@ -197,6 +197,7 @@ def _each_once(names: list[str]) -> list[str]:
     return names
 
 
+PathText = Annotated[str, AfterValidator(expanded_path)]  # of a file or a directory
 ClassNames = Annotated[list[str], Field(min_length=2), AfterValidator(_each_once)]
 
 

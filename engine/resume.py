@@ -26,7 +26,13 @@ from engine.devices import Devices
 from engine.variables import read_variables
 from train_config import EarlyStopping, TrainConfig
 
-_FIRST_FILES = {"lock", "config.yaml.part", "environment.json.part"}  # of a run killed at once
+_FIRST_FILES = {  # of a run killed at once
+    "lock",
+    "class_names.jsonl",
+    "class_names.jsonl.part",
+    "config.yaml.part",
+    "environment.json.part",
+}
 _CPU_INFO = Path("/proc/cpuinfo")  # on Linux
 _PACKAGES = ("tensorflow", "keras", "numpy", "pydantic", "tensorboard")
 # Environment variables that change results; not logging, not cluster addresses.

@@ -15,8 +15,9 @@ import numpy as np
 from cli.program import DataError
 from data_loader import Source, from_arrays
 from sources import splits
+from sources.labels import numbered
 from sources.tables import Table
-from sources.text_lines import numbered, utf8
+from sources.text_lines import utf8
 
 
 def load(config, split, directory) -> Source:
@@ -48,7 +49,7 @@ def _classes(table: Table, target: str) -> tuple[list[str], np.ndarray]:
         raise DataError(
             f"{table.path}:{line}: {target}: expected the name of a class, got an empty cell"
         )
-    return numbered(cells)
+    return numbered(cells, table.path, "; numbers? `targets: numbers`")
 
 
 def _rows_of(split, config, table: Table, classes) -> np.ndarray:

@@ -5,11 +5,41 @@ same key falls the same way on any machine. Raises NoSplit for a split without e
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from data_loader import NoSplit
 from engine.order import position_of
+
+
+class Shares(NamedTuple):
+    valid: float
+    test: float
+
+
+class Stored(NamedTuple):
+    """Where a split comes from, in a set that is stored in splits or in one piece."""
+
+    split: str  # as it is stored; "" where the set is in one piece
+    shares: Shares | None  # `valid` and `test` of what is stored; None: all of it
+    notes: tuple[str, ...] = ()
+
+
+def stored_split(name, split: str, config, stored: Sequence[str]) -> Stored:
+    """Where a split comes from. `stored`: the splits that the set has; none: it is in one piece.
+
+    Without a `valid`, the share `valid` is held out of `train`. Raises NoSplit otherwise.
+    """
+    if "train" not in stored:
+        return Stored("", Shares(config.valid, config.test))
+    holds_out = "valid" not in stored and config.valid > 0
+    if holds_out and split in ("train", "valid"):
+        note = f"no split 'valid': {config.valid:.0%} of 'train' held out for it, by hash"
+        return Stored("train", Shares(config.valid, 0.0), (note,))
+    if split not in stored:
+        raise NoSplit(f"{name}: no split {split!r}; it has {', '.join(stored)}")
+    return Stored(split, None)
 
 
 def by_key(name, split, config, keys: Sequence, classes: Sequence = ()) -> np.ndarray:

@@ -14,7 +14,8 @@ from pathlib import Path
 from cli.program import DataError
 from data_loader import Source, from_arrays
 from sources import splits
-from sources.text_lines import columns_of, numbered, utf8
+from sources.labels import numbered
+from sources.text_lines import columns_of, utf8
 
 
 def load(config, split, directory) -> Source:
@@ -24,7 +25,7 @@ def load(config, split, directory) -> Source:
         raise DataError(f"{path}: group: expected a .jsonl file, whose lines have keys")
     fields_of = partial(_json_fields, group=config.group) if is_json else _tsv_fields
     lines, labels, texts, groups = columns_of(path, fields_of)
-    class_names, targets = numbered(labels)
+    class_names, targets = numbered(labels, path, ": is the label first, the text second?")
     kept = splits.by_group(path, split, config, groups)
     features = {"inputs": utf8(texts[index] for index in kept), "targets": targets[kept]}
     return from_arrays("text", features, class_names, lambda index: f"{path}:{lines[kept[index]]}")

@@ -1,6 +1,6 @@
 """Fields of the lines of a file, and texts as TensorFlow takes them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +21,6 @@ def columns_of(path: Path, fields_of: Callable) -> Iterator[tuple]:
     if not rows:
         raise DataError(f"{path}: expected at least one line, got none")
     return zip(*rows, strict=True)
-
-
-def numbered(labels: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """(class names in order, the place of each label among them: int64 [n])"""
-    class_names = sorted(set(labels))
-    number_of = {name: number for number, name in enumerate(class_names)}
-    return class_names, np.array([number_of[label] for label in labels], np.int64)
 
 
 def utf8(texts: Iterable[str]) -> np.ndarray:
