@@ -117,8 +117,7 @@ def test_the_report_of_a_source():
         columns=columns,
         notes=["1 row left out"],
     )
-    assert data_loader.report_lines("train", made.report) == [
-        "data: train: rows: 3 examples of 2 classes, smallest 'u' 1, largest 'v' 2; "
-        "inputs: a; targets: y",
-        "data: train: rows: 1 row left out",
+    assert data_loader.report_lines(made.report) == [
+        "rows: 3 examples of 2 classes, smallest 'u' 1, largest 'v' 2; inputs: a; targets: y",
+        "rows: 1 row left out",
     ]
