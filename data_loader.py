@@ -95,10 +95,10 @@ def load(config, split: str, directory: str | None) -> Source:
     return source
 
 
-def report_lines(split: str, report: dict) -> list[str]:
+def report_lines(report: dict) -> list[str]:
     """The report of a source for people: a line of counts and columns, then its notes."""
-    place = f"data: {split}: {report['data']}"
-    line = f"{place}: {report['examples']:,} examples"
+    name = report["data"]
+    line = f"{name}: {report['examples']:,} examples"
     if report["classes"]:
         line += f" of {report['classes']:,} classes"
     if "smallest" in report:
@@ -107,7 +107,7 @@ def report_lines(split: str, report: dict) -> list[str]:
     for feature, names in report["columns"].items():
         more = f" and {len(names) - 12} more" if len(names) > 12 else ""
         line += f"; {feature}: {', '.join(names[:12])}{more}"
-    return [line, *(f"{place}: {note}" for note in report["notes"])]
+    return [line, *(f"{name}: {note}" for note in report["notes"])]
 
 
 def _count_of(sized: dict[str, int]) -> str:

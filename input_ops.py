@@ -400,14 +400,13 @@ def class_weights(mix: Mix, weights: str | dict[str, float] | None) -> np.ndarra
 def show_reports(mixes: dict[str, Mix]) -> dict[str, list[dict]]:
     """Says what was found in the data sets of each split, each line once; returns the reports."""
     reports = {split: mix.reports for split, mix in mixes.items()}
-    said = set()
+    lines = {}
     for split, of_split in reports.items():
         for report in of_split:
-            for line in data_loader.report_lines(split, report):
-                note = line.removeprefix(f"data: {split}: ")
-                if note not in said:
-                    program.warn(line)
-                said.add(note)
+            for line in data_loader.report_lines(report):
+                lines.setdefault(line, split)
+    for line, split in lines.items():
+        program.warn(f"data: {split}: {line}")
     return reports
 
 

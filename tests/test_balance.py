@@ -74,7 +74,7 @@ def test_every_batch_holds_the_same_share_of_each_class():
     usual = ids[LABELS[ids] == 1]
     assert len(set(usual[:99])) == 99 and len(set(usual[99:198])) == 99
     assert usual[:99].tolist() != usual[99:198].tolist()
-    plain = input_ops.ids_of_steps(Mix.of(source(), []), 10, 3, 0, 10)
+    plain = input_ops.ids_of_steps(Mix.of(source(), []), 10, 3, 0, 10, Order())
     shares = [(LABELS[ids] == 0).sum() for _, _, ids in plain.as_numpy_iterator()]
     assert sorted(shares) == [0] * 9 + [1]  # the control: as they are stored
 
@@ -117,8 +117,7 @@ def test_the_report_of_a_source():
         columns=columns,
         notes=["1 row left out"],
     )
-    assert data_loader.report_lines("train", made.report) == [
-        "data: train: rows: 3 examples of 2 classes, smallest 'u' 1, largest 'v' 2; "
-        "inputs: a; targets: y",
-        "data: train: rows: 1 row left out",
+    assert data_loader.report_lines(made.report) == [
+        "rows: 3 examples of 2 classes, smallest 'u' 1, largest 'v' 2; inputs: a; targets: y",
+        "rows: 1 row left out",
     ]
