@@ -262,7 +262,7 @@ def memory_of(kind: str, directory: str) -> None:
 def slow_storage(folder: Path) -> None:
     """Every read takes 5 ms longer, as of a remote store that answers 200 reads a second."""
     read, config, directory = (
-        records._File.read,
+        records.File.read,
         data_config.Records(name="records"),
         folder / "records 64",
     )
@@ -273,7 +273,7 @@ def slow_storage(folder: Path) -> None:
         return read(self, length, offset)
 
     guard = records.threading.Lock()
-    records._File.read = slowly
+    records.File.read = slowly
     try:
         for name, blocks in (("any example at a time", 0), ("data.order: {blocks: 4}", 4)):
             source = data_loader.load(config, "train", str(directory))
@@ -300,7 +300,7 @@ def slow_storage(folder: Path) -> None:
                 flush=True,
             )
     finally:
-        records._File.read = read
+        records.File.read = read
 
 
 def main(rounds: int, count: int) -> None:
