@@ -129,7 +129,8 @@ def _writing(path: Path) -> Iterator:
             "expected a directory for it, index: DIR"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def _file(path: str) -> File:

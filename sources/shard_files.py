@@ -40,7 +40,7 @@ def shards_of(directory: str, files) -> tuple[dict[str, list[str]], list[str]]:
         )
     shards: dict[str, list[str]] = {}
     for path in paths:
-        shards.setdefault(_split_of(os.path.relpath(path, directory or ".")), []).append(path)
+        shards.setdefault(_split_of(path, directory or "."), []).append(path)
     left_out = shards.pop("", []) if len(shards) > 1 else []
     note = f"{len(left_out)} shards of no split left out: {', '.join(left_out[:10])}"
     return shards, [note] if left_out else []
@@ -69,9 +69,9 @@ def _is_shard(path: str) -> bool:
     return bool(_SHARD.fullmatch(name)) and not name.endswith(_NO_SHARD) and name[0] not in "._"
 
 
-def _split_of(path: str) -> str:
+def _split_of(path: str, directory: str) -> str:
     """The one whose name is a word of the file's name, or else of its directory's."""
-    for part in reversed(path.split(os.sep)):
+    for part in reversed(os.path.relpath(path, directory).split(os.sep)):
         words = re.findall("[a-z]+", part.lower())
         splits = {_SPLITS[word] for word in words if word in _SPLITS}
         if len(splits) > 1:

@@ -115,7 +115,8 @@ def _classes(config, directory: str, indexes: dict[str, RecordIndex], split: str
         )
     values = np.concatenate([column.values for column in columns])
     labels = values if counts[0] == 1 else values.reshape(-1, counts[0])
-    found = Labels(labels, config.targets, locate, "; numbers? `kind: numbers`").classes(
+    what = f"{directory or config.files}: {config.targets}"
+    found = Labels(labels, what, locate, "; numbers? `kind: numbers`").classes(
         _class_names(config, directory), ()
     )
     if found.numbers.ndim > 1:
@@ -125,7 +126,8 @@ def _classes(config, directory: str, indexes: dict[str, RecordIndex], split: str
         )
     begin = int(ends[names.index(split)]) - sizes[names.index(split)]
     own = found.numbers[begin : begin + sizes[names.index(split)]]
-    return found._replace(numbers=own)
+    notes = [note.removeprefix(what.removesuffix(config.targets)) for note in found.notes]
+    return found._replace(numbers=own, notes=tuple(notes))
 
 
 def _class_names(config, directory: str) -> list[str] | None:

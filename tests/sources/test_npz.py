@@ -399,7 +399,13 @@ SHAPES = [  # (inputs, options, shape and type of one, what the note says)
     (np.stack([PIXELS] * 3, 3), {}, [9, 8, 3], np.uint8, None),
     (np.float16(ROWS), {}, [8], np.float32, None),
     (ROWS > 9, {}, [8], np.float32, None),
-    (ROWS + np.int64(2**24), {}, [8], np.float32, "x: 240 whole numbers rounded, because float32 does"),
+    (
+        ROWS + np.int64(2**24),
+        {},
+        [8],
+        np.float32,
+        "x: 240 whole numbers rounded, because float32 does",
+    ),
 ]
 
 
