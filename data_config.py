@@ -737,7 +737,9 @@ class Tfds(Dataset):
     inputs: str = "image"
     """Feature that becomes the inputs."""
     targets: str = "label"
-    """Feature that becomes the targets: class labels."""
+    """Feature that becomes the targets."""
+    kind: Literal["classes", "numbers", "text"] = "classes"
+    """Kind of targets: class labels, numbers (one or a vector), or text."""
     splits: dict[Literal["train", "valid", "test"], str] = Field(
         {
             "train": "train",
