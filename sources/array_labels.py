@@ -44,6 +44,17 @@ def _is_text(array: np.ndarray) -> bool:
     return array.dtype.kind in "SU"
 
 
+def _encoded(texts: np.ndarray) -> list[bytes]:
+    """Of what is no Unicode too, which NumPy could not make a str of."""
+    if texts.dtype.kind == "S":
+        return texts.tolist()
+    size = texts.dtype.itemsize
+    order = ">u4" if texts.dtype.byteorder == ">" else "<u4"
+    data = np.frombuffer(texts.tobytes(), order).astype("<u4").tobytes()
+    items = [data[size * index : size * (index + 1)] for index in range(len(texts))]
+    return [np.trim_zeros(np.frombuffer(item, "<u4"), "b").tobytes() for item in items]
+
+
 class Labels:
     """The targets of all splits, one after the other: `array` [n] or [n, ...]."""
 
@@ -107,11 +118,7 @@ class Labels:
     def _of_texts(self, class_names) -> Classes:
         if self.array.ndim > 1:
             raise DataError(f"{self.what}: expected one text for each, got {described(self.array)}")
-        try:
-            texts = np.char.decode(self.array, "utf-8") if self.array.dtype.kind == "S" else None
-        except UnicodeDecodeError as error:
-            raise DataError(f"{self.what}: expected UTF-8 texts: {error.reason}") from error
-        texts = (self.array if texts is None else texts).tolist()
+        texts = [self._text(index, text) for index, text in enumerate(_encoded(self.array))]
         empty = [index for index, text in enumerate(texts) if not text.strip()]
         if empty:
             raise DataError(
@@ -119,6 +126,14 @@ class Labels:
                 f"got an empty text ({len(empty)} such examples)"
             )
         return class_numbers.of_values(texts, class_names, self.what, self.locate, self.cure)
+
+    def _text(self, index: int, encoded: bytes) -> str:
+        try:
+            return encoded.decode("utf-8" if self.array.dtype.kind == "S" else "utf-32-le")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self.locate(index)}: targets: expected a text in Unicode, got {error.reason}"
+            ) from error
 
     def _of_positions(self, labels: np.ndarray, class_names, input_shape) -> Classes:
         """A class at each position: from 0 to the highest of any split."""

@@ -181,6 +181,11 @@ REFUSED += [
             "y: expected an array of numbers, got datetime64[D] of shape (6,)",
         ),
         (
+            "no Unicode",
+            files.npz(x=X, y=np.full([6, 2], 0x110000, "<u4").view("<U2")[:, 0]),
+            "row 0: targets: expected a text in Unicode, got code point not in range(0x110000)",
+        ),
+        (
             "an empty text",
             files.npz(x=X, y=np.array(["p", "", "q"])[Y]),
             "row 1: targets: expected the name of a class, got an empty text (3 such examples)",
@@ -221,6 +226,20 @@ def seeds() -> dict:
     return {
         "npz": seed("npz", "x.npz", files.npz(x=x, y=y), **options),
         "npy in npz": seed("npz", "x.npz", files.npy(x), wrapped=with_inputs, **options),
+        "npy": seed(
+            "npz",
+            "x.npy",
+            files.npy(x),
+            beside={"y.npy": files.npy(y)},
+            **options | {"file": "x.npy", "y": "y.npy"},
+        ),
+        "texts in npz": seed(
+            "npz",
+            "x.npz",
+            files.npy(np.array(["p", "q", "r"])[y]),
+            wrapped=with_labels,
+            **options,
+        ),
         "labels in npz": seed("npz", "x.npz", files.npy(y), wrapped=with_labels, **options),
     }
 
@@ -311,6 +330,7 @@ LABELS = [  # (labels of 60 examples, names of their classes, number of each, a 
     (CLASSES[:, None], "0 1 2", CLASSES, None),
     (CLASSES > 0, "0 1", np.minimum(CLASSES, 1), None),
     (np.array(["dog", "cat", "fox"])[CLASSES], "cat dog fox", np.array([1, 0, 2])[CLASSES], None),
+    (np.array(["ö", "az", "b"], ">U4")[CLASSES], "az b ö", np.array([2, 0, 1])[CLASSES], None),
     (np.array(["ö".encode(), b"a", b"b"])[CLASSES], "a b ö", np.array([2, 0, 1])[CLASSES], None),
 ]
 
