@@ -81,10 +81,22 @@ def ours(config, directory: Path, side: int, start: int = 0):
 def mix_of_three(directory: Path, side: int):
     source = data_loader.load(data_config.Records(name="records"), "train", str(directory))
     parts = [
-        input_ops.Part(f"set {number}", source, ops_for(side), slots)
+        input_ops.MixSource(f"set {number}", source, ops_for(side), slots)
         for number, slots in enumerate((5, 3, 2))
     ]
     return iter(input_ops.train_batches(input_ops.Mix(parts), BATCH, 0))
+
+
+def of_others(folder: Path):
+    """The same shards without manifest and index of ours, found and indexed as those of others."""
+    return data_config.Tfrecord(
+        name="tfrecord",
+        files={"train": "train-*.tfrecord"},
+        inputs="inputs",
+        targets="targets",
+        valid=0,
+        index=str(folder / "indexes"),
+    )
 
 
 def usual(directory: Path, side: int):
@@ -191,6 +203,7 @@ def compare(folder: Path, rounds: int, count: int) -> None:
             "ours, records, from step 10^9": draw(
                 ours(data_config.Records(name="records"), packed, side, 1_000_000_000)
             ),
+            "ours, tfrecord of others": draw(ours(of_others(folder), packed, side)),
             "ours, image_folder": draw(
                 ours(data_config.ImageFolder(name="image_folder"), raw, side)
             ),
@@ -207,6 +220,8 @@ def compare(folder: Path, rounds: int, count: int) -> None:
                 f"{side:>4} px  {name:<30} {statistics.median(values):>9,.0f} images/s   {beside}",
                 flush=True,
             )
+        others = ratio(speeds, "ours, tfrecord of others", "ours, records")
+        print(f"{side:>4} px  a foreign set reaches {others:.2f} of our own records", flush=True)
         print(
             f"{side:>4} px  a mix of three costs "
             f"{1 - ratio(speeds, 'ours, records, mix of three', 'ours, records'):.1%}",
