@@ -714,10 +714,10 @@ class Tfrecord(Divided):
     name: Literal["tfrecord"]
     files: dict[Literal["train", "valid", "test"], str] | str | None = None
     """Pattern of the files in `dir`, or one a split; null: all shards; splits by their names."""
-    inputs: str = "image/encoded"
-    """Feature of the Examples that becomes the inputs."""
-    targets: str = "image/class/label"
-    """Feature that becomes the targets."""
+    inputs: str | None = None
+    """Feature of the Examples that becomes the inputs; null: image/encoded, image and the like."""
+    targets: str | None = None
+    """Feature that becomes the targets; null: image/class/label, label and the like."""
     kind: Literal["classes", "numbers", "text"] = "classes"
     """Kind of targets."""
     class_names: list[str] | str | None = None

@@ -31,7 +31,7 @@ def _naming(path: Path, failure: Failure, expected: str):
         raise failure(f"{path}: {error}") from None
     except Exception as error:  # what damage makes readers of zip and HDF5 raise is not documented
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if reason.startswith("Object arrays"):  # NumPy speaks of its own arguments
+        if "Object arrays" in reason or "Python objects" in reason:  # NumPy's own words
             reason = "got Python objects, which could run code; save numbers or texts (dtype str)"
         elif "allow_pickle" in reason:
             reason = "got another format"

@@ -119,7 +119,7 @@ class Labels:
         if self.array.ndim > 1:
             raise DataError(f"{self.what}: expected one text for each, got {described(self.array)}")
         texts = [self._text(index, text) for index, text in enumerate(_encoded(self.array))]
-        empty = [index for index, text in enumerate(texts) if not text.strip()]
+        empty = [index for index, text in enumerate(texts) if not text]
         if empty:
             raise DataError(
                 f"{self.locate(empty[0])}: targets: expected the name of a class, "
@@ -129,7 +129,7 @@ class Labels:
 
     def _text(self, index: int, encoded: bytes) -> str:
         try:
-            return encoded.decode("utf-8" if self.array.dtype.kind == "S" else "utf-32-le")
+            return encoded.decode("utf-8" if self.array.dtype.kind == "S" else "utf-32-le").strip()
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{self.locate(index)}: targets: expected a text in Unicode, got {error.reason}"

@@ -13,7 +13,7 @@ _WORDS = {
     "test": "testing|test|te",
 }
 _INPUTS = re.compile("x|inputs?|images?|imgs?|data|features?", re.IGNORECASE)
-_TARGETS = re.compile("y|targets?|labels?|classes", re.IGNORECASE)
+_TARGETS = re.compile("y|targets?|labels?|outputs?|classes", re.IGNORECASE)
 _BY_POSITION = {"arr_0", "arr_1"}  # what NumPy calls arrays that are saved without a name
 
 

@@ -1,5 +1,6 @@
 """Classes of labels that are stored as numbers or as texts, one for each example."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -26,8 +27,10 @@ def of_values(labels, given: Sequence[str] | None, what: str, locate: Callable, 
     texts = [str(label) for label in labels]
     if given is None:
         names, numbers = numbered(texts, what, cure)
-        is_usual = _is_text(labels) or names == [str(place) for place in range(len(names))]
+        if _is_text(labels):
+            return Classes(tuple(names), numbers, _alike(names, what))
         note = f"{what}: {len(names)} classes, the values that occur: {shown(names)}"
+        is_usual = names == [str(place) for place in range(len(names))]
         return Classes(tuple(names), numbers, () if is_usual else (note,))
     if _is_text(labels):
         return _of_given_texts(texts, given, locate)
@@ -37,6 +40,12 @@ def of_values(labels, given: Sequence[str] | None, what: str, locate: Callable, 
 def shown(names: Sequence[str]) -> str:
     more = ", ..." if len(names) > _SHOWN else ""
     return ", ".join(name[:40] for name in names[:_SHOWN]) + more
+
+
+def _alike(names: list[str], what: str) -> tuple[str, ...]:
+    counts = Counter(name.casefold() for name in names)
+    alike = [name for name in names if counts[name.casefold()] > 1]
+    return (f"{what}: classes that differ by case: {shown(alike)}",) if alike else ()
 
 
 def _is_text(labels) -> bool:

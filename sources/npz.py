@@ -29,6 +29,7 @@ def load(config, split, directory) -> Source:
     pair = pairs[place.split]
     for each in pairs.values():
         _check(stored, each)
+    _check_alike(stored, pairs)
     class_names = ()
     if config.targets == "classes":
         classes = classes_of(stored, list(pairs.values()), pair, config.class_names)
@@ -89,6 +90,14 @@ def _check(stored: Arrays, pair: Pair) -> None:
             f"{stored.path}: expected at least one example, "
             f"got {pair.x} {x.shape} and {pair.y} {y.shape}"
         )
+
+
+def _check_alike(stored: Arrays, pairs: dict[str, Pair]) -> None:
+    """Raises DataError for bytes in one split and numbers, scaled perhaps, in another."""
+    dtypes = {stored.arrays[pair.x].dtype == np.uint8 for pair in pairs.values()}
+    if len(dtypes) > 1:
+        found = ", ".join(f"{pair.x} {stored.arrays[pair.x].dtype}" for pair in pairs.values())
+        raise DataError(f"{stored.path}: expected inputs of one type in all splits, got {found}")
 
 
 def _inputs(stored: Arrays, x: str, are_images: bool | None, notes: list[str]) -> np.ndarray:

@@ -51,8 +51,8 @@ def load(config, split, directory) -> Source:
 
 
 def _of_others(split: str, directory: str) -> Source:
-    """Shards without a manifest, by the names of features that are usual for images."""
+    """Shards without a manifest, by the usual names of features."""
     config = data_config.Tfrecord(name="tfrecord")
     source = data_loader.load(config, split, directory)
-    note = f"no manifest.json: read as `tfrecord`, {config.inputs} and {config.targets}"
-    return replace(source, notes=(note, *source.notes))
+    found = " and ".join(name for names in source.columns.values() for name in names)
+    return replace(source, notes=(f"no manifest.json: read as `tfrecord`, {found}", *source.notes))

@@ -26,6 +26,8 @@ from sources.class_numbers import Classes
 from sources.examples import ExampleReader
 from sources.shard_files import shards_of
 
+_INPUTS = ("image/encoded", "image", "image_raw", "inputs", "input", "text", "x")  # of many sets
+_TARGETS = ("image/class/label", "label", "labels", "targets", "target", "class", "y")
 _DTYPES = {"int64_list": "int64", "float_list": "float32"}
 
 
@@ -33,6 +35,7 @@ def load(config, split, directory) -> Source:
     directory = directory or ""
     shards, notes = shards_of(directory, config.files)
     stored = _place_of(directory or config.files, split, config, shards)
+    config = _with_features(config, shards[stored.split])
     indexes = {name: _index_of(config, shards[name], directory, name) for name in shards}
     index = indexes[stored.split]
     packed = [path for path in shards[stored.split] if not is_plain(path)]
@@ -67,22 +70,42 @@ def _place_of(place: str, split: str, config, shards: dict) -> splits.Stored:
     return stored
 
 
-def _index_of(config, paths: list[str], directory: str, name: str) -> RecordIndex:
-    """Raises DataError, with the features that are there, for a name that is not among them."""
+def _with_features(config, paths: list[str]):
+    """The options with the names of both features.
+
+    Raises DataError, with the features that are there, for a name that is not among them.
+    """
     found = next(filter(None, map(features_of, paths)), {})
-    keys = list(dict.fromkeys([config.inputs, config.targets]))
-    for key in keys:
-        if found.get(key) not in DTYPES:
-            known = [f"{other} ({kind.removesuffix('_list')})" for other, kind in found.items()]
-            raise DataError(
-                f"{paths[0]}: no feature {key!r}; it has {', '.join(known) or 'no records'}; name "
-                "them, {name: tfrecord, inputs: NAME, targets: NAME}"
-            )
+    of_kind = [key for key in found if found[key] in DTYPES]
+    names = {}
+    for option, usual in (("inputs", _INPUTS), ("targets", _TARGETS)):
+        name = getattr(config, option)
+        names[option] = [name] if name else [key for key in usual if key in of_kind]
+    if any(len(keys) != 1 or keys[0] not in of_kind for keys in names.values()):
+        known = [f"{key} ({kind.removesuffix('_list')})" for key, kind in found.items()]
+        asked = [name for name in (config.inputs, config.targets) if name and name not in of_kind]
+        problem = (
+            f"no feature {asked[0]!r}"
+            if asked
+            else "expected a feature for inputs and one for targets"
+        )
+        raise DataError(
+            f"{paths[0]}: {problem}; it has {', '.join(known) or 'no records'}; name them, "
+            "{name: tfrecord, inputs: NAME, targets: NAME}"
+        )
+    return config.model_copy(update={option: keys[0] for option, keys in names.items()})
+
+
+def _index_of(config, paths: list[str], directory: str, name: str) -> RecordIndex:
+    found = next(filter(None, map(features_of, paths)), {})
+    dtypes = {key: found.get(key) for key in (config.inputs, config.targets)}
+    lacking = [key for key, kind in dtypes.items() if kind not in DTYPES]
+    if lacking:
+        raise DataError(f"{paths[0]}: no feature {lacking[0]!r}; it has {', '.join(found)}")
     place = config.index or directory or os.path.dirname(paths[0])
     if "://" in place:
         raise DataError(f"{place}: expected a local directory for the index, index: DIR")
     kept = [config.targets] if config.kind == "classes" else []
-    dtypes = {key: found[key] for key in keys}
     return open_index(paths, dtypes, kept, Path(place), name or "all")
 
 

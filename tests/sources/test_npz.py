@@ -87,6 +87,18 @@ REFUSED = [  # (id, files, options, what the message begins with, below the dire
         "/x.npz: x: no array 'z'; it has x float64 [6, 2], y int64 [6]",
     ),
     (
+        "bytes and floats",
+        {"x.npz": files.npz(x_train=X, y_train=Y, x_test=np.uint8(X), y_test=Y)},
+        {"file": "x.npz"},
+        "/x.npz: expected inputs of one type in all splits, got x_train float64, x_test uint8",
+    ),
+    (
+        "objects alone",
+        {"x.npy": files.npy(np.array([{}]))},
+        {"file": "x.npy"},
+        "/x.npy: expected a NumPy array (.npy) of a plain type: got Python objects, which could",
+    ),
+    (
         "a single array",
         {"x.npy": files.npy(X)},
         {"file": "x.npy"},
@@ -331,6 +343,12 @@ LABELS = [  # (labels of 60 examples, names of their classes, number of each, a 
     (CLASSES > 0, "0 1", np.minimum(CLASSES, 1), None),
     (np.array(["dog", "cat", "fox"])[CLASSES], "cat dog fox", np.array([1, 0, 2])[CLASSES], None),
     (np.array(["ö", "az", "b"], ">U4")[CLASSES], "az b ö", np.array([2, 0, 1])[CLASSES], None),
+    (
+        np.array(["a ", "A", "b"])[CLASSES],
+        "A a b",
+        np.array([1, 0, 2])[CLASSES],
+        "y: classes that differ by case: A, a",
+    ),
     (np.array(["ö".encode(), b"a", b"b"])[CLASSES], "a b ö", np.array([2, 0, 1])[CLASSES], None),
 ]
 

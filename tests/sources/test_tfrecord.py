@@ -83,6 +83,14 @@ REFUSED = [
     ),
     _refused("no records", b"", "no feature 'x'; it has no records"),
     _refused(
+        "which is not certain",
+        [files.example(image=b"a", text=b"b", label=1)],
+        "expected a feature for inputs and one for targets; it has image (bytes), label (int64), "
+        "text (bytes); name them",
+        inputs=None,
+        targets=None,
+    ),
+    _refused(
         "text file",
         b"label,text\n1,hello\n",
         "record 0 at byte 0: damaged: the checksum of its length is wrong; is it a TFRecord file?",
@@ -246,6 +254,14 @@ def test_types_are_those_of_the_records(tmp_path, inputs, targets, options, firs
     assert np.asarray(found["inputs"][0]).tolist() == first
     assert np.asarray(found["targets"][0]).tolist() == target
     assert found["targets"].dtype != np.int64 or names
+
+
+@pytest.mark.parametrize("names", [("image", "label"), ("x", "y"), ("text", "label")])
+def test_features_of_usual_names(tmp_path, names):
+    data = [files.example(**dict(zip(names, (b"a", i % 2), strict=True))) for i in range(9)]
+    fill(tmp_path, {"a.tfrecord": shard(data)})
+    source = load("train", "tfrecord", tmp_path, **UNDIVIDED)
+    assert source.columns == {"inputs": [names[0]], "targets": [names[1]]}
 
 
 def test_names_of_classes_in_a_file(tmp_path):
