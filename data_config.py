@@ -722,6 +722,8 @@ class Tfrecord(Divided):
     """Kind of targets."""
     class_names: list[str] | str | None = None
     """Names of the classes, or a file with a line for each; null: the values that occur."""
+    sample_weight: str | None = None
+    """Feature of one number, the weight of the example; null: all weigh 1."""
     shape: list[Positive] | None = None
     """Shape of one input: of uint8, if they are bytes; null: encoded images, texts, vectors."""
     index: str | None = None

@@ -324,23 +324,28 @@ def _unpacked(path: str, directory: Path) -> str:
         return path
     file = _file(path)
     most = _MOST_PACKED * file.size()
-    unpacker = zlib.decompressobj(47)  # gzip or zlib, as its header says
     written = 0
     with _writing(Path(plain)) as out:
-        for packed in _chunks(file):
-            try:
-                while packed:
-                    data = unpacker.decompress(packed, _CHUNK)
-                    written += out.write(data)
-                    packed = unpacker.unconsumed_tail
-                    if unpacker.eof:  # another member may follow
-                        packed = unpacker.unused_data
-                        unpacker = zlib.decompressobj(47)
-            except zlib.error as error:
-                raise DataError(f"{path}: damaged: {error}") from error
+        for data in _unpacked_chunks(file):
+            written += out.write(data)
             if written > most:
                 raise DataError(f"{path}: expected at most {most:,} bytes when unpacked, got more")
     return plain
+
+
+def _unpacked_chunks(file: File) -> Iterator[bytes]:
+    """Of gzip or zlib, as the header says; another member may follow the end of one."""
+    unpacker = zlib.decompressobj(47)
+    for packed in _chunks(file):
+        while packed:
+            try:
+                yield unpacker.decompress(packed, _CHUNK)
+            except zlib.error as error:
+                raise DataError(f"{file.path}: damaged: {error}") from error
+            packed = unpacker.unconsumed_tail
+            if unpacker.eof:
+                packed = unpacker.unused_data
+                unpacker = zlib.decompressobj(47)
 
 
 def _chunks(file: File) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cli.program import DataError
 from data_loader import SPLITS, Source, from_arrays
-from sources import splits
+from sources import example_weights, splits
 from sources.array_files import Arrays, described
 from sources.array_labels import classes_of
 from sources.array_names import Pair, pairs_of
@@ -39,7 +39,13 @@ def load(config, split, directory) -> Source:
         targets = _numbers(stored, pair.y, notes)
     features = {"inputs": _inputs(stored, pair.x, config.images, notes), "targets": targets}
     if pair.weights:
-        features["sample_weight"] = _weights(stored, pair)
+        features["sample_weight"] = example_weights.checked(
+            stored.arrays[pair.weights],
+            len(targets),
+            stored.path,
+            pair.weights,
+            lambda row: stored.locate(pair.x, row),
+        )
     rows = np.arange(len(targets))
     if place.shares:
         strata = targets if class_names and targets.ndim == 1 else ()
@@ -143,25 +149,3 @@ def _float32(array: np.ndarray, name: str, notes: list[str]) -> np.ndarray:
                 f"them: {array[rounded[0]]}, ..."
             )
     return numbers
-
-
-def _weights(stored: Arrays, pair: Pair) -> np.ndarray:
-    """float32 [n]. Raises DataError unless it is one number of 0 or more for each example."""
-    name = pair.weights
-    array = stored.arrays[name]
-    length = len(stored.arrays[pair.x])
-    if array.dtype.kind not in "biuf" or array.size != length or array.shape[:1] != (length,):
-        raise DataError(
-            f"{stored.path}: {name}: expected a weight for each of {length} examples, "
-            f"got {described(array)}"
-        )
-    weights = array.reshape(-1).astype(np.float32)
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if len(bad):
-        raise DataError(
-            f"{stored.locate(pair.x, bad[0])}: {name}: expected a weight of 0 or more, "
-            f"got {weights[bad[0]]} ({len(bad)} such examples)"
-        )
-    if not weights.any():
-        raise DataError(f"{stored.path}: {name}: expected a weight above 0, got only zeros")
-    return weights

@@ -20,27 +20,12 @@ def load(config, split, directory) -> Source:
     splits = config.splits
     if split not in splits:
         raise NoSplit(f"{name}: no split {split!r}; it has {', '.join(splits)}")
-    try:
-        builder = tensorflow_datasets.builder(name, data_dir=directory)
-        features = builder.info.features
-        _check(config, features, tensorflow_datasets.features)
-        is_image = isinstance(features[config.inputs], tensorflow_datasets.features.Image)
-        decoders = {config.inputs: tensorflow_datasets.decode.SkipDecoding()} if is_image else None
-        stored = builder.as_data_source(split=splits[split], decoders=decoders)
-        length = len(stored)
-    except (
-        tensorflow_datasets.core.DatasetNotFoundError,
-        ValueError,
-        NotImplementedError,
-        OSError,
-    ) as error:
-        raise DataError(
-            f"{name}: {str(error).strip().splitlines()[0]}; expected a set prepared "
-            f"as array_record in {directory or 'its default directory'}"
-        ) from error
+    builder, stored = _opened(tensorflow_datasets, config, splits[split], directory)
+    length = len(stored)
+    features = builder.info.features
     feature = features[config.inputs]
     inputs = tf.TensorSpec(feature.shape, tf.as_dtype(feature.np_dtype))
-    if is_image:
+    if isinstance(feature, tensorflow_datasets.features.Image):
         inputs = tf.TensorSpec([], tf.string)
     targets = _targets_spec(config.kind, features[config.targets])
     specs = {"inputs": inputs, "targets": targets}
@@ -65,6 +50,29 @@ def load(config, split, directory) -> Source:
         f"{place} {config.inputs} {config.targets} {length}",
         lambda index: f"{place}: example {index}",
     )
+
+
+def _opened(tensorflow_datasets, config, split: str, directory):
+    """(builder, examples by index), images still encoded. Raises DataError for what is missing."""
+    try:
+        builder = tensorflow_datasets.builder(config.dataset, data_dir=directory)
+        features = builder.info.features
+        _check(config, features, tensorflow_datasets.features)
+        is_image = isinstance(features[config.inputs], tensorflow_datasets.features.Image)
+        decoders = {config.inputs: tensorflow_datasets.decode.SkipDecoding()} if is_image else None
+        stored = builder.as_data_source(split=split, decoders=decoders)
+        len(stored)  # looks at the files
+        return builder, stored
+    except (
+        tensorflow_datasets.core.DatasetNotFoundError,
+        ValueError,
+        NotImplementedError,
+        OSError,
+    ) as error:
+        raise DataError(
+            f"{config.dataset}: {str(error).strip().splitlines()[0]}; expected a set prepared "
+            f"as array_record in {directory or 'its default directory'}"
+        ) from error
 
 
 def _targets_spec(kind: str, feature) -> tf.TensorSpec:

@@ -20,7 +20,7 @@ from data_loader import SPLITS, NoSplit, Source
 from engine.record_files import Shards
 from engine.record_index import DTYPES, RecordIndex, features_of, is_plain, open_index
 from engine.safe_files import lines_of
-from sources import splits
+from sources import example_weights, splits
 from sources.array_labels import Labels
 from sources.class_numbers import Classes
 from sources.examples import ExampleReader
@@ -52,7 +52,14 @@ def load(config, split, directory) -> Source:
     features = {"inputs": _inputs(config, index)}
     if config.kind != "classes":
         features["targets"] = _targets(config, index)
-    source = _source(records, features, classes, rows)
+    known = {"targets": classes.numbers} if classes.names else {}
+    if config.sample_weight:
+        column = index.columns[config.sample_weight]
+        name = config.sample_weight
+        known["sample_weight"] = example_weights.checked(
+            column.values, len(records), directory or config.files, name, index.locate
+        )
+    source = _source(records, features, classes.names, known, rows)
     for made in indexes.values():
         made.save()
     columns = {"inputs": [config.inputs], "targets": [config.targets]}
@@ -98,7 +105,8 @@ def _with_features(config, paths: list[str]):
 
 def _index_of(config, paths: list[str], directory: str, name: str) -> RecordIndex:
     found = next(filter(None, map(features_of, paths)), {})
-    dtypes = {key: found.get(key) for key in (config.inputs, config.targets)}
+    keys = filter(None, (config.inputs, config.targets, config.sample_weight))
+    dtypes = {key: found.get(key) for key in keys}
     lacking = [key for key, kind in dtypes.items() if kind not in DTYPES]
     if lacking:
         raise DataError(f"{paths[0]}: no feature {lacking[0]!r}; it has {', '.join(found)}")
@@ -106,6 +114,7 @@ def _index_of(config, paths: list[str], directory: str, name: str) -> RecordInde
     if "://" in place:
         raise DataError(f"{place}: expected a local directory for the index, index: DIR")
     kept = [config.targets] if config.kind == "classes" else []
+    kept += [config.sample_weight] if config.sample_weight else []
     return open_index(paths, dtypes, kept, Path(place), name or "all")
 
 
@@ -202,10 +211,13 @@ def _even(key: str, index: RecordIndex, size: int) -> None:
         )
 
 
-def _source(records: Shards, features: dict, classes: Classes, rows) -> Source:
-    """`rows`: numbers of the records that belong to the split; None: all."""
+def _source(records: Shards, features: dict, class_names: tuple, known: dict, rows) -> Source:
+    """`features`: read from the records; `known`: {feature: array [records]} from the index.
+
+    `rows`: numbers of the records that belong to the split; None: all.
+    """
     rows_or_all = np.arange(len(records)) if rows is None else rows
-    labels = classes.numbers[rows_or_all] if classes.names else None
+    known = {key: values[rows_or_all] for key, values in known.items()}
 
     def locate(index: int) -> str:
         return records.locate(int(rows_or_all[index]))
@@ -214,20 +226,21 @@ def _source(records: Shards, features: dict, classes: Classes, rows) -> Source:
 
     def read_by(read_records):
         read_examples = reader.read_by(lambda indices: read_records(rows_or_all[indices]))
-        return _with_targets(read_examples, features, labels)
+        return _with_known(read_examples, known)
 
     digest = hashlib.sha256(records.index[rows_or_all].tobytes())
-    digest.update(repr((features, classes.names)).encode())
-    digest.update(b"" if labels is None else labels.tobytes())
+    digest.update(repr((features, class_names)).encode())
+    for key in sorted(known):
+        digest.update(known[key].tobytes())
     sizes = records.index["length"][rows_or_all].astype(np.int64)
     return Source(
         "tfrecord",
         len(rows_or_all),
         read_by(records.read),
-        classes.names,
+        class_names,
         digest.hexdigest(),
         locate,
-        labels,
+        known.get("targets"),
         sizes,
         stored_bytes=int(sizes.sum()),
         block_length=records.block_length if rows is None else 0,
@@ -235,17 +248,14 @@ def _source(records: Shards, features: dict, classes: Classes, rows) -> Source:
     )
 
 
-def _with_targets(read_examples, features: dict, labels: np.ndarray | None):
-    """Classes come from the index; numbers become float32."""
-    is_whole = features.get("targets", {}).get("dtype") == "int64"
-    known_labels = None if labels is None else tf.constant(labels)
+def _with_known(read_examples, known: dict[str, np.ndarray]):
+    """Also the features that the index holds; whole numbers as targets become float32."""
+    tensors = {key: tf.constant(values) for key, values in known.items()}
 
     def read(indices):
         batch = read_examples(indices)
-        if known_labels is not None:
-            batch["targets"] = tf.gather(known_labels, indices)
-        elif is_whole:
+        if "targets" in batch and batch["targets"].dtype == tf.int64:
             batch["targets"] = tf.cast(batch["targets"], tf.float32)
-        return batch
+        return batch | {key: tf.gather(tensor, indices) for key, tensor in tensors.items()}
 
     return read

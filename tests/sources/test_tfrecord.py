@@ -270,6 +270,19 @@ def test_names_of_classes_in_a_file(tmp_path):
     assert load("train", "tfrecord", tmp_path, **options).class_names == ("null", "eins", "zwei")
 
 
+def test_weights_of_examples(tmp_path):
+    data = [files.example(x=[1.0], y=i % 2, w=i / 2) for i in range(9)]
+    fill(tmp_path, {"a.tfrecord": shard(data)})
+    options = OPTIONS | UNDIVIDED | {"sample_weight": "w"}
+    source = load("train", "tfrecord", tmp_path, **options)
+    assert read(source, [3, 0])["sample_weight"].tolist() == [1.5, 0]
+    fill(tmp_path, {"a.tfrecord": shard([*data, files.example(x=[1.0], y=0, w=-1.0)])})
+    refused(
+        lambda: load("train", "tfrecord", tmp_path, **options),
+        f"{tmp_path}/a.tfrecord: record 9: w: expected a weight of 0 or more, got -1.0",
+    )
+
+
 # ---- the index
 
 
