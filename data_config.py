@@ -601,13 +601,24 @@ class ImageFolder(Divided):
 
 
 class Npz(DividedFile):
-    """A NumPy archive: arrays `x_train`, `y_train`, `x_valid`, ..., or `x` and `y`."""
+    """NumPy arrays `x_train`, `y_train`, `x_valid`, ..., or `x` and `y`; .npz, .npy or both.
+
+    `file` may also be a directory of .npy files, or a pattern: archives of the same arrays.
+    """
 
     name: Literal["npz"]
+    x: str | None = None
+    """Array of inputs, also of `x_train`, ...; null: x, images, data, arr_0 and the like."""
+    y: str | None = None
+    """Array of targets, or its file (y.npy); null: y, labels, targets, arr_1 and the like."""
     targets: Literal["classes", "numbers"] = "classes"
     """Kind of values in y."""
     class_names: list[str] | None = None
-    """Names of the classes; null: the numbers 0, 1, ..."""
+    """Names of the classes, in order; null: the values that occur."""
+    sample_weight: str | None = None
+    """Array of a weight for each example; null: all weigh 1."""
+    images: Bool | None = None
+    """Inputs are images [height, width] or with channels first, or (false) are not; null: uint8."""
 
 
 class Csv(DividedFile):
@@ -700,6 +711,28 @@ class Records(Dataset):
     name: Literal["records"]
 
 
+class Tfrecord(Divided):
+    """TFRecord shards of others, such as `train-00000-of-00004`; indexed once, in a file."""
+
+    name: Literal["tfrecord"]
+    files: dict[Literal["train", "valid", "test"], str] | str | None = None
+    """Pattern of the files in `dir`, or one a split; null: all shards; splits by their names."""
+    inputs: str | None = None
+    """Feature of the Examples that becomes the inputs; null: image/encoded, image and the like."""
+    targets: str | None = None
+    """Feature that becomes the targets; null: image/class/label, label and the like."""
+    kind: Literal["classes", "numbers", "text"] = "classes"
+    """Kind of targets."""
+    class_names: list[str] | str | None = None
+    """Names of the classes, or a file with a line for each; null: the values that occur."""
+    sample_weight: str | None = None
+    """Feature of one number, the weight of the example; null: all weigh 1."""
+    shape: list[Positive] | None = None
+    """Shape of one input: of uint8, if they are bytes; null: encoded images, texts, vectors."""
+    index: str | None = None
+    """Directory of the index; null: beside the files."""
+
+
 class Tfds(Dataset):
     """A set that tensorflow-datasets has prepared in `dir` as array_record."""
 
@@ -709,7 +742,9 @@ class Tfds(Dataset):
     inputs: str = "image"
     """Feature that becomes the inputs."""
     targets: str = "label"
-    """Feature that becomes the targets: class labels."""
+    """Feature that becomes the targets."""
+    kind: Literal["classes", "numbers", "text"] = "classes"
+    """Kind of targets: class labels, numbers (one or a vector), or text."""
     splits: dict[Literal["train", "valid", "test"], str] = Field(
         {
             "train": "train",
