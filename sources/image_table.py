@@ -11,12 +11,12 @@ A record is that of image_folder, but for its targets:
     points   float32 [K, 3]: x and y in pixels of the upright image; 1, or 0 for empty cells
 """
 
-import copy
 import json
+import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -35,12 +35,13 @@ from sources.tables import Table
 
 _SEPARATORS = ("\x1f", "|", ";", ",")  # the first: between the items of a JSON list
 _FEW_LABELS = 20
+_FLOAT32_MAX = 3.4e38
 _YES_AND_NO = {"1": 1, "1.0": 1, "true": 1, "yes": 1, "0": 0, "0.0": 0, "false": 0, "no": 0}
 
 
 def load(config, split, directory) -> Source:
     path = Path(directory or "", config.file)
-    table = JsonTable(path) if path.suffix in (".jsonl", ".ndjson") else Table(path)
+    table = Rows.of(path)
     special = [config.image, config.split_column, config.group, *config.ignore]
     special = [name for name in special if name is not None]
     table.require([*special, *(config.target or [])])
@@ -54,7 +55,7 @@ def load(config, split, directory) -> Source:
         left_out.others.append(f"images without a row left out: {unused:,}")
     columns = config.target or [name for name in table.names if name not in [image, *special]]
     if not columns and config.targets != "mask":
-        raise DataError(f"{table.path}:1: expected columns of targets beside {image!r}, got none")
+        raise DataError(f"{table.path}: expected columns of targets beside {image!r}, got none")
     if config.targets == "mask":
         made = _masks(root / (config.masks or ""), config, table, files)
     else:
@@ -72,12 +73,11 @@ def _stored(split, config, table) -> tuple:
         stored = splits.stored_split(table.path, split, config, [])
         return stored.shares, stored.notes, np.arange(len(table))
     split_of = []
-    for line, cell in zip(table.lines, table.column(config.split_column), strict=True):
+    for place, cell in zip(table.places, table.column(config.split_column), strict=True):
         named = named_split(cell)
         if named is None:
             raise DataError(
-                f"{table.path}:{line}: {config.split_column}: expected train, valid or test, "
-                f"got {cell[:40]!r}"
+                f"{place}: {config.split_column}: expected train, valid or test, got {cell[:40]!r}"
             )
         split_of.append(named.split)
     if "train" not in split_of:
@@ -122,6 +122,96 @@ def _source(config, root: Path, files, rows, made: "Targets", left_out: LeftOut)
     )
 
 
+# ---- rows
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The cells of a table, as text; `places` says where each row is stored."""
+
+    path: Path
+    names: list[str]
+    cells: list[list[str]]
+    places: list[str]
+
+    @classmethod
+    def of(cls, path: Path) -> "Rows":
+        if path.suffix in (".jsonl", ".ndjson"):
+            return cls.of_json_lines(path)
+        table = Table(path)
+        return cls(path, table.names, table.rows, [f"{path}:{line}" for line in table.lines])
+
+    @classmethod
+    def of_json_lines(cls, path: Path) -> "Rows":
+        """An object each with the same keys; a list of texts is one cell."""
+        names: list[str] = []
+        cells, places = [], []
+        for number, line in lines_of(path):
+            if not line.strip():
+                continue
+            place = f"{path}:{number}"
+            record = _json_object(place, line)
+            names = names or list(record)
+            if set(record) != set(names):
+                raise DataError(
+                    f"{place}: expected the keys {listed(names)}, as in the first line, "
+                    f"got {listed(record) or 'none'}"
+                )
+            cells.append([_cell(record[name]) for name in names])
+            places.append(place)
+        if not names:
+            raise DataError(f"{path}: expected at least one JSON object, got none")
+        return cls(path, names, cells, places)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def require(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self.names:
+                raise DataError(f"{self.path}: no column {name!r}; it has {listed(self.names)}")
+
+    def column(self, name: str) -> list[str]:
+        at = self.names.index(name)
+        return [row[at].strip() for row in self.cells]
+
+    def numbers(self, names: list[str], empty: float = math.nan) -> np.ndarray:
+        """float32 [rows, names]; an empty cell is refused unless there is a number for it."""
+        values = np.empty((len(self), len(names)), np.float32)
+        for at, name in enumerate(names):
+            for row, cell in enumerate(self.column(name)):
+                values[row, at] = value = _number(cell) if cell else empty
+                if not abs(value) <= _FLOAT32_MAX:
+                    raise DataError(
+                        f"{self.places[row]}: {name}: expected a finite number, got {cell[:40]!r}"
+                    )
+        return values
+
+
+def _number(cell: str) -> float:
+    try:
+        return math.nan if "_" in cell else float(cell)  # Python reads 1_000 as a number
+    except ValueError:
+        return math.nan
+
+
+def _json_object(place: str, line: str) -> dict:
+    try:
+        record = json.loads(line)
+        json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair has no code
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        raise DataError(f"{place}: expected one JSON object, got {line[:40]!r}")
+    return record
+
+
+def _cell(value) -> str:
+    if isinstance(value, list):
+        return _SEPARATORS[0].join(map(str, value))
+    return "" if value is None else str(value)
+
+
 # ---- files
 
 
@@ -162,7 +252,7 @@ class FolderOfImages:
                 return self.by_end.get("/".join(parts[at:]), set())
         return set()
 
-    def best_column(self, table: Table) -> str:
+    def best_column(self, table: Rows) -> str:
         """The first column most of whose first cells are names of images."""
         found = [
             sum(bool(self.candidates(cell)) for cell in table.column(name)[:50])
@@ -170,73 +260,32 @@ class FolderOfImages:
         ]
         return table.names[found.index(max(found))]
 
-    def find(self, table: Table, column: str) -> list[str]:
+    def find(self, table: Rows, column: str) -> list[str]:
         """The path of each row. Raises DataError with all that are missing, or meant twice."""
         found = [self.candidates(cell) for cell in table.column(column)]
-        rows = list(zip(table.lines, table.column(column), found, strict=True))
-        missing = [f"{cell[:80]!r} (line {line})" for line, cell, paths in rows if not paths]
+        rows = list(zip(table.places, table.column(column), found, strict=True))
+        missing = [f"{cell[:80]!r}" for _, cell, paths in rows if not paths]
         if missing:
             raise DataError(
                 f"{table.path}: {len(missing):,} of {len(rows):,} images of column {column!r} "
                 f"are not in {self.root}: {listed(missing)}; see the options `images` and `image`"
             )
-        for line, cell, paths in rows:
+        for place, cell, paths in rows:
             if len(paths) > 1:
                 raise DataError(
-                    f"{table.path}:{line}: {column}: {cell[:80]!r} may be any of "
+                    f"{place}: {column}: {cell[:80]!r} may be any of "
                     f"{listed(sorted(paths), most=3)}; say more, or their directory: `images`"
                 )
         paths = [next(iter(paths)) for paths in found]
-        line_of: dict[str, int] = {}
-        for line, path in zip(table.lines, paths, strict=True):
-            if path in line_of:
+        place_of: dict[str, str] = {}
+        for place, path in zip(table.places, paths, strict=True):
+            if path in place_of:
                 raise DataError(
-                    f"{table.path}:{line}: {column}: expected one row an image, "
-                    f"got {path} in line {line_of[path]} too"
+                    f"{place}: {column}: expected one row an image, "
+                    f"got {path} in {place_of[path]} too"
                 )
-            line_of[path] = line
+            place_of[path] = place
         return paths
-
-
-class JsonTable(Table):
-    """JSON lines, an object each with the same keys; a list of texts is one cell."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.lines = []
-        self.rows = []
-        self.names = []
-        for number, line in lines_of(path):
-            if not line.strip():
-                continue
-            record = self._record(f"{path}:{number}", line)
-            self.names = self.names or list(record)
-            if set(record) != set(self.names):
-                raise DataError(
-                    f"{path}:{number}: expected the keys {', '.join(self.names)}, as in the "
-                    f"first line, got {', '.join(record) or 'none'}"
-                )
-            self.lines.append(number)
-            self.rows.append([_cell(record[name]) for name in self.names])
-        if not self.names:
-            raise DataError(f"{path}: expected at least one JSON object, got none")
-
-    @staticmethod
-    def _record(place: str, line: str) -> dict:
-        try:
-            record = json.loads(line)
-            json.dumps(record, ensure_ascii=False).encode()
-        except (ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict):
-            raise DataError(f"{place}: expected one JSON object, got {line[:40]!r}")
-        return record
-
-
-def _cell(value) -> str:
-    if isinstance(value, list):
-        return _SEPARATORS[0].join(map(str, value))
-    return "" if value is None else str(value)
 
 
 # ---- targets
@@ -261,13 +310,13 @@ class Targets:
         return lambda indices: masks.read(indices)["inputs"]
 
 
-def _one_class(table: Table, columns: list[str]) -> Targets:
+def _one_class(table: Rows, columns: list[str]) -> Targets:
     if len(columns) > 1:
         values = _yes_or_no(table, columns)
-        for line, row in zip(table.lines, values, strict=True):
+        for place, row in zip(table.places, values, strict=True):
             if row.sum() != 1:
                 raise DataError(
-                    f"{table.path}:{line}: expected 1 in one of the columns "
+                    f"{place}: expected 1 in one of the columns "
                     f"{listed(columns, most=5)}, got it in {int(row.sum())}; "
                     "several? `targets: labels`"
                 )
@@ -278,7 +327,7 @@ def _one_class(table: Table, columns: list[str]) -> Targets:
     return Targets(values, columns, class_names, is_class=True)
 
 
-def _labels(table: Table, columns: list[str]) -> Targets:
+def _labels(table: Rows, columns: list[str]) -> Targets:
     if len(columns) > 1:
         return Targets(_yes_or_no(table, columns), columns)
     cells = table.column(columns[0])
@@ -297,12 +346,12 @@ def _labels(table: Table, columns: list[str]) -> Targets:
     return Targets(values, names, notes=[f"labels of {columns[0]!r} separated by {said}"])
 
 
-def _numbers(table: Table, columns: list[str]) -> Targets:
+def _numbers(table: Rows, columns: list[str]) -> Targets:
     values = table.numbers(columns)
     return Targets(values[:, 0] if len(columns) == 1 else values, columns)
 
 
-def _masks(masks: Path, config, table: Table, files: list[str]) -> Targets:
+def _masks(masks: Path, config, table: Rows, files: list[str]) -> Targets:
     """Files that a column names, or that are called as the images are."""
     folder = FolderOfImages.of(masks, LeftOut())
     if config.target:
@@ -319,19 +368,19 @@ def _masks(masks: Path, config, table: Table, files: list[str]) -> Targets:
     return Targets(np.array(found), ["mask"], config.class_names, masks=masks)
 
 
-def _points(table: Table, columns: list[str]) -> Targets:
+def _points(table: Rows, columns: list[str]) -> Targets:
     """x and y of each point in turn."""
     pairs = list(zip(columns[::2], columns[1::2], strict=False))
     for x, y in pairs:
         if len(columns) % 2 or _axis(x, y) != ("x", "y"):
             raise DataError(
-                f"{table.path}:1: expected columns x, y, x, y, ... of points, such as x1, y1, "
+                f"{table.path}: expected columns x, y, x, y, ... of points, such as x1, y1, "
                 f"got {listed(columns)}; give `target` in this order"
             )
     cells = np.array([table.column(name) for name in columns], object).T
-    is_empty = np.array([[not cell.strip() for cell in row] for row in cells])
+    is_empty = cells == ""
     is_visible = ~is_empty.reshape(len(table), -1, 2).any(axis=2)
-    places = _numbers_or_zero(table, columns).reshape(len(table), -1, 2)
+    places = table.numbers(columns, empty=0).reshape(len(table), -1, 2)
     places = np.where(is_visible[..., np.newaxis], places, 0)
     values = np.concatenate([places, is_visible[..., np.newaxis]], axis=2).astype(np.float32)
     hidden = int((~is_visible).sum())
@@ -351,17 +400,7 @@ def _point_name(x: str) -> str:
     return re.sub(r"(?i)(^x_?|_x$|_x(?=_)|x$)", "", x, count=1) or x
 
 
-def _numbers_or_zero(table: Table, columns: list[str]) -> np.ndarray:
-    places = [table.names.index(name) for name in columns]
-    filled = copy.copy(table)
-    filled.rows = [list(row) for row in table.rows]
-    for row in filled.rows:
-        for at in places:
-            row[at] = row[at].strip() or "0"
-    return filled.numbers(columns)
-
-
-def _yes_or_no(table: Table, columns: list[str]) -> np.ndarray:
+def _yes_or_no(table: Rows, columns: list[str]) -> np.ndarray:
     """float32 [rows, columns] of 0 and 1."""
     values = np.empty((len(table), len(columns)), np.float32)
     for at, name in enumerate(columns):
@@ -369,19 +408,17 @@ def _yes_or_no(table: Table, columns: list[str]) -> np.ndarray:
             value = _YES_AND_NO.get(cell.strip().lower())
             if value is None:
                 raise DataError(
-                    f"{table.path}:{table.lines[row]}: {name}: expected 0 or 1, got {cell[:40]!r}; "
+                    f"{table.places[row]}: {name}: expected 0 or 1, got {cell[:40]!r}; "
                     "see the option `target`"
                 )
             values[row, at] = value
     return values
 
 
-def _check_filled(table: Table, column: str, cells: list[str]) -> None:
+def _check_filled(table: Rows, column: str, cells: list[str]) -> None:
     if "" in cells:
-        line = table.lines[cells.index("")]
-        raise DataError(
-            f"{table.path}:{line}: {column}: expected the name of a class, got an empty cell"
-        )
+        place = table.places[cells.index("")]
+        raise DataError(f"{place}: {column}: expected the name of a class, got an empty cell")
 
 
 _TARGETS = {

@@ -186,6 +186,22 @@ def test_the_orientation_is_read(tmp_path, orientation):
     assert read(source)["orientation"].tolist() == [orientation]
 
 
+@pytest.mark.parametrize("marker", [True, False], ids=["Adobe", "no marker"])
+def test_cmyk_is_inverted_with_and_without_the_marker_of_adobe(tmp_path, marker):
+    """No ink but cyan 51: R = 255 - 51 = 204; as browsers show both."""
+    data = encoded(Image.new("CMYK", (8, 8), (51, 0, 0, 0)), "JPEG", quality=100)
+    at = data.index(b"\xff\xee")
+    length = int.from_bytes(data[at + 2 : at + 4])
+    assert data[at + 4 : at + 9] == b"Adobe"
+    source = images(
+        fill(
+            tmp_path / "data", {"a/1.jpg": data if marker else data[:at] + data[at + 2 + length :]}
+        )
+    )
+    features = apply_ops(source.read(np.array([0])), np.zeros(1, np.uint64), decode_ops(), 1)
+    assert abs(features["inputs"].numpy().astype(int) - [204, 255, 255]).max() <= 2
+
+
 # ---- what is a split, a class, an image; what is left out
 
 

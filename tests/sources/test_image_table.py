@@ -53,7 +53,7 @@ REFUSED = [  # (id, files, options, what the message begins with, below the dire
         "one image twice",
         FOUR | {"t.csv": table("id,y", "0,a", "1,b", "0.jpg,b")},
         CSV,
-        "/t.csv:4: id: expected one row an image, got images/0.jpg in line 2 too",
+        "/t.csv:4: id: expected one row an image, got images/0.jpg in ",
     ),
     (
         "a name of two images",
@@ -92,7 +92,7 @@ REFUSED = [  # (id, files, options, what the message begins with, below the dire
         "points with y first",
         FOUR | {"t.csv": table("id,y1,x1", "0,1,2")},
         CSV | {"targets": "points"},
-        "/t.csv:1: expected columns x, y, x, y, ... of points, such as x1, y1, got y1, x1; "
+        "/t.csv: expected columns x, y, x, y, ... of points, such as x1, y1, got y1, x1; "
         "give `target` in this order",
     ),
     (
