@@ -13,6 +13,7 @@ from cli.typed_yaml import (
     ClassNames,
     Float,
     Int,
+    PathText,
     Positive,
     Regex,
     Section,
@@ -511,7 +512,9 @@ class Dataset(Section):
 
     classes: ClassNames | None = None
     """Only examples of these classes, numbered in this order; null: all."""
-    dir: str | None = None
+    at_most: dict[str, Positive] = Field({})
+    """Largest number of examples of a class, {class: number}; the others are left out."""
+    dir: PathText | None = None
     """Directory of the files; null: data.dir."""
     first_ops: list[OpConfig] | None = None
     """Operations before all others; null: those of `data`."""
@@ -541,7 +544,7 @@ class Divided(Dataset):
 class DividedFile(Divided):
     """A set in one file."""
 
-    file: str
+    file: PathText
     """Path of the file, in `dir` if there is one."""
 
 
@@ -690,7 +693,7 @@ class Series(Divided):
     """
 
     name: Literal["series"]
-    file: str | None = None
+    file: PathText | None = None
     """Path of the file, in `dir` if there is one; null: bundled sunspots."""
     columns: list[str] | None = None
     """Columns of numbers; null: all but the first."""

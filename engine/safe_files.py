@@ -49,8 +49,9 @@ def read_npz(path: Path, failure: Failure) -> dict[str, np.ndarray]:
         arrays = dict(archive)
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            got = "got a file that does not begin as one"
-            raise failure(f"{path}: {name}: expected an array, {got}")
+            raise failure(
+                f"{path}: {name}: expected an array, got a file that does not begin as one"
+            )
     return arrays
 
 
