@@ -6,7 +6,7 @@ the same name in a file of ops/, or a file of that name in sources/, and a class
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from cli.typed_yaml import (
     Bool,
@@ -29,6 +29,10 @@ def _rising(value):
     if value[0] > value[1]:
         raise ValueError(f"expected [smallest, largest], got {list(value)}")
     return value
+
+
+def _as_list(value):
+    return [value] if isinstance(value, str) else value
 
 
 PositiveFloat = Annotated[Float, Field(gt=0)]
@@ -588,16 +592,66 @@ class Fake(Dataset):
     """Examples in each split."""
 
 
-class ImageFolder(Divided):
+class ImageFiles(Divided):
+    """A set of image files."""
+
+    damaged: Literal["fail", "skip"] = "fail"
+    """skip: look at every image first, leave out the damaged ones, named."""
+    max_damaged: Share = 0.001
+    """Largest share of the images that may be left out as damaged."""
+    max_pixels: Positive = 50_000_000
+    """Largest height x width; more is refused from the header."""
+
+
+class ImageFolder(ImageFiles):
     """Image files, a directory per class: DIR/<class>/..., or DIR/train/<class>/..., ..."""
 
     name: Literal["image_folder"]
     group: Regex | None = None
     """Regex; files whose path gives the same first group stay in one split."""
-    damaged: Literal["fail", "skip"] = "fail"
-    """skip: look at every image first, leave out up to 0.1 %, named."""
-    max_pixels: Positive = 50_000_000
-    """Largest height x width; more is refused from the header."""
+    splits: dict[Literal["train", "valid", "test"], str] | None = None
+    """Directories of the splits, in `dir`; {}: all are classes; null: by their names."""
+
+    @model_validator(mode="after")
+    def _one_to_train_on(self):
+        if self.splits and "train" not in self.splits:
+            raise ValueError(f"splits: expected `train` among them, got {', '.join(self.splits)}")
+        return self
+
+
+class ImageTable(ImageFiles):
+    """Image files whose labels stand in a table of file names: CSV, or JSON lines (.jsonl)."""
+
+    name: Literal["image_table"]
+    exclusive: ClassVar = ("group", "group_in_name")
+    file: str
+    """Path of the table, in `dir` if there is one."""
+    image: str | None = None
+    """Column of the file names, suffix or not; null: the first that names images."""
+    images: str | None = None
+    """Directory of the images, in `dir`; null: `dir`, or the table's."""
+    target: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)] | None = None
+    """Column, or list of columns, to be predicted; null: all others."""
+    targets: Literal["classes", "labels", "numbers", "mask", "points"] = "classes"
+    """Kind of targets: a class; several labels; numbers; a mask file; x and y of key points."""
+    masks: str | None = None
+    """Directory of the masks, in `dir`, called as the images are unless `target` names them."""
+    class_names: list[str] = Field([])
+    """Names of the classes 0, 1, ... of masks."""
+    ignore: list[str] = Field([])
+    """Columns that are left out."""
+    split_column: str | None = None
+    """Column that says train, valid or test."""
+    group: str | None = None
+    """Column: images with the same value in it stay in one split."""
+    group_in_name: Regex | None = None
+    """Regex; images whose path gives the same first group stay in one split."""
+
+    @model_validator(mode="after")
+    def _of_masks(self):
+        if (self.targets == "mask") != bool(self.class_names):
+            raise ValueError("class_names: expected with `targets: mask`, and only there")
+        return self
 
 
 class Npz(DividedFile):
