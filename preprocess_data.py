@@ -342,7 +342,7 @@ def write(config, out: Path, per_shard: int, compress: bool, workers: int) -> di
     """Writes the splits of a data set after its `first_ops`; returns the program's last line."""
     config = measured(Data(train=config)).train
     splits = _splits_of(config)
-    options = config.model_dump(mode="json", exclude={"dir", "damaged"})
+    options = config.model_dump(mode="json", exclude={"dir", "damaged", "max_damaged"})
     plan = {
         "source": options | {"per_shard": per_shard, "compress": compress},
         "fingerprints": {split: source.fingerprint for split, source in splits.items()},
