@@ -699,7 +699,7 @@ class Csv(NumberColumns):
     """A table with a header line: columns of numbers, and of text for `encode_categories`."""
 
     name: Literal["csv"]
-    exclusive: ClassVar = ("group", "time", "split")
+    exclusive: ClassVar = ("group", "time", "split_column")
     target: str
     """Column to be predicted."""
     targets: Literal["classes", "numbers"] = "classes"
@@ -712,7 +712,7 @@ class Csv(NumberColumns):
     """Column, no input: rows with the same value in it stay in one split."""
     time: str | None = None
     """Column, no input: rows are divided in its order, the latest held out."""
-    split: str | None = None
+    split_column: str | None = None
     """Column, no input: train, valid or test, the split of each row."""
     missing: Literal["fail", "drop", "keep"] = "fail"
     """Policy for empty cells, NA and ? among numbers; drop: such rows, keep: for `fill`."""
@@ -757,14 +757,14 @@ class Text(TextColumns):
     """
 
     name: Literal["text"]
-    exclusive: ClassVar = ("group", "split")
+    exclusive: ClassVar = ("group", "split_column")
     label: str | None = None
     """Column or key of the labels; null: by a usual name, such as label, or TSV's first column."""
     text: str | None = None
     """Column or key of the texts; null: by a usual name, such as text, or TSV's second column."""
     group: str | None = None
     """Column or key: lines with the same value of it stay in one split."""
-    split: str | None = None
+    split_column: str | None = None
     """Column or key: train, valid or test, the split of each line."""
 
 

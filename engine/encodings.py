@@ -26,17 +26,17 @@ def marked(start: bytes) -> str | None:
     return next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
 
 
-def likely(data: bytes) -> str | None:
-    """The encoding in which these bytes, which are no UTF-8, are sensible text; None: in none."""
+def likely(data: bytes) -> list[str]:
+    """Encodings in which these bytes, if they are no UTF-8, are sensible text; at most two."""
     even, odd = data[::2].count(0), data[1::2].count(0)
     if max(even, odd) > len(data) // 8:
-        return "utf-16-le" if odd > even else "utf-16-be"
+        return ["utf-16-le" if odd > even else "utf-16-be"]
     if _decodes(data, "utf-8"):
-        return None
-    for encoding, letters in _SCRIPTS:
-        if _is_sensible(data, encoding, letters):
-            return _NAMES.get(encoding, encoding)
-    return None
+        return []
+    found = [encoding for encoding, letters in _SCRIPTS if _is_sensible(data, encoding, letters)]
+    # Short Korean and Chinese texts are bytes of the same range.
+    count = 2 if found[:2] == ["cp949", "gb2312"] else 1
+    return [_NAMES.get(encoding, encoding) for encoding in found[:count]]
 
 
 def _decodes(data: bytes, encoding: str) -> bool:

@@ -159,6 +159,6 @@ def _lines_in(data: bytes, encoding: str, path) -> list[str]:
 def _no_text(path, number: int, expected: str, got: str) -> DataError:
     with open(path, "rb") as file:
         start = file.read(_BYTES_TO_GUESS_FROM)
-    encoding = encodings.likely(start[: start.rfind(b"\n") + 1] or start)
-    cure = f"; encoding: {encoding}?" if encoding else ""
+    likely = " or ".join(encodings.likely(start[: start.rfind(b"\n") + 1] or start))
+    cure = f"; encoding: {likely}?" if likely else ""
     return DataError(f"{path}:{number}: expected {expected}, got {got}{cure}")

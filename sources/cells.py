@@ -66,7 +66,7 @@ def cure_of_number(cell: str, decimal: str, thousands: str | None) -> str:
     cures = []
     for other, group in signs:
         if number_of(cell, other, group) is not None:
-            changed = [f"`decimal: '{other}'`"] if other != decimal else []
+            changed = [f'`decimal: "{other}"`'] if other != decimal else []
             changed += [f'`thousands: "{group}"`'] if group not in (thousands, None) else []
             cures.append(" and ".join(changed))
     simple = [cure for cure in cures if cure and " and " not in cure] or cures

@@ -56,7 +56,7 @@ def load(config, split, directory) -> Source:
 
 def _special(config) -> list[str]:
     """Columns that are no inputs of numbers."""
-    names = [config.target, config.group, config.time, config.split]
+    names = [config.target, config.group, config.time, config.split_column]
     return [name for name in names if name is not None] + [*config.categories, *config.ignore]
 
 
@@ -117,9 +117,8 @@ def _classes(table: Table, target: str) -> tuple[list[str], np.ndarray, list[str
     if "" in cells:
         rows = [row for row, cell in enumerate(cells) if not cell]
         raise DataError(
-            f"{table.places[rows[0]]}: {target}: expected the name of a class, got an empty cell; "
-            f"{len(rows):,} such: {tables.listed(table.keys[row] for row in rows)}; "
-            "`missing: drop` leaves them out"
+            f"{table.places[rows[0]]}: {target}: expected the name of a class, got an empty cell, "
+            f"in {tables.listed(table.keys[row] for row in rows)}; `missing: drop` leaves it out"
         )
     class_names, targets = numbered(cells, table.path, "; numbers? `targets: numbers`")
     notes = notes_of_names(f"{target}: classes", class_names)
@@ -138,8 +137,10 @@ def _rows_of(split, config, table: Table, classes) -> tuple[np.ndarray, list[str
         return kept, list(times.notes)
     if config.group:
         return splits.by_group(path, split, config, table.column(config.group)), []
-    if config.split:
-        of_split = tables.rows_of_split(table.column(config.split), table.places, config, split)
+    if config.split_column:
+        of_split = tables.rows_of_split(
+            table.column(config.split_column), table.places, config, split
+        )
         if of_split.shares is None:
             return of_split.rows, of_split.notes
         keys = [table.keys[row] for row in of_split.rows]

@@ -11,8 +11,8 @@ from data_loader import Source, from_arrays
 from sources import splits
 from sources.text_lines import Field, Layout, TextRows, read, utf8
 
-_SOURCE = Field("source", ("source", "src", "input", "question", "prompt"))
-_TARGET = Field("target", ("target", "tgt", "trg", "output", "answer", "translation"))
+_SOURCE = Field("source", ("src", "input", "question", "prompt", "sentence1", "article"))
+_TARGET = Field("target", ("tgt", "trg", "output", "answer", "translation", "sentence2", "summary"))
 _LANGUAGES = "ar cs da de el en es fi fr he hi hu id it ja ko nl no pl pt ro ru sv th tr uk vi zh"
 _LANGUAGES += " english french german italian japanese korean spanish chinese russian"
 

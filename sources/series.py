@@ -83,11 +83,18 @@ def _open(config, directory) -> tuple[Table, list[str], Times]:
     table.require_columns()
     time = config.time or (first if first not in (*columns, config.group) else None)
     if time is None:
-        return table, columns, Times(np.arange(len(table)), notes=("no times: rows as they stand",))
+        return table, columns, _as_they_stand(table, "no column of times")
     if config.time or config.time_format or _holds_times(table, time):
         return table, columns, read_times(table, time, config.time_format)
-    note = f"the column {time!r} holds no rising times: left out, rows as they stand"
-    return table, columns, Times(np.arange(len(table)), notes=(note,))
+    return table, columns, _as_they_stand(table, f"{time!r} left out: it holds no rising times")
+
+
+def _as_they_stand(table: Table, why: str) -> Times:
+    """As if each row were a step after the one before; files are apart."""
+    files = [place.rpartition(":")[0] for place in table.places]
+    is_first = [file != before for file, before in zip(files, files[:1] + files, strict=False)]
+    values = np.arange(len(table)) + np.cumsum(is_first)
+    return Times(values, notes=(f"{why}: rows follow each other as they stand",))
 
 
 def _holds_times(table: Table, name: str) -> bool:
@@ -125,12 +132,18 @@ def _runs(config, table: Table, times: Times, is_missing) -> tuple[list[Run], li
         is_break = (steps > 1.5 * step) | (steps == 0)
         is_break &= config.gaps == "break"
         runs.append(Run(kept, np.concatenate([[False], is_break])[: len(kept)]))
-    for what, rows in (("holes", holes), ("repeats", repeats)):
-        if rows and times.name:
-            policy = "no window crosses one" if config.gaps == "break" else "joined"
-            at = f"at {table.column(times.name)[rows[0]]} ({table.places[rows[0]]})"
-            notes.append(f"{len(rows):,} {what} in {times.name}, {policy}; the first {at}")
+    if times.name:
+        notes += _notes_of_gaps("holes", holes, config, table, times.name)
+        notes += _notes_of_gaps("repeats", repeats, config, table, times.name)
     return runs, notes
+
+
+def _notes_of_gaps(what: str, rows: list[int], config, table: Table, name: str) -> list[str]:
+    if not rows:
+        return []
+    policy = "joined" if config.gaps == "join" else "no window crosses one, `gaps: join` does"
+    first = f"the first before {table.column(name)[rows[0]]} ({table.places[rows[0]]})"
+    return [f"{name}: {len(rows):,} {what} in time, {policy}; {first}"]
 
 
 def _in_order(rows: np.ndarray, config, table: Table, times: Times) -> np.ndarray:
@@ -191,10 +204,10 @@ def _starts(config, split, table: Table, runs: list[Run]) -> tuple[np.ndarray, l
     if empty and not starts:
         raise empty
     if not sum(map(len, starts)):
-        cure = " between holes and repeats in time; `gaps: join`?" if num_uncut else ""
+        cure = ", cut by holes and repeats in time; `gaps: join` or `group: COLUMN`?"
         raise DataError(
-            f"{table.path}: {split}: expected at least {length} rows for one window{cure}"
-            f", got {num_rows}"
+            f"{table.path}: {split}: expected at least {length} rows for one window, "
+            f"got {num_rows}{cure if num_uncut else ''}"
         )
     without = len(runs) - sum(1 for of_run in starts if len(of_run))
     notes = [f"{without} of {len(runs)} series too short for a window"] if without else []

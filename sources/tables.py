@@ -326,14 +326,14 @@ class OfSplit(NamedTuple):
 
 def rows_of_split(words: Sequence[str], places: Sequence[str], config, split: str) -> OfSplit:
     """Where a split comes from when a column says of each row which one it is in."""
+    column = config.split_column
     ours = [_OUR_SPLITS.get(word.lower()) for word in words]
     if None in ours:
         row = ours.index(None)
-        raise DataError(
-            f"{places[row]}: {config.split}: expected train, valid or test, got {words[row][:40]!r}"
-        )
-    stored = splits.stored_split(config.split, split, config, sorted(set(ours)))
+        got = repr(words[row][:40])
+        raise DataError(f"{places[row]}: {column}: expected train, valid or test, got {got}")
+    stored = splits.stored_split(column, split, config, sorted(set(ours)))
     if not stored.split:
-        raise DataError(f"{places[0]}: {config.split}: expected some rows of train, got none")
+        raise DataError(f"{places[0]}: {column}: expected some rows of train, got none")
     rows = np.flatnonzero(np.array(ours) == stored.split)
     return OfSplit(rows, stored.shares, list(stored.notes))

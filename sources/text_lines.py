@@ -36,6 +36,7 @@ class TextRows(NamedTuple):
     columns: dict[str, list[str]]  # {name of a field or of an option: texts}
     places: list[str]  # of each row: file and line
     notes: list[str]
+    is_positional: bool = False  # the columns have no names
 
 
 def utf8(texts: Iterable[str]) -> np.ndarray:
@@ -61,7 +62,7 @@ def read(config, directory, layout: Layout) -> TextRows:
             raise DataError(f"{place}: expected text in every field, got an empty one")
     notes = tables.note_of_files(paths, [len(file.places) for file in files])
     notes = [*notes, *dict.fromkeys(note for file in files for note in file.notes)]
-    return TextRows(paths[0], columns, places, notes)
+    return TextRows(paths[0], columns, places, notes, files[0].is_positional)
 
 
 def _of_file(path: Path, config, layout: Layout, paths) -> TextRows:
@@ -133,7 +134,7 @@ def _chosen(path, names: list[str], config, layout: Layout) -> tuple[dict[str, s
                 f"`{field.name}: COLUMN`"
             )
         chosen[field.name] = column or candidates[0]
-        if column is None:
+        if column is None and candidates != [field.name]:
             notes.append(f"{field.name}s from the column {candidates[0]!r}")
     for column in chosen.values():
         if column not in names:
@@ -155,7 +156,7 @@ def _positional(path, lines, places, config, layout: Layout) -> TextRows:
     rows = [layout.positional(place, line) for place, (_, line) in zip(places, lines, strict=True)]
     names = [field.name for field in layout.fields]
     columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
-    return TextRows(path, columns, places, [])
+    return TextRows(path, columns, places, [], is_positional=True)
 
 
 # ---- JSON
