@@ -623,9 +623,7 @@ class NumberColumns(TextColumns):
     @model_validator(mode="after")
     def _two_characters(self):
         if self.decimal == self.thousands:
-            raise ValueError(
-                f"expected another `thousands` than `decimal`, got both {self.decimal!r}"
-            )
+            raise ValueError(f"expected a `thousands` other than `decimal`, got {self.decimal!r}")
         return self
 
 
