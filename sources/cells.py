@@ -40,6 +40,8 @@ def number_rows(cells: Sequence[str], num_files: int = 1) -> bool:
 
 def plain(cell: str, decimal: str, thousands: str | None) -> str | None:
     """The number as Python writes it: `1.234,5` -> `1234.5`; None if it is not so written."""
+    if thousands == " ":
+        cell = re.sub("[\u00a0\u202f]", " ", cell)  # blanks that do not break a line
     if thousands and thousands in cell:
         groups = rf"[+-]?\d{{1,3}}({re.escape(thousands)}\d{{3}})+({re.escape(decimal)}\d*)?"
         if not re.fullmatch(groups, cell, re.ASCII):

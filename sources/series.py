@@ -84,7 +84,8 @@ def _open(config, directory) -> tuple[Table, list[str], Times]:
     time = config.time or (first if first not in (*columns, config.group) else None)
     if time is None:
         return table, columns, _as_they_stand(table, "no column of times")
-    if config.time or config.time_format or _holds_times(table, time):
+    is_chosen = config.time or config.time_format or config.group
+    if is_chosen or _holds_times(table, time):
         return table, columns, read_times(table, time, config.time_format)
     return table, columns, _as_they_stand(table, f"{time!r} left out: it holds no rising times")
 
@@ -103,8 +104,8 @@ def _holds_times(table: Table, name: str) -> bool:
     if not all(map(is_number, cells)):
         return is_number(cells[0]) or bool(usual_formats(cells[:1])) or is_iso(cells[0])
     steps = np.diff(read_times(table, name, None).values)
-    shares = [np.mean(steps > 0), np.mean(steps < 0), np.mean(steps == 0)] if len(steps) else [1.0]
-    return max(shares) >= _MOSTLY
+    num_one_way = max((steps >= 0).sum(), (steps <= 0).sum())
+    return num_one_way >= _MOSTLY * len(steps)
 
 
 # ---- order
