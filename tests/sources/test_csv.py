@@ -391,7 +391,7 @@ def seeds() -> dict:
         "csv in splits": seed(
             "csv",
             "x.csv",
-            b"a,s,y\n1,train,u\n2,test,v\n3,val,u\n" * 4,
+            b"a,s,y\n" + b"1,train,u\n2,test,v\n3,val,u\n" * 4,
             is_text=True,
             file="x.csv",
             target="y",
