@@ -715,6 +715,14 @@ class Csv(NumberColumns):
     missing: Literal["fail", "drop", "keep"] = "fail"
     """Policy for empty cells, NA and ? among numbers; drop: such rows, keep: for `fill`."""
 
+    @model_validator(mode="after")
+    def _one_role_each(self):
+        named = [self.target, *self.categories, *self.ignore]
+        for column in named:
+            if named.count(column) > 1:
+                raise ValueError(f"expected one role for each column, got {column!r} in two")
+        return self
+
 
 class Series(NumberColumns):
     """Sliding windows over the number columns of a CSV, in time; the latest rows are held out.

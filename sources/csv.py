@@ -136,7 +136,9 @@ def _rows_of(split, config, table: Table, classes) -> tuple[np.ndarray, list[str
         kept = rows_in_time[splits.in_order(path, split, config, len(table))]
         return kept, list(times.notes)
     if config.group:
-        return splits.by_group(path, split, config, table.column(config.group)), []
+        groups = table.column(config.group)
+        alone = f"{config.group}: {groups.count(''):,} rows without a group stay together"
+        return splits.by_group(path, split, config, groups), [alone] * ("" in groups)
     if config.split_column:
         of_split = tables.rows_of_split(
             table.column(config.split_column), table.places, config, split

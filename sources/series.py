@@ -17,7 +17,7 @@ import tensorflow as tf
 from cli.program import DataError
 from data_loader import BUNDLED, NoSplit, Source
 from sources import number_columns, splits, tables
-from sources.cells import is_number
+from sources.cells import is_missing, is_number
 from sources.tables import Table
 from sources.times import Times, is_iso, read_times, usual_formats
 
@@ -102,7 +102,8 @@ def _holds_times(table: Table, name: str) -> bool:
     """Whether it is meant as times, in a format that is known or not."""
     cells = table.column(name)
     if not all(map(is_number, cells)):
-        return is_number(cells[0]) or bool(usual_formats(cells[:1])) or is_iso(cells[0])
+        first = next((cell for cell in cells if not is_missing(cell)), "")
+        return is_number(first) or is_iso(first) or bool(usual_formats([first]))
     steps = np.diff(read_times(table, name, None).values)
     num_one_way = max((steps >= 0).sum(), (steps <= 0).sum())
     return num_one_way >= _MOSTLY * len(steps)

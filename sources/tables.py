@@ -70,6 +70,8 @@ class Table:
 
     def of_rows(self, kept: np.ndarray, note: str = "") -> "Table":
         """Only these rows; `note` says of the others why they are left out."""
+        if not len(kept):
+            raise DataError(f"{self.path}: expected at least one row without {note}, got none")
         notes = self.notes
         left_out = sorted(set(range(len(self))) - set(kept.tolist()))
         if left_out and note:
@@ -221,6 +223,8 @@ def _cells_of(path: Path, config) -> list[tuple[int, list[str]]]:
         rows = [(reader.line_num, list(map(_cell, cells))) for cells in reader]
     except csv.Error as error:
         raise DataError(f"{path}:{reader.line_num}: damaged CSV: {error}") from error
+    if rows and rows[0][1] == ["sep=", ""]:  # with which Excel says its delimiter
+        rows = rows[1:]
     return [(line, cells) for line, cells in rows if any(cells) or len(cells) > 1]
 
 
@@ -267,6 +271,9 @@ def _even(path, names, numbered_rows) -> tuple[list[int], list[list[str]], tuple
     """(lines, rows, notes), without empty rows. Raises DataError for ragged ones."""
     empty = [line for line, cells in numbered_rows if not any(cells)]
     filled = [(line, cells) for line, cells in numbered_rows if any(cells)]
+    filled = [  # a delimiter may end each row
+        (line, cells if any(cells[len(names) :]) else cells[: len(names)]) for line, cells in filled
+    ]
     ragged = [(line, cells) for line, cells in filled if len(cells) != len(names)]
     if ragged:
         line, cells = ragged[0]

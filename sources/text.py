@@ -50,7 +50,10 @@ def load(config, split, directory) -> Source:
 def _label_and_text(place: str, line: str) -> tuple[str, str]:
     label, tab, text = line.partition("\t")
     if not tab:
-        raise DataError(f"{place}: expected a label, a tab and a text, got no tab")
+        raise DataError(
+            f"{place}: expected a label, a tab and a text, got no tab; "
+            "the name of a CSV file ends in .csv, of JSON lines in .jsonl"
+        )
     return label, text
 
 

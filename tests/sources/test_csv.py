@@ -124,6 +124,12 @@ REFUSED = [  # (id, files, options, what the message begins with, below the dire
         "/t.csv:3: y: expected a target, got none; line 3; `missing: drop`",
     ),
     (
+        "a missing value in each row",
+        {"t.csv": b"a,y\nNA,u\n?,u\n"},
+        PREDICTS | {"missing": "drop"},
+        "/t.csv: expected at least one row without missing values, got none",
+    ),
+    (
         "no inputs",
         {"t.csv": b"c,y\nk,u\n"},
         PREDICTS | {"ignore": ["c"]},
@@ -286,6 +292,16 @@ READ = [  # (id, content, options, inputs, class names, notes)
         [[1.5], [2.5]],
         ["u"],
         ["column 1 left out: 'index' numbers the rows"],
+    ),
+    ("a delimiter that ends each row", b"a,y\n1,u,\n2,u,\n", {}, [[1], [2]], ["u"], []),
+    ("the delimiter as Excel says it", b"sep=,\na,y\n1,u\n", {}, [[1]], ["u"], []),
+    (
+        "no group",
+        b"a,g,y\n1,,u\n2,,u\n",
+        {"group": "g"},
+        [[1], [2]],
+        ["u"],
+        ["g: 2 rows without a group stay together"],
     ),
     ("an index that does not", b"index,y\n1,u\n5,u\n", {}, [[1], [5]], ["u"], []),
     (
@@ -588,6 +604,7 @@ def test_several_files_are_one_table(tmp_path):
         ({"time_format": "%Q"}, "expected a format such as"),
         ({"decimal": ",", "thousands": ","}, "expected a `thousands` other than `decimal`"),
         ({"names": ["a", "a"]}, "expected each column once"),
+        ({"categories": ["y"]}, "expected one role for each column, got 'y' in two"),
         ({"group": "a", "split_column": "b"}, "expected at most one of"),
     ],
 )

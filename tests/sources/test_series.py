@@ -82,6 +82,12 @@ REFUSED = [  # (id, files, options, what the message begins with, below the dire
         "/s.csv:3: t: expected a time, a number or ISO 8601 (2024-01-31), got 'soon'; see",
     ),
     (
+        "no time in the first row",
+        {"s.csv": b"t,v\n,1\n2,2\n3,3\n"},
+        SERIES,
+        "/s.csv:2: t: expected a time, a number or ISO 8601 (2024-01-31), got ''; see",
+    ),
+    (
         "several series",
         {"s.csv": b"t,v\n1,1\n1,2\n2,3\n2,4\n3,5\n3,6\n"},
         SERIES,
