@@ -64,7 +64,7 @@ def _open(config, directory) -> Table:
     special = _special(config)
     table = tables.read(config, directory, lambda cells: any(name in cells for name in special))
     table.require(special)
-    return tables.without_row_numbers(table, config)
+    return tables.without_row_numbers(table, [*special, *(config.names or [])])
 
 
 def _features(config, table: Table, names: list[str]) -> tuple[Table, dict, list[str]]:

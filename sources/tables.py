@@ -296,13 +296,11 @@ def _cure_of_names(names: list[str]) -> str:
     return ""
 
 
-def without_row_numbers(table: Table, config) -> Table:
+def without_row_numbers(table: Table, used: Sequence[str]) -> Table:
     """Without what programs export beside the data: numbers of rows, columns of nothing.
 
-    `config`: a column that its options name is used.
+    `used`: columns that the user names, which stay.
     """
-    values = [getattr(config, key) for key in type(config).model_fields]
-    used = {name for value in values for name in (value if isinstance(value, list) else [value])}
     for at, name in reversed(list(enumerate(table.names))):
         if name in used:
             continue
