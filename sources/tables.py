@@ -207,8 +207,10 @@ def _read_parquet(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _cell(value) -> str:
-    text = value.isoformat() if hasattr(value, "isoformat") else "" if value is None else str(value)
-    return unicodedata.normalize("NFC", text).strip()
+    if not isinstance(value, str):
+        is_time = hasattr(value, "isoformat")
+        value = value.isoformat() if is_time else "" if value is None else str(value)
+    return (value if value.isascii() else unicodedata.normalize("NFC", value)).strip()
 
 
 # ---- lines
