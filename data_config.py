@@ -4,6 +4,8 @@ An operation or data set without options may be written as its bare name. To add
 the same name in a file of ops/, or a file of that name in sources/, and a class here.
 """
 
+import re
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -35,11 +37,34 @@ def _as_list(value):
     return [value] if isinstance(value, str) else value
 
 
+def _encoding(value: str) -> str:
+    try:
+        "".encode(value)
+    except (LookupError, ValueError):
+        raise ValueError(
+            f"expected an encoding, such as utf-8, cp949 or latin-1, got {value!r}"
+        ) from None
+    return value
+
+
+def _time_format(value: str) -> str:
+    try:
+        datetime.strptime("", value)
+    except (ValueError, re.error) as error:
+        if "does not match" not in str(error):
+            expected = "expected a format such as '%d/%m/%Y %H:%M'"
+            raise ValueError(f"{expected}, got {value!r}: {error}") from None
+    return value
+
+
 PositiveFloat = Annotated[Float, Field(gt=0)]
 PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 Size = tuple[Positive, Positive]
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
 Feature = Annotated[Literal["inputs", "targets"], Field(description="Feature that it changes.")]
+Encoding = Annotated[str, AfterValidator(_encoding)]
+TimeFormat = Annotated[str, AfterValidator(_time_format)]
+Character = Annotated[str, Field(min_length=1, max_length=1)]
 Features = Annotated[
     Literal["inputs", "targets", "both"], Field(description="Features that it changes.")
 ]
@@ -354,6 +379,20 @@ class Window(Op):
     """Number of the column that is forecast, from 0."""
 
 
+class Fill(Op):
+    """Fills the cells that a table with `missing: keep` lacks; comes before all others."""
+
+    name: Literal["fill"]
+    measured = "values"
+    all_examples = True
+    statistic: Literal["mean", "median", "most_frequent"] = "mean"
+    """Statistic of each column in the training examples that fills it."""
+    values: list[Float] | None = None
+    """Value for each column, or one for all; null: measured."""
+    indicator: Bool = False
+    """Append a column for each one: 1 where its cell was missing."""
+
+
 class EncodeCategories(Op):
     """Appends a one-hot vector of each text column to the inputs; of an unknown text, zeros."""
 
@@ -548,6 +587,50 @@ class DividedFile(Divided):
     """Path of the file, in `dir` if there is one."""
 
 
+class TextFile(DividedFile):
+    """A set in text files; a byte order mark goes before `encoding`."""
+
+    file: PathText | list[PathText]
+    """Path of the file, in `dir` if there is one; or several, or a pattern with *."""
+    encoding: Encoding = "utf-8"
+    """Encoding of the text, such as cp949, latin-1 or utf-16."""
+    header: Bool | None = None
+    """Whether the first line has the names of the columns; null: as it looks."""
+
+
+class TextColumns(TextFile):
+    """Text files whose columns have names. A file whose name ends in .parquet is Parquet."""
+
+    names: list[str] | None = None
+    """Names of the columns of a file without a header; null: its header's, or c0, c1, ..."""
+    delimiter: Character = ","
+    """Character between columns of a CSV."""
+
+    @model_validator(mode="after")
+    def _names_once(self):
+        for name in self.names or []:
+            if self.names.count(name) > 1:
+                raise ValueError(f"names: expected each column once, got {name!r} twice")
+        return self
+
+
+class NumberColumns(TextColumns):
+    """Tables with columns of numbers."""
+
+    decimal: Literal[".", ","] = "."
+    """Character before the decimals of a number."""
+    thousands: Literal[".", ",", " ", "'"] | None = None
+    """Character between groups of three digits; null: none."""
+    time_format: TimeFormat | None = None
+    """Format of the times, such as '%d/%m/%Y %H:%M'; null: numbers or ISO 8601."""
+
+    @model_validator(mode="after")
+    def _two_characters(self):
+        if self.decimal == self.thousands:
+            raise ValueError(f"expected a `thousands` other than `decimal`, got {self.decimal!r}")
+        return self
+
+
 class MnistSample(Dataset):
     """4,000 train and 1,000 valid digits, bundled: real, 28x28 grayscale, no download."""
 
@@ -619,13 +702,11 @@ class ImageFolder(ImageFiles):
         return self
 
 
-class ImageTable(ImageFiles):
+class ImageTable(ImageFiles, TextColumns):
     """Image files whose labels stand in a table of file names: CSV, or JSON lines (.jsonl)."""
 
     name: Literal["image_table"]
     exclusive: ClassVar = ("group", "group_in_name")
-    file: str
-    """Path of the table, in `dir` if there is one."""
     image: str | None = None
     """Column of the file names, suffix or not; null: the first that names images."""
     images: str | None = None
@@ -675,11 +756,11 @@ class Npz(DividedFile):
     """Inputs are images [height, width] or with channels first, or (false) are not; null: uint8."""
 
 
-class Csv(DividedFile):
+class Csv(NumberColumns):
     """A table with a header line: columns of numbers, and of text for `encode_categories`."""
 
     name: Literal["csv"]
-    exclusive: ClassVar = ("group", "time")
+    exclusive: ClassVar = ("group", "time", "split_column")
     target: str
     """Column to be predicted."""
     targets: Literal["classes", "numbers"] = "classes"
@@ -692,22 +773,42 @@ class Csv(DividedFile):
     """Column, no input: rows with the same value in it stay in one split."""
     time: str | None = None
     """Column, no input: rows are divided in its order, the latest held out."""
-    delimiter: str = Field(",", min_length=1, max_length=1)
-    """Character between columns."""
+    split_column: str | None = None
+    """Column, no input: train, valid or test, the split of each row."""
+    missing: Literal["fail", "drop", "keep"] = "fail"
+    """Policy for empty cells, NA and ? among numbers; drop: such rows, keep: for `fill`."""
+
+    @model_validator(mode="after")
+    def _one_role_each(self):
+        named = [self.target, *self.categories, *self.ignore]
+        for column in named:
+            if named.count(column) > 1:
+                raise ValueError(f"expected one role for each column, got {column!r} in two")
+        return self
 
 
-class Series(Divided):
+class Series(NumberColumns):
     """Sliding windows over the number columns of a CSV, in time; the latest rows are held out.
 
     A window [window + horizon, columns] belongs to the split of its last `horizon` rows: earlier
-    rows are known when those are forecast.
+    rows are known when those are forecast. None crosses a hole or a repeat in time.
     """
 
     name: Literal["series"]
-    file: PathText | None = None
-    """Path of the file, in `dir` if there is one; null: bundled sunspots."""
+    file: PathText | list[PathText] | None = None
+    """Path of the file, as of a table; null: bundled sunspots."""
     columns: list[str] | None = None
-    """Columns of numbers; null: all but the first."""
+    """Columns of numbers; null: all but the first, or the only one."""
+    time: str | None = None
+    """Column of times, which must rise; null: the first, if it holds times and no values."""
+    sort: Bool = False
+    """Sort the rows by time first."""
+    gaps: Literal["break", "join"] = "break"
+    """Holes and repeats in time; break: no window crosses one; join: rows follow each other."""
+    group: str | None = None
+    """Column: rows with the same value in it are a series of their own."""
+    missing: Literal["fail", "drop"] = "fail"
+    """Policy for empty cells, NA and ?; drop: such a row is a hole."""
     window: Positive = 24
     """Time steps that are seen."""
     horizon: Positive = 1
@@ -718,18 +819,25 @@ class Series(Divided):
     """Share of the rows, the last ones."""
 
 
-class Text(DividedFile):
-    """Texts with a label: TSV lines `label<TAB>text`, or JSONL lines with these two keys.
+class Text(TextColumns):
+    """Texts with a label: TSV lines `label<TAB>text`, or named columns.
 
-    A file whose name ends in .jsonl is JSONL, every other one TSV.
+    A file whose name ends in .jsonl is JSONL, in .csv CSV, in .parquet Parquet; all others are TSV.
     """
 
     name: Literal["text"]
+    exclusive: ClassVar = ("group", "split_column")
+    label: str | None = None
+    """Column or key of the labels; null: by a usual name, such as label, or TSV's first column."""
+    text: str | None = None
+    """Column or key of the texts; null: by a usual name, such as text, or TSV's second column."""
     group: str | None = None
-    """JSONL key: lines with the same value of it stay in one split."""
+    """Column or key: lines with the same value of it stay in one split."""
+    split_column: str | None = None
+    """Column or key: train, valid or test, the split of each line."""
 
 
-class Tagging(DividedFile):
+class Tagging(TextFile):
     """A tag for each token, in columns (CoNLL); a blank line ends a sentence."""
 
     name: Literal["tagging"]
@@ -739,10 +847,14 @@ class Tagging(DividedFile):
     """Column of the tags, from 0; -1 is the last."""
 
 
-class Parallel(DividedFile):
-    """Pairs for sequence to sequence: TSV lines `source<TAB>target`."""
+class Parallel(TextColumns):
+    """Pairs for sequence to sequence: TSV lines `source<TAB>target`, or named columns."""
 
     name: Literal["parallel"]
+    source: str | None = None
+    """Column or key of the sources; null: by a usual name, or TSV's first column."""
+    target: str | None = None
+    """Column or key of the targets; null: by a usual name, or TSV's second column."""
 
 
 class Cmudict(Divided):

@@ -298,6 +298,11 @@ def _check_batch(name: str, features: dict) -> None:
         if key not in features:
             got = ", ".join(sorted(features)) + if_missing
             raise ConfigError(f"data.ops: {name}: expected {key} after all operations, got {got}")
+    for feature, op in (("categories", "encode_categories"), ("missing", "fill")):
+        if feature in features:
+            raise ConfigError(
+                f"data.ops: {name}: no operation takes the feature `{feature}`; add `{op}`"
+            )
     for key, (_, if_text) in _CURES.items():
         if features[key].dtype == tf.string:
             raise ConfigError(f"data.ops: {name}: expected numbers as {key}, got {if_text}")

@@ -27,6 +27,7 @@ setup(
         "rich",
     ],
     extras_require={
+        "parquet": ["pyarrow"],
         "test": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
         "tfds": ["tensorflow-datasets", "array_record", "importlib_resources"],
     },

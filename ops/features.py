@@ -10,6 +10,7 @@ from cli.program import ConfigError
 def numbers(features, config, name="inputs"):
     """Any numbers -> float32."""
     values = features[name]
+    _refuse_missing(features, config)
     if values.dtype == tf.string:
         raise ConfigError(
             f"{config.name}: expected numbers, got text or encoded images; "
@@ -18,8 +19,14 @@ def numbers(features, config, name="inputs"):
     return tf.cast(values, tf.float32)
 
 
+def _refuse_missing(features, config):
+    if "missing" in features:
+        raise ConfigError(f"{config.name}: expected no missing values; put `fill` before")
+
+
 def floats(features, config):
     inputs = features["inputs"]
+    _refuse_missing(features, config)
     if not inputs.dtype.is_floating:
         raise ConfigError(
             f"{config.name}: expected float inputs, got {inputs.dtype.name}; put `scale` before"
