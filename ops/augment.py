@@ -92,7 +92,9 @@ def _resized_crop_placement(config, height, width, seeds) -> Placement:
         return resized_placement(seeds, (h, w), config.size, (y, x))
     a, c = _ends_to_centers(w, config.size[1])
     e, f = _ends_to_centers(h, config.size[0])
-    return Placement.of(seeds, config.size, a=a, c=x + c, e=e, f=y + f)
+    c += tf.cast(x, tf.float32)
+    f += tf.cast(y, tf.float32)
+    return Placement.of(seeds, config.size, a=a, c=c, e=e, f=f)
 
 
 def _ends_to_centers(length, size: int) -> tuple:

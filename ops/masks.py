@@ -82,11 +82,11 @@ def _values_of_files(files, images):
     """string [n] -> int32 [n, height, width, 1]; what is no such file is an error."""
     size_of_image = tf.shape(images)[1:3]
 
-    def values_of(file):
-        file, scale = tf.numpy_function(_as_gray, [file], [tf.string, tf.int32], stateful=False)
+    def values_of(row):
+        file, scale = row
         expected_file = "decode_mask: expected a PNG of gray or of a palette, of at most 8 bits"
         with tf.control_dependencies([tf.debugging.Assert(scale > 0, [expected_file])]):
-            file = tf.identity(tf.ensure_shape(file, []))
+            file = tf.identity(file)
         pixels = tf.cast(tf.io.decode_png(file, channels=3), tf.int32)
         size = tf.shape(pixels)[:2]
         fits = tf.reduce_all(size == size_of_image)
@@ -98,18 +98,25 @@ def _values_of_files(files, images):
             return tf.ensure_shape(pixels[..., :1] // scale, [*images.shape[1:3], 1])
 
     spec = tf.TensorSpec([*images.shape[1:3], 1], tf.int32)
-    return tf.map_fn(values_of, files, fn_output_signature=spec)
+    files, scales = tf.numpy_function(_all_as_gray, [files], [tf.string, tf.int32], stateful=False)
+    rows = tf.ensure_shape(files, [None]), tf.ensure_shape(scales, [None])
+    return tf.map_fn(values_of, rows, fn_output_signature=spec)
 
 
-def _as_gray(file: bytes) -> tuple[bytes, np.int32]:
+def _all_as_gray(files: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    files, scales = zip(*map(_as_gray, files), strict=True)
+    return np.array(files, object), np.array(scales, np.int32)
+
+
+def _as_gray(file: bytes) -> tuple[bytes, int]:
     """(a PNG whose palette is gone, so that it decodes to places in it; scale of its values).
 
     A decoder stretches fewer bits than 8 to 255. The scale is 0 for what is no such file.
     """
     if file[:8] != b"\x89PNG\r\n\x1a\n" or len(file) < 33 or file[24] > 8:
-        return file, np.int32(0)
+        return file, 0
     bits, color_type = file[24:26]
-    scale = np.int32(255 // (2**bits - 1))
+    scale = 255 // (2**bits - 1)
     if color_type != _PALETTE:
         return file, scale
     header = b"IHDR" + file[16:25] + bytes([_GRAY]) + file[26:29]
