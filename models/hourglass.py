@@ -29,7 +29,9 @@ def build(config: Hourglass, spec: Spec) -> keras.Model:
     filters = blocks.scaled(64, config.width)
     x = blocks.conv_bn(images, filters, strides=strides, name="stem")
     x = hourglass(x, filters, config.depth)
-    maps = layers.Conv2D(spec.target_shape[0], 1, name="heat_maps")(x)  # (B, h, w, K)
+    # Flat maps all have their mean in the middle: they begin with hills, or learn very slowly.
+    hills = keras.initializers.RandomNormal(stddev=1.0)
+    maps = layers.Conv2D(spec.target_shape[0], 1, kernel_initializer=hills, name="heat_maps")(x)
     return keras.Model(images, SoftArgmax(name="points")(maps), name="hourglass")
 
 

@@ -1,8 +1,8 @@
 """Figures on textured ground, drawn from a seed: discs, squares, triangles that cover each other.
 
 Masks:  {"inputs": uint8 [H, W, 3]; "mask": uint8 [H, W, 1], the class of each pixel}
-Points: {"inputs": uint8 [H, W, 3]; "points": float32 [3, 3], x, y, visible: of the one triangle the
-         tip, the corner to its right and that to its left, as seen from inside, facing the tip}
+Points: {"inputs": uint8 [H, W, 3]; "points": float32 [3, 3], x, y, visible: of the one triangle
+         the tip, which points up by 45 degrees, and the corners to its right and its left}
 """
 
 from typing import NamedTuple
@@ -13,6 +13,8 @@ from data_loader import SPLITS, Source, from_arrays
 
 _DISC, _SQUARE, _TRIANGLE = 1, 2, 3
 _CLASSES = ("ground", "disc", "square", "triangle")
+_ANY_ANGLE = (0, 2 * np.pi)
+_UPWARD = (-0.75 * np.pi, -0.25 * np.pi)
 _FIGURES = 4  # in an image, some of them hidden
 _CORNERS = np.float32([[1.4, 0], [-0.7, 0.7], [-0.7, -0.7]])  # of a triangle of radius 1
 
@@ -28,7 +30,7 @@ def load(config, split, directory) -> Source:
         masks = {"mask": images.masks[..., np.newaxis]}
         return from_arrays("shapes", {"inputs": images.pixels()} | masks, _CLASSES)
     images.draw(random.integers(1, 3, count))
-    images.draw(np.full(count, _TRIANGLE))
+    images.draw(np.full(count, _TRIANGLE), _UPWARD)
     images.draw(random.integers(1, 3, count))
     return from_arrays("shapes", {"inputs": images.pixels(), "points": images.points()})
 
@@ -85,14 +87,15 @@ class _Images:
         stripes = np.sin(self._uniform(0.3, 1.2, 1) * along + self._uniform(0, 2 * np.pi, 1))
         return self._uniform(50, 205, 3) + self._uniform(5, 40, 3) * stripes
 
-    def draw(self, kind: np.ndarray) -> None:
+    def draw(self, kind: np.ndarray, angle=_ANY_ANGLE) -> None:
+        """A figure of a kind, [n], in each image; `angle`: lowest and highest, in radians."""
         place = (0.2 * self.size, 0.8 * self.size)
         figure = _Figure(
             kind[:, np.newaxis, np.newaxis],
             x=self._uniform(*place),
             y=self._uniform(*place),
             radius=self._uniform(self.size / 8, self.size / 4.5),
-            angle=self._uniform(0, 2 * np.pi),
+            angle=self._uniform(*angle),
         )
         inside = figure.contains(self.x, self.y)
         self.masks = np.where(inside, figure.kind, self.masks).astype(np.uint8)
