@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from cli.program import DataError, look_up
+from engine.order import position_of
 
 SPLITS = ("train", "valid", "test")
 BUNDLED = Path(__file__).resolve().parent / "data"  # the sets that come with the project
@@ -86,10 +87,32 @@ def load(config, split: str, directory: str | None) -> Source:
     load_raw = look_up(f"sources.{config.name}", expected, "load")
     source = load_raw(config, split, directory)
     if config.classes is not None:
-        source = of_classes(source, config.classes)
+        source = of_classes(source, config.classes, must_exist=split == "train")
+    if config.at_most:
+        source = at_most(source, config.at_most)
     if not len(source):
         raise DataError(f"{source.name}: expected at least one example in {split}, got none")
     return source
+
+
+def report_lines(report: dict) -> list[str]:
+    """The report of a source for people: a line of counts and columns, then its notes."""
+    name = report["data"]
+    line = f"{name}: {report['examples']:,} examples"
+    if report["classes"]:
+        line += f" of {report['classes']:,} classes"
+    if "smallest" in report:
+        sizes = [f"{size} {_count_of(report[size])}" for size in ("smallest", "largest")]
+        line += f", {', '.join(sizes)}"
+    for feature, names in report["columns"].items():
+        more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+        line += f"; {feature}: {', '.join(names[:12])}{more}"
+    return [line, *(f"{name}: {note}" for note in report["notes"])]
+
+
+def _count_of(sized: dict[str, int]) -> str:
+    ((name, count),) = sized.items()
+    return f"{name!r} {count:,}"
 
 
 # ---- arrays in memory
@@ -170,47 +193,81 @@ def check_classes(targets: np.ndarray, num_classes: int, locate: Callable[[int],
 
 def _refuse(key: str, array, bad: np.ndarray, expected: str, locate: Callable) -> None:
     if bad.any():
-        index = int(np.argwhere(bad)[0, 0])
+        indices = np.unique(np.argwhere(bad)[:, 0]).tolist()
+        index = indices[0]
         value = array[index][bad[index]].ravel()[0]
-        raise DataError(f"{locate(index)}: {key}: expected {expected}, got {value}")
+        places = [locate(i).rsplit(": ", 1)[-1] for i in indices[:10]]
+        such = f"; {len(indices)} such: {', '.join(places)}" if len(indices) > 1 else ""
+        raise DataError(f"{locate(index)}: {key}: expected {expected}, got {value}{such}")
 
 
 # ---- sources made from others, and from Python
 
 
-def of_classes(source: Source, classes: list[str]) -> Source:
+def of_classes(source: Source, classes: list[str], must_exist: bool = True) -> Source:
     """Only the examples of these classes, in their order, their labels numbered by `classes`.
+
+    Raises DataError for a class that the source does not have, if it must, and where labels are
+    not known without reading.
+    """
+    names = source.class_names
+    notes = []
+    for name in classes:
+        if name not in names:
+            line = f"classes: no class {name!r}; it has {', '.join(names[:12]) or 'none'}"
+            if must_exist or not names:
+                raise DataError(f"{source.name}: {line}")
+            notes.append(line)
+    dtype = _label_dtype(source, "classes")
+    new_label = np.full(len(names), -1, np.int64)
+    for label, name in enumerate(classes):
+        if name in names:
+            new_label[names.index(name)] = label
+    kept = np.flatnonzero(new_label[source.labels] >= 0)
+    chosen = _subset(source, kept, str(classes))
+    labels = new_label[chosen.labels]
+    kept_labels = tf.constant(labels)
+
+    def read(indices):
+        targets = tf.cast(tf.gather(kept_labels, indices), dtype)
+        return chosen.read(indices) | {"targets": targets}
+
+    names = tuple(classes)
+    return replace(
+        chosen, read=read, class_names=names, labels=labels, notes=(*source.notes, *notes)
+    )
+
+
+def at_most(source: Source, limits: dict[str, int]) -> Source:
+    """No more examples of a class than its limit; the hash of an example's number chooses them.
 
     Raises DataError for a class that the source does not have, and where labels are not known
     without reading.
     """
-    names = source.class_names
-    for name in classes:
-        if name not in names:
-            raise DataError(
-                f"{source.name}: classes: no class {name!r}; "
-                f"it has {', '.join(names[:12]) or 'none'}"
-            )
-    dtype = _label_dtype(source)
-    new_label = np.full(len(names), -1, np.int64)
-    new_label[[names.index(name) for name in classes]] = np.arange(len(classes))
-    kept = np.flatnonzero(new_label[source.labels] >= 0)
-    labels = new_label[source.labels[kept]]
+    _label_dtype(source, "at_most")
+    is_kept = np.ones(len(source), bool)
+    for name, limit in limits.items():
+        if name not in source.class_names:
+            has = ", ".join(source.class_names[:12])
+            raise DataError(f"{source.name}: at_most: no class {name!r}; it has {has}")
+        members = np.flatnonzero(source.labels == source.class_names.index(name))
+        by_hash = sorted(members, key=lambda index: position_of(str(index)))
+        is_kept[by_hash[limit:]] = False
+    left_out = len(source) - int(is_kept.sum())
+    chosen = _subset(source, np.flatnonzero(is_kept), str(limits))
+    return replace(chosen, notes=(*source.notes, f"{left_out:,} examples left out by at_most"))
+
+
+def _subset(source: Source, kept: np.ndarray, key: str) -> Source:
+    """The examples of these indices; `key` tells this choice from others."""
     kept_indices = tf.constant(kept, tf.int64)
-    kept_labels = tf.constant(labels)
-
-    def read(indices):
-        features = source.read(tf.gather(kept_indices, indices))
-        return features | {"targets": tf.cast(tf.gather(kept_labels, indices), dtype)}
-
     return replace(
         source,
         length=len(kept),
-        read=read,
-        class_names=tuple(classes),
-        fingerprint=f"{source.fingerprint} {classes}",
+        read=lambda indices: source.read(tf.gather(kept_indices, indices)),
+        fingerprint=f"{source.fingerprint} {key}",
         locate=lambda index: source.locate(int(kept[index])),
-        labels=labels,
+        labels=None if source.labels is None else source.labels[kept],
         sizes=None if source.sizes is None else source.sizes[kept],
         stored_bytes=source.stored_bytes * len(kept) // max(1, source.length),
         block_length=0,  # what is left of a block is no block
@@ -247,7 +304,8 @@ def by_names(source: Source, class_names: tuple[str, ...]) -> Source:
 
     blocks = source.read_in_blocks
     missing = [name for name in class_names if name not in source.class_names]
-    note = f"classes numbered as in training; without {', '.join(missing[:12]) or 'any missing'}"
+    absent = f", without {', '.join(missing[:12])}" if missing else ""
+    note = f"its classes are numbered as in training{absent}"
     return replace(
         source,
         read=renumbered(source.read),
@@ -258,9 +316,9 @@ def by_names(source: Source, class_names: tuple[str, ...]) -> Source:
     )
 
 
-def _label_dtype(source: Source) -> tf.DType:
+def _label_dtype(source: Source, option: str) -> tf.DType:
     """The type of the targets. Raises DataError unless they are one known class each."""
-    expected = f"{source.name}: classes: expected"
+    expected = f"{source.name}: {option}: expected"
     if source.labels is None:
         raise DataError(f"{expected} a set that knows the class of each example without reading it")
     traced = tf.function(source.read).get_concrete_function(tf.TensorSpec([None], tf.int64))

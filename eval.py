@@ -3,12 +3,15 @@
 python eval.py --ckpt RUN [--split valid] [key=value ...]
 """
 
+import json
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import train_config
 from cli import program
-from cli.program import ConfigError
+from cli.program import ConfigError, DataError
 from engine import checkpoint
 from train_config import TrainConfig
 
@@ -17,7 +20,7 @@ COMMAND = program.Command(
     "python eval.py --ckpt RUN [--split train|valid|test] [key=value ...]",
     TrainConfig,
 )
-COMMAND.string("ckpt", None, "A run (its newest checkpoint), or the directory of one step.")
+COMMAND.path("ckpt", None, "A run (its newest checkpoint), or the directory of one step.")
 COMMAND.choice("split", "valid", ["train", "valid", "test"], "Which split of the data to score.")
 
 
@@ -25,7 +28,24 @@ def prepare(command: program.Command):
     if command.ckpt is None:
         raise ConfigError("command line: --ckpt: missing; expected a run directory")
     run_dir, _ = checkpoint.find_run(command.ckpt)
-    return train_config.load_config(run_dir / "config.yaml", command.overrides)
+    config = train_config.load_config(run_dir / "config.yaml", command.overrides)
+    check_places(config, command.split, run_dir)
+    return config
+
+
+def check_places(config: TrainConfig, split: str, run_dir: Path) -> None:
+    """Raises DataError for a relative directory of data that is where training ran, not here."""
+    try:
+        trained_in = Path(json.loads((run_dir / "environment.json").read_text())["directory"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    for mixed in config.data.datasets(split):
+        directory = mixed.directory
+        if directory and not Path(directory).exists() and (trained_in / directory).exists():
+            raise DataError(
+                f"{directory}: no such directory here; training ran in {trained_in}: "
+                f"expected data.dir={trained_in / directory}, or the program started there"
+            )
 
 
 if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers at once
@@ -93,20 +113,20 @@ class MetricTotals:
         return {name: None if value != value else value for name, value in numbers.items()}
 
 
+@dataclass(eq=False)
 class Evaluator:
     """Scores a model on batches; compiled once, whatever their number and their data set."""
 
-    def __init__(
-        self, model: keras.Model, task: Task, several: bool = False, devices: Devices | None = None
-    ):
-        """`several`: more than one data set is scored, each for itself as well."""
-        task.check_fits(model)
-        self.model = model
-        self.task = task
-        self.devices = devices or Devices(tf.distribute.get_strategy())
+    model: keras.Model
+    task: Task
+    several: bool = False  # more than one data set is scored, each for itself as well
+    devices: Devices = field(default_factory=Devices)
+
+    def __post_init__(self):
+        self.task.check_fits(self.model)
         with self.devices.strategy.scope():
-            self.totals = MetricTotals(task, training=False)
-            self.set_totals = MetricTotals(task, training=False) if several else None
+            self.totals = MetricTotals(self.task, training=False)
+            self.set_totals = MetricTotals(self.task, training=False) if self.several else None
         self._run = tf.function(self._score, reduce_retracing=True)
 
     def _score(self, iterator, num_batches):
@@ -167,13 +187,16 @@ class Evaluator:
 
 def main(ckpt: str, config: TrainConfig, split: str) -> dict:
     devices = open_towers(config.distribute, config.train.batch_size)
-    mix = input_ops.open_mix(config.data, split, training=False)
+    names = config.spec.class_names
+    mix = input_ops.open_mix(config.data, split, training=False, class_names=names)
     input_ops.check_spec(config.spec, mix)
+    input_ops.show_reports({split: mix})
     precision = config.train.precision
     model = build_model(config.model, config.spec, precision=precision, strategy=devices.strategy)
     variables = named_variables(model=model.variables)
-    averaged = bool(config.train.ema and config.validation.ema)
-    path, step = with_checkpoint(ckpt, lambda path: restore_network(path, variables, averaged))
+    path, step = with_checkpoint(
+        ckpt, lambda path: restore_network(path, variables, config.scores_averages)
+    )
     sets = input_ops.eval_sets(mix, config.train.batch_size)
     task = build_task(config.task, config.spec)
     evaluator = Evaluator(model, task, len(sets) > 1, devices)

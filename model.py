@@ -91,10 +91,7 @@ class Task:
         """Raises ConfigError for other inputs or outputs; axes of size 1 do not count."""
         inputs = tuple(sorted(model.input)) if isinstance(model.input, dict) else ()
         if inputs != self.inputs:
-            expected, got = (" and ".join(names) or "one tensor" for names in (self.inputs, inputs))
-            raise ConfigError(
-                f"task: expected a network that takes {expected}; {model.name} takes {got}"
-            )
+            raise _other_inputs(model, self.inputs, inputs)
         if not self.outputs:
             return
         shape = list(model.output_shape[1:])
@@ -105,6 +102,11 @@ class Task:
                 f"task: expected a network with outputs of shape {expected}; "
                 f"{model.name} gives {shape}"
             )
+
+
+def _other_inputs(model: keras.Model, *names: tuple[str, ...]) -> ConfigError:
+    expected, got = (" and ".join(inputs) or "one tensor" for inputs in names)
+    return ConfigError(f"task: expected a network that takes {expected}; {model.name} takes {got}")
 
 
 def _squeezed(shape) -> tf.TensorShape:

@@ -29,6 +29,7 @@ class Failure(Exception):
     """An expected failure: one line for the user and an exit code."""
 
     exit_code = 1
+    ag_pass_through = True  # AutoGraph leaves its message as it is (read in TensorFlow 2.21)
 
 
 class ConfigError(Failure):
@@ -90,12 +91,24 @@ class Command:
         self.boolean = partial(flags.DEFINE_boolean, flag_values=self.flags)
         self.integer = partial(flags.DEFINE_integer, flag_values=self.flags)
         self.choice = partial(flags.DEFINE_enum, flag_values=self.flags)
+        self.paths = []
         about = "Print this text; --help KEY: a section of the configuration, or a field of it."
         self.boolean("help", False, about, short_name="h")
         self.boolean("traceback", False, "Show the traceback of an expected failure as well.")
 
+    def path(self, name: str, default: str | None, description: str) -> None:
+        """A flag that holds a path, in which `~`, `$NAME` and `${NAME}` stand for what they do."""
+        self.string(name, default, description)
+        self.paths.append(name)
+
     def __getattr__(self, flag: str):
-        return getattr(self.flags, flag)
+        value = getattr(self.flags, flag)
+        if value and flag in self.paths:
+            try:
+                return expanded_path(value)
+            except ValueError as error:
+                raise ConfigError(f"command line: --{flag}: {error}") from error
+        return value
 
     def parse(self, argv: list[str]) -> None:
         """Reads `argv`, program name first. Raises ConfigError, with the cure where it is known."""
@@ -113,6 +126,17 @@ class Command:
 
                 raise wrong_word(self, words, place)
         self.overrides = [re.sub(" *= *", "=", word, count=1) for word in words]
+
+
+def expanded_path(path: str) -> str:
+    """With the home directory for `~` and the environment's values for `$NAME` and `${NAME}`.
+
+    Raises ValueError for a name that the environment does not have.
+    """
+    for name in re.findall(r"\$(\w+|\{[^}]*\})", path):
+        if name.strip("{}") not in os.environ:
+            raise ValueError(f"no environment variable {name.strip('{}')!r}, got {path!r}")
+    return os.path.expanduser(os.path.expandvars(path))
 
 
 def start(command: Command, prepare, tensorflow: bool = True):
@@ -206,11 +230,16 @@ def _guarded(command: Command, work):
     try:
         return work()
     except Exception as failure:
-        message, code = _explained(failure)
-        if code is None:  # a bug keeps its traceback
-            raise
-        if command.traceback:
-            traceback.print_exception(failure)
+        _exit_if_expected(command, failure)
+        raise  # a bug keeps its traceback
+
+
+def _exit_if_expected(command: Command, failure: Exception) -> None:
+    message, code = _explained(failure)
+    if code is None:
+        return
+    if command.traceback:
+        traceback.print_exception(failure)
     word = "stopped" if code == Stopped.exit_code else "error"
     warn(f"{command.name}: {word}: {' '.join(message.split())}")
     sys.exit(code)

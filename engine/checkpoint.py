@@ -19,7 +19,6 @@ import re
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,22 +31,6 @@ DISK = {
     errno.EFBIG: "file size limit",
     errno.EIO: "disk error",
 }
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    """The checkpoints of a run that is training: the last `keep` of them, and the best."""
-
-    directory: Path
-    keep: int
-    write: Callable[[Path, dict], None]  # puts the variables' files into a new directory
-    size: int  # bytes of the variables
-
-    def save(self, step: int, variables: dict, state: dict, best_steps: Iterable[int]) -> None:
-        """Saves one with `state` as state.json, then removes what is neither recent nor best."""
-        commit(self.directory, step, lambda path: self.write(path, variables), state, self.size)
-        recent = list(steps_in(self.directory))[-self.keep :]
-        keep_only(self.directory, {*recent, *best_steps})
 
 
 # ---- saving
@@ -92,8 +75,9 @@ def _name_disk_error(error: BaseException, final: Path, size: int) -> None:
     run_dir = final.parent.parent
     number = getattr(error, "errno", None)
     if number == errno.ENOENT and not run_dir.exists():
-        expected = "expected the run's directory, which somebody has deleted"
-        raise ResourceError(f"{run_dir}: {expected}") from error
+        raise ResourceError(
+            f"{run_dir}: expected the run's directory, which somebody has deleted"
+        ) from error
     if number in DISK:
         raise ResourceError(
             f"{final}: {DISK[number]} while saving a checkpoint (about {size:,} bytes "
@@ -132,6 +116,12 @@ def keep_only(directory: Path, steps: set[int]) -> None:
     for step, path in steps_in(directory).items():
         if step not in steps:
             remove(path)
+
+
+def keep_last(directory: Path, number: int, others: Iterable[int]) -> None:
+    """Removes all but the last `number` checkpoints and those of the `others`, which are steps."""
+    last = list(steps_in(directory))[-number:]
+    keep_only(directory, {*last, *others})
 
 
 def remove(path: Path) -> None:
@@ -174,8 +164,9 @@ def verify(path: Path) -> None:
             if size != expected["bytes"]:
                 raise CheckpointError(f"{file}: expected {expected['bytes']:,} bytes, got {size:,}")
             if _fingerprint(file) != expected:
-                problem = "its bytes have changed: SHA-256 differs from the manifest's"
-                raise CheckpointError(f"{file}: {problem}")
+                raise CheckpointError(
+                    f"{file}: its bytes have changed: SHA-256 differs from the manifest's"
+                )
         if "state.json" not in files:
             raise CheckpointError(f"{manifest}: expected state.json among its files")
     except FileNotFoundError as error:
@@ -199,9 +190,16 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
     Damaged newer ones are named in a warning with the steps lost and, with `quarantine`, renamed
     `*.bad`. Where all are damaged, CheckpointError: never a silent start from scratch.
     """
+    steps = steps_in(directory)
+    if not steps and not any(directory.glob("step-*.bad")):
+        return None
+    return _newest_sound(directory, steps, quarantine)
+
+
+def _newest_sound(directory: Path, steps: dict[int, Path], quarantine: bool) -> Path | None:
     damage = {}
     removed = False
-    for step, path in reversed(steps_in(directory).items()):
+    for step, path in reversed(steps.items()):
         problem = _damage_of(path)
         if problem is None:
             for lost, reason in damage.items():
@@ -217,12 +215,10 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
             os.rename(path, bad)
     if removed:  # The trainer removed it while we were reading: look again.
         return newest(directory, quarantine=quarantine)
-    if damage or any(directory.glob("step-*.bad")):
-        reason = f"; the newest: {next(iter(damage.values()))}" if damage else ""
-        raise CheckpointError(
-            f"{directory}: every checkpoint is damaged{reason}; move them away to start again"
-        )
-    return None
+    reason = f"; the newest: {next(iter(damage.values()))}" if damage else ""
+    raise CheckpointError(
+        f"{directory}: every checkpoint is damaged{reason}; move them away to start again"
+    )
 
 
 def run_of(path: str | Path) -> Path:
@@ -233,8 +229,10 @@ def run_of(path: str | Path) -> Path:
     names = "no such directory"
     if path.is_dir():
         names = listed(sorted(os.listdir(path))) or "nothing"
-    expected = "expected a run directory with a config.yaml, or one of its checkpoints"
-    raise CheckpointError(f"{path}: {expected}; found: {names}")
+    raise CheckpointError(
+        f"{path}: expected a run directory with a config.yaml, or one of its checkpoints; "
+        f"found: {names}"
+    )
 
 
 def find_run(ckpt: str | Path) -> tuple[Path, Path | None]:
@@ -336,13 +334,16 @@ def _acquire(descriptor: int, run_dir: Path, flag: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.read(descriptor, 1000).decode() or "another process"
-        cure = f"wait for it or choose another {flag}"
-        raise BusyError(f"{run_dir}: in use by {holder}; {cure}") from None
+        raise _busy(descriptor, run_dir, flag) from None
     since = datetime.now(UTC).isoformat(timespec="seconds")
     holder = f"process {os.getpid()} on {socket.gethostname()} since {since}"
     os.ftruncate(descriptor, 0)
     os.write(descriptor, holder.encode())
+
+
+def _busy(descriptor: int, run_dir: Path, flag: str) -> BusyError:
+    holder = os.read(descriptor, 1000).decode() or "another process"
+    return BusyError(f"{run_dir}: in use by {holder}; wait for it or choose another {flag}")
 
 
 def _remove_if_empty(run_dir: Path, created: list[Path]) -> None:

@@ -1,14 +1,21 @@
 """How a run begins or goes on: its directory, its newest checkpoint, and what must be as it was.
 
+What it was begun with stands in its config.yaml and, of the machine, in environment.json.
 A run may go on with another rounding (devices, versions, another processor), which is said; with
 other data if that is asked for; with another configuration never.
 """
 
 import json
 import os
-from collections.abc import Callable
+import platform
+import re
+import subprocess
+import sys
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
+
+import tensorflow as tf
 
 import train_config
 from cli import program
@@ -16,11 +23,25 @@ from cli.program import CheckpointError, ConfigError
 from cli.typed_yaml import flatten, to_text
 from engine import checkpoint
 from engine.devices import Devices
-from engine.environment import changes, environment
 from engine.variables import read_variables
 from train_config import EarlyStopping, TrainConfig
 
-_FIRST_FILES = {"lock", "config.yaml.part", "environment.json.part"}  # of a run killed at once
+_FIRST_FILES = {  # of a run killed at once
+    "lock",
+    "class_names.jsonl",
+    "class_names.jsonl.part",
+    "config.yaml.part",
+    "environment.json.part",
+}
+_CPU_INFO = Path("/proc/cpuinfo")  # on Linux
+_PACKAGES = ("tensorflow", "keras", "numpy", "pydantic", "tensorboard")
+# Environment variables that change results; not logging, not cluster addresses.
+_VARIABLES = re.compile(
+    r"(?!TF_CPP_|TF_CONFIG)(TF|XLA|OMP|ONEDNN|DNNL|MKL|OPENBLAS|CUDA|NCCL|KERAS)_"
+)
+# Entries that may change how numbers are rounded: plain ones, and dictionaries.
+_PLAIN = ("python", "machine", "cpus", "devices")
+_NESTED = ("versions", "git", "cpu", "threads", "variables")
 
 
 @dataclass
@@ -61,44 +82,43 @@ class Progress:
         self.finished |= self.stale >= stopping.patience
 
 
-def begin_or_go_on(
-    run_dir: Path,
-    config: TrainConfig,
-    mix,
-    variables: dict,
-    devices: Devices,
-    begin: Callable[[], None],
-    allow_changed_data: bool,
-) -> Progress:
-    """Restores the newest checkpoint of `run_dir`, or calls `begin()`; all workers alike.
+def begin_or_go_on(run, run_dir: Path, allow_changed_data: bool) -> Progress:
+    """Restores the newest checkpoint of `run_dir`, or begins; all workers alike.
 
-    Writes the directory's first files. `config` is resolved, `variables` are the step's, by name;
-    `mix` has the `name` and the `fingerprint` of the training data.
+    Writes the directory's first files. `run` is the `Run` of trainer.py.
     """
+    devices = run.devices
+    variables = run.trainer.variables()
     if devices.workers > 1:
-        _check_same(config, mix, devices)
+        _check_same(run.config, run.mix, devices)
     progress = Progress()
     if devices.is_chief:
-        _check_directory(run_dir, config)
+        _check_directory(run_dir, run.config)
         checkpoint.clean_up(run_dir / "checkpoints")
         newest = checkpoint.newest(run_dir / "checkpoints", quarantine=True)
         if newest is None:
-            begin()
+            run.begin()
         else:
-            progress = _go_on(newest, mix, variables, allow_changed_data)
+            progress = _go_on(newest, run.mix, variables, allow_changed_data)
         if not progress.finished:
-            _write_first_files(run_dir, config, mix.fingerprint, going_on=newest is not None)
+            _write_first_files(run_dir, run, going_on=newest is not None)
     if devices.workers > 1:
-        text = devices.gather_texts(json.dumps(asdict(progress)))[0]
-        progress = Progress(**json.loads(text))
-    take_from_chief(variables, devices)
+        progress = _from_chief(progress, devices)
+        take_from_chief(variables, devices)
+    if progress.rollbacks:
+        run.lower_rate(progress.rollbacks)
     return progress
 
 
-def _write_first_files(run_dir: Path, config: TrainConfig, data: str, going_on: bool) -> None:
-    train_config.save_config(config, run_dir / "config.yaml")
+def _from_chief(progress: Progress, devices: Devices) -> Progress:
+    texts = devices.gather_texts(json.dumps(asdict(progress)))
+    return Progress(**json.loads(texts[0]))
+
+
+def _write_first_files(run_dir: Path, run, going_on: bool) -> None:
+    train_config.save_config(run.config, run_dir / "config.yaml")
     file = run_dir / "environment.json"
-    now = environment(data)
+    now = environment(run.mix.fingerprint)
     if going_on:
         _name_changes(file, now)
     program.write_whole(file, json.dumps(now, indent=1))
@@ -109,10 +129,12 @@ def _go_on(newest: Path, mix, variables: dict, allow_changed_data: bool) -> Prog
     if state["data"] != mix.fingerprint:
         changed = f"{mix.name}: the data have changed since this run began"
         if not allow_changed_data:
-            expected = "expected the same, --allow_changed_data, or another --run_dir"
-            raise CheckpointError(f"{changed}; {expected}")
-        outlook = "from here on this is not the run that it would have been"
-        program.warn(f"warning: {changed}: {outlook}")
+            raise CheckpointError(
+                f"{changed}; expected the same, --allow_changed_data, or another --run_dir"
+            )
+        program.warn(
+            f"warning: {changed}: from here on this is not the run that it would have been"
+        )
     restore(newest, variables)
     return Progress(**state["progress"])
 
@@ -124,10 +146,9 @@ def restore(path: Path, variables: dict) -> None:
 
 def take_from_chief(variables: dict, devices: Devices) -> None:
     """Gives every worker the variables of the first."""
-    if devices.workers > 1:
-        values = devices.from_chief([variable.numpy() for variable in variables.values()])
-        for variable, value in zip(variables.values(), values, strict=True):
-            variable.assign(value)
+    values = devices.from_chief([variable.numpy() for variable in variables.values()])
+    for variable, value in zip(variables.values(), values, strict=True):
+        variable.assign(value)
 
 
 # ---- what must be as it was
@@ -143,25 +164,35 @@ def _check_same(config: TrainConfig, mix, devices: Devices) -> None:
         if worker["data"] != workers[0]["data"]:
             changed.append("its data differ")
         if changed:
-            problem = f"worker {number} differs from worker 0: {'; '.join(changed)}"
-            raise ConfigError(f"{problem}; expected the same configuration and data")
+            raise ConfigError(
+                f"worker {number} differs from worker 0: {'; '.join(changed)}; "
+                "expected the same configuration and data"
+            )
 
 
 def _check_directory(run_dir: Path, config: TrainConfig) -> None:
     """Raises CheckpointError for another run's directory, or one that holds something else."""
     file = run_dir / "config.yaml"
-    if not file.exists():
-        if {*os.listdir(run_dir)} - _FIRST_FILES:
-            expected = "expected an empty directory or a run with a config.yaml"
-            raise CheckpointError(f"{run_dir}: {expected}; choose another --run_dir")
-        return
-    before = train_config.load_config(file)
+    if file.exists():
+        _check_unchanged(file, train_config.load_config(file), config)
+    elif {*os.listdir(run_dir)} - _FIRST_FILES:
+        raise CheckpointError(
+            f"{run_dir}: expected an empty directory or a run with a config.yaml; "
+            "choose another --run_dir"
+        )
+
+
+def _check_unchanged(file: Path, before: TrainConfig, config: TrainConfig) -> None:
     if changed := differences(before, config):
-        problem = f"this run was started with another configuration: {'; '.join(changed)}"
-        raise CheckpointError(f"{file}: {problem}; expected no change, or another --run_dir")
+        raise CheckpointError(
+            f"{file}: this run was started with another configuration: {'; '.join(changed)}; "
+            "expected no change, or another --run_dir"
+        )
     if changed := [text for key, text in _changes(before, config).items() if key in _HOW]:
-        outlook = "from here on equal but for rounding, dropout"
-        program.warn(f"{run_dir}: computed otherwise than before: {'; '.join(changed)}: {outlook}")
+        program.warn(
+            f"{file.parent}: computed otherwise than before: {'; '.join(changed)}: "
+            "from here on equal but for rounding, dropout"
+        )
 
 
 def _name_changes(file: Path, now: dict) -> None:
@@ -170,10 +201,12 @@ def _name_changes(file: Path, now: dict) -> None:
         before = json.loads(file.read_text())
     except (OSError, ValueError):
         return
-    changed = changes(before, now) if isinstance(before, dict) else []
+    changed = environment_changes(before, now) if isinstance(before, dict) else []
     if changed:
-        outlook = "from here on equal only up to rounding"
-        program.warn(f"{file}: another environment than before: {'; '.join(changed)}: {outlook}")
+        program.warn(
+            f"{file}: another environment than before: {'; '.join(changed)}: "
+            "from here on equal only up to rounding"
+        )
 
 
 # How a run is computed, not what: it may change from start to start, and with it the rounding.
@@ -206,6 +239,85 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     before = list(old.optimizer.multipliers)
     after = list(new.optimizer.multipliers)
     if before != after and sorted(before) == sorted(after):  # the first that matches counts
-        names = f"{', '.join(before)} -> {', '.join(after)}"
-        different.append(f"optimizer.multipliers: in the order {names}")
+        different.append(
+            f"optimizer.multipliers: in the order {', '.join(before)} -> {', '.join(after)}"
+        )
     return different
+
+
+# ---- what a run is computed with
+
+
+def environment(data: str) -> dict:
+    """What is needed to run the same again. `data`: the fingerprint of the training set."""
+    variables = {name: os.environ[name] for name in sorted(os.environ) if _VARIABLES.match(name)}
+    threading = tf.config.threading
+    return {
+        "argv": sys.argv,
+        "directory": os.getcwd(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _PACKAGES},
+        "git": {"commit": _git("rev-parse", "HEAD"), "diff": _git("diff", "HEAD")},
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu": _cpu(),
+        "cpus": _num_cpus(),
+        "threads": {  # 0: as many as there are CPUs
+            "inside": threading.get_intra_op_parallelism_threads(),
+            "between": threading.get_inter_op_parallelism_threads(),
+        },
+        "variables": variables,
+        "data": data,
+        "devices": [_device_name(device) for device in tf.config.list_physical_devices()],
+    }
+
+
+def _git(*words: str) -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), *words]
+    try:
+        output = subprocess.check_output(command, stderr=subprocess.DEVNULL, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return output.decode(errors="replace").strip()
+
+
+def _num_cpus() -> int | None:
+    """CPUs that this process may use, where the system tells (macOS does not); else all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _device_name(device) -> str:
+    return tf.config.experimental.get_device_details(device).get("device_name", device.name)
+
+
+def _cpu() -> dict:
+    """Model and instruction sets of the first CPU, as Linux tells them; nothing elsewhere."""
+    try:
+        text = _CPU_INFO.read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    fields = dict(re.findall(r"(?m)^([^\t:]+?)\s*: ?(.*)$", text.partition("\n\n")[0]))
+    flags = fields.get("flags", fields.get("Features"))
+    return {"model": fields.get("model name"), "flags": flags}
+
+
+def environment_changes(before: dict, now: dict) -> list[str]:
+    """`what: before -> now` of everything that may round numbers differently."""
+    old = _flat(before)
+    new = _flat(now)
+    changed = [key for key in old | new if old.get(key) != new.get(key)]
+    return [_change(key, str(old.get(key))[:40], str(new.get(key))[:40]) for key in changed]
+
+
+def _flat(environment: dict) -> dict:
+    """Entries that may change how numbers are rounded, those of dictionaries as `key.name`."""
+    entries = {key: environment.get(key) for key in _PLAIN}
+    for key in _NESTED:
+        nested = environment.get(key)
+        if isinstance(nested, dict):
+            entries |= {f"{key}.{name}": value for name, value in nested.items()}
+    return entries
+
+
+def _change(key: str, old: str, new: str) -> str:
+    return f"{key} differ" if old == new or key == "cpu.flags" else f"{key}: {old} -> {new}"

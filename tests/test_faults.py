@@ -811,7 +811,7 @@ def test_out_of_memory_names_the_batch_of_each_tower(error, run_program, monkeyp
     def exhausted(*_):
         raise error
 
-    monkeypatch.setattr("engine.screen.Pace.timing", exhausted)  # around the compiled steps
+    monkeypatch.setattr("engine.log.Pace.timing", exhausted)  # around the compiled steps
     code, stdout, stderr = run_program(*TRAIN, "--run_dir", "run", "train.accumulate=2")
     memory = "out of memory, with 4 examples at a time on each of 1 towers"
     message = f"trainer: error: {memory}; try a smaller train.batch_size or"

@@ -6,8 +6,8 @@ import subprocess
 import pytest
 import tensorflow as tf
 
-from engine import environment as module
-from engine.environment import changes, environment
+from engine import resume as module
+from engine.resume import environment, environment_changes
 
 
 def test_what_is_needed_to_run_the_same_again(monkeypatch):
@@ -19,7 +19,7 @@ def test_what_is_needed_to_run_the_same_again(monkeypatch):
     assert found["variables"]["TF_ENABLE_ONEDNN_OPTS"] == "0"
     assert not {"TF_CPP_MIN_LOG_LEVEL", "TF_CONFIG"} & found["variables"].keys()
     assert found["cpus"] == len(os.sched_getaffinity(0))
-    assert found["devices"] and changes(found, environment("another fingerprint")) == []
+    assert found["devices"] and environment_changes(found, environment("another fingerprint")) == []
 
 
 def test_it_is_made_without_git_linux_or_affinity(monkeypatch, tmp_path):
@@ -58,8 +58,8 @@ def test_what_may_round_differently_is_named(change, expected):
         "variables": {"TF_X": "1"},
         "argv": ["trainer.py"],
     }
-    assert changes(before, before | change) == expected
+    assert environment_changes(before, before | change) == expected
 
 
 def test_an_empty_one_differs_in_everything():
-    assert "python: None -> 3.11" in changes({}, {"python": "3.11"})
+    assert "python: None -> 3.11" in environment_changes({}, {"python": "3.11"})

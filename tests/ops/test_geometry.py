@@ -183,7 +183,7 @@ def test_a_mirror_must_know_its_pairs(options, message):
 
 def test_a_mask_of_another_size_than_its_picture_is_refused():
     features = pictures(2) | {"mask": np.zeros((2, 24, 24, 1), np.uint8)}
-    message = r"^center_crop: expected a mask of its picture's size, 24x20, got 24x24$"
+    message = r"^data.ops: center_crop: expected a mask of its picture's size, 24x20, got 24x24$"
     with pytest.raises(ConfigError, match=message):
         treat([op("center_crop", size=(4, 4))], features)
 
@@ -202,5 +202,7 @@ def test_targets_are_known_as_such_before_pixels_move():
 )
 def test_targets_that_lie_in_pictures_are_not_mixed(name, targets):
     features = {"inputs": np.zeros((2, 4, 4, 1), np.float32), "targets": targets}
-    with pytest.raises(ConfigError, match=f"^{name}: expected one class for each example"):
+    with pytest.raises(
+        ConfigError, match=f"^data.ops: {name}: expected one class for each example"
+    ):
         treat([op(name)], features)

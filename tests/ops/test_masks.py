@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from operations import encoded, op, treat
+from operations import compiled, encoded, op, treat
 from PIL import Image
 
 from cli.program import ConfigError
@@ -92,8 +92,9 @@ COLORS = np.random.default_rng(0).integers(0, 9, (3, 4, 3), np.uint8)
     ids=["jpeg", "empty", "16bits", "colors", "size", "255", "unknown"],
 )
 def test_what_is_no_mask_is_refused_where_it_is_read(file, options, message):
+    ops, features = [op("decode_mask", **options)], {"inputs": IMAGES, "targets": files(file)}
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-        decoded(files(file), **options)
+        treat(ops, features, function=compiled(ops, features))
     assert message in str(caught.value)
 
 
@@ -101,5 +102,5 @@ def test_what_is_no_mask_is_refused_where_it_is_read(file, options, message):
     "targets", [np.zeros((1, 3, 4), np.float32), np.zeros((1, 3), np.int64)], ids=["float", "row"]
 )
 def test_targets_that_cannot_be_masks_are_one_line(targets):
-    with pytest.raises(ConfigError, match=r"^decode_mask: expected "):
+    with pytest.raises(ConfigError, match=r"^data.ops: decode_mask: expected "):
         decoded(targets)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from operations import BYTES, FLOATS, op, treat
+from operations import BYTES, FLOATS, compiled, op, treat
 
 from cli.program import ConfigError
 
@@ -64,11 +64,12 @@ def test_points_of_two_numbers_are_visible_and_coco_marks_the_hidden_with_1():
     ],
 )
 def test_targets_that_do_not_lie_in_the_picture_are_one_line(name, features, message):
-    with pytest.raises(ConfigError, match=f"^{name}: expected .*{message}$"):
+    with pytest.raises(ConfigError, match=f"^data.ops: {name}: expected .*{message}$"):
         treat([op(name)], IMAGES | features)
 
 
 def test_a_class_that_has_no_name_is_an_error_where_it_is_read():
+    ops, features = [op("mask_as_targets")], IMAGES | {"mask": MASKS % 7 + 2}
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-        treat([op("mask_as_targets")], IMAGES | {"mask": MASKS + 2})
+        treat(ops, features, function=compiled(ops, features))
     assert "mask_as_targets: expected classes from 0 to 2, got" in str(caught.value)
