@@ -14,6 +14,7 @@ from cli.program import ConfigError
 from ops import features as expected
 from ops.features import IGNORED
 
+_SIZES = "expected a mask as large as its picture, got sizes of both,"
 _NONE = 256  # of a value that is no class
 _GRAY, _PALETTE = 0, 3  # color types (PNG 1.2, section 4.1.1)
 
@@ -70,7 +71,7 @@ def _of_size(values, images):
     size = tf.shape(values)[1:3]
     size_of_image = tf.shape(images)[1:3]
     fits = tf.reduce_all(size == size_of_image)
-    words = ["decode_mask: expected a mask of its picture's size", size_of_image, "got", size]
+    words = [f"decode_mask: {_SIZES}", size_of_image, size]
     with tf.control_dependencies([tf.debugging.Assert(fits, words)]):
         return tf.ensure_shape(values, [None, *images.shape[1:3], 1])
 
@@ -90,7 +91,7 @@ def _values_of_files(files, images):
         pixels = tf.cast(tf.io.decode_png(file, channels=3), tf.int32)
         size = tf.shape(pixels)[:2]
         fits = tf.reduce_all(size == size_of_image)
-        words = ["decode_mask: expected a mask of its picture's size", size_of_image, "got", size]
+        words = [f"decode_mask: {_SIZES}", size_of_image, size]
         is_gray = tf.reduce_all(pixels == pixels[..., :1])
         colors = "decode_mask: expected gray or a palette, got colors"
         checks = [tf.debugging.Assert(fits, words), tf.debugging.Assert(is_gray, [colors])]

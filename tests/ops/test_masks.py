@@ -85,7 +85,7 @@ COLORS = np.random.default_rng(0).integers(0, 9, (3, 4, 3), np.uint8)
         (b"", {}, "decode_mask: expected a PNG of gray or of a palette"),
         (encoded(MASK.astype(np.uint16), "PNG"), {}, "of at most 8 bits"),
         (encoded(COLORS, "PNG"), {}, "decode_mask: expected gray or a palette, got colors"),
-        (encoded(MASK.T, "PNG"), {}, "decode_mask: expected a mask of its picture's size"),
+        (encoded(MASK.T, "PNG"), {}, "decode_mask: expected a mask as large as its picture"),
         (encoded(MASK + 252, "PNG"), {}, "decode_mask: expected classes below 255"),
         (encoded(MASK, "PNG"), {"values": [0, 1, 2]}, "expected one of the values [0, 1, 2]"),
     ],
