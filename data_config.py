@@ -60,6 +60,8 @@ def _time_format(value: str) -> str:
 PositiveFloat = Annotated[Float, Field(gt=0)]
 PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 Size = tuple[Positive, Positive]
+Index = Annotated[Int, Field(ge=0)]
+Gray = Annotated[Int, Field(ge=0, le=255)]
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
 Feature = Annotated[Literal["inputs", "targets"], Field(description="Feature that it changes.")]
 Encoding = Annotated[str, AfterValidator(_encoding)]
@@ -75,6 +77,8 @@ class Operation(Section):
 
     random: ClassVar[bool] = False  # draws from seeds, so first_ops may not hold it
     of_images: ClassVar[bool] = False  # takes images of any size, one at a time if they differ
+    geometric: ClassVar[bool] = False  # moves pixels, and so a mask and points (ops/features.py)
+    makes: ClassVar[str | None] = None  # mask or points: what it makes of targets that move so
     any_size: ClassVar[bool] = False  # gives such images, and runs what follows up to a `size`
     takes_num_classes: ClassVar[bool] = False  # as a keyword argument
     makes_tokens: ClassVar[bool] = False  # gives ids of a vocabulary; `tokens_<name>` lists it
@@ -107,10 +111,36 @@ class DecodeImage(ImageOp):
     """Channels: 1 for grayscale, 3 for RGB."""
 
 
+class DecodeMask(ImageOp):
+    """Targets, or `mask`, are a PNG or an array of the class of each pixel: gray or palette."""
+
+    name: Literal["decode_mask"]
+    makes = "mask"
+    values: list[Gray] | None = None
+    """Value of each class in the files; null: the number of the class."""
+    ignore: Gray | None = None
+    """Value of pixels that do not count, in loss or metrics; null: there are none."""
+
+    @model_validator(mode="after")
+    def _one_meaning_a_value(self):
+        values = self.values or []
+        if len(set(values)) != len(values) or self.ignore in values:
+            raise ValueError(f"expected each value once, got {values}, ignore {self.ignore}")
+        return self
+
+
+class TargetsAsPoints(ImageOp):
+    """Targets [K, 2] or [K, 3] are points in pixels: x, y and, above 0, whether it is visible."""
+
+    name: Literal["targets_as_points"]
+    makes = "points"
+
+
 class Resize(ImageOp):
     """To an exact size, or a shortest side with the proportions kept; bytes stay bytes, rounded."""
 
     name: Literal["resize"]
+    geometric = True
     exclusive: ClassVar = ("size", "shortest")
     needs_one: ClassVar = True
     size: Size | None = None
@@ -125,6 +155,7 @@ class CenterCrop(ImageOp):
     """Cuts a window out of the middle."""
 
     name: Literal["center_crop"]
+    geometric = True
     size: Size
     """Height and width of the window."""
 
@@ -133,6 +164,7 @@ class PadImage(ImageOp):
     """Pads each image to a size, evenly, with a constant."""
 
     name: Literal["pad_image"]
+    geometric = True
     size: Size
     """Height and width of the result."""
     value: Float = 0.0
@@ -153,6 +185,7 @@ class RandomCrop(ImageOp):
 
     name: Literal["random_crop"]
     random = True
+    geometric = True
     size: Size
     """Height and width of the window."""
     padding: Int = Field(0, ge=0)
@@ -167,6 +200,7 @@ class RandomResizedCrop(ImageOp):
 
     name: Literal["random_resized_crop"]
     random = True
+    geometric = True
     size: Size
     """Height and width of the result."""
     area: Annotated[tuple[PositiveShare, PositiveShare], AfterValidator(_rising)] = (0.08, 1.0)
@@ -180,6 +214,7 @@ class RandomShift(Op):
 
     name: Literal["random_shift"]
     random = True
+    geometric = True
     pixels: Positive
     """Largest shift, in pixels."""
 
@@ -189,8 +224,11 @@ class RandomFlip(Op):
 
     name: Literal["random_flip"]
     random = True
+    geometric = True
     direction: Literal["horizontal", "vertical"] = "horizontal"
     """Direction: left to right, or upside down."""
+    pairs: list[tuple[Index, Index]] | None = None
+    """Points that change places in a mirror image, such as both eyes; []: none do."""
 
 
 class RandomRotate(Op):
@@ -198,6 +236,7 @@ class RandomRotate(Op):
 
     name: Literal["random_rotate"]
     random = True
+    geometric = True
     degrees: Float = Field(gt=0, le=180)
     """Largest angle in either direction."""
 
@@ -257,6 +296,7 @@ class RandAugment(Op):
 
     name: Literal["rand_augment"]
     random = True
+    geometric = True
     count: Positive = 2
     """Operations for each image."""
     magnitude: Float = Field(9.0, ge=0, le=10)
@@ -414,6 +454,19 @@ class InputsAsTargets(Op):
     """Copies the inputs to the targets: what comes after, such as noise, the network must undo."""
 
     name: Literal["inputs_as_targets"]
+
+
+class MaskAsTargets(Op):
+    """The class of each pixel [height, width]; what is ignored has a weight of 0."""
+
+    name: Literal["mask_as_targets"]
+    takes_num_classes = True
+
+
+class PointsAsTargets(Op):
+    """x and y of each point [K, 2], in pixels; points that are not visible have a weight of 0."""
+
+    name: Literal["points_as_targets"]
 
 
 # ---- operations: texts and sequences
@@ -673,6 +726,18 @@ class Fake(Dataset):
     """Number of classes."""
     size: Positive = 1024
     """Examples in each split."""
+
+
+class Shapes(Dataset):
+    """Drawn figures on textured ground, with their masks or their points; made, not read."""
+
+    name: Literal["shapes"]
+    targets: Literal["masks", "points"]
+    """Targets: the class of each pixel, or corners of a triangle in a fixed order."""
+    image_size: Int = Field(48, ge=16, le=512)
+    """Height and width of the images."""
+    size: Positive = 2000
+    """Training examples; a quarter of it are validation, and another test."""
 
 
 class ImageFiles(Divided):

@@ -108,8 +108,9 @@ class MetricTotals:
             total.assign(tf.zeros(total.shape))
 
     def numbers(self) -> dict:
-        """Results as numbers; lists for a confusion matrix."""
-        return {name: value.numpy().tolist() for name, value in self.results().items()}
+        """Results as numbers; lists for a confusion matrix; None for what cannot be measured."""
+        numbers = {name: value.numpy().tolist() for name, value in self.results().items()}
+        return {name: None if value != value else value for name, value in numbers.items()}
 
 
 @dataclass(eq=False)

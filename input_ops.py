@@ -753,6 +753,10 @@ def _target_text(target, weight, spec: Spec) -> str:
     if tokens := spec.target_tokens:
         return " ".join(tokens[token] for token in target if token)
     names = spec.class_names
+    if names and np.issubdtype(target.dtype, np.integer) and target.ndim > 1:  # of pixels
+        counts = np.bincount(target[weight > 0], minlength=len(names))
+        shares = zip(names, counts / max(1, counts.sum()), strict=True)
+        return ", ".join(f"{name} {share:.0%}" for name, share in shares if share)
     if names and np.issubdtype(target.dtype, np.integer):
         items = zip(np.atleast_1d(target), np.atleast_1d(weight), strict=True)
         return " ".join(names[item] for item, counts in items if counts)

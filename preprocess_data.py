@@ -131,6 +131,7 @@ def operation(config) -> Callable:
 
 def apply_ops(features, seeds: tf.Tensor, ops: list, num_classes: int, first_draw: int = 0):
     """Runs the operations in order; number i draws from seeds of its own, first_draw + i."""
+    _check_order(ops)
     steps = [
         (operation(config), config, fold(seeds, draw))
         for draw, config in enumerate(ops, first_draw)
@@ -152,6 +153,18 @@ def apply_ops(features, seeds: tf.Tensor, ops: list, num_classes: int, first_dra
         except _REFUSALS as error:
             raise ConfigError(f"data.ops: {_reason(config.name, features, error)}") from error
     return features
+
+
+def _check_order(ops: list) -> None:
+    """Raises ConfigError where pixels would move before it is known that targets lie on them."""
+    movers = []
+    for config in ops:
+        if config.makes and movers:
+            raise ConfigError(
+                f"data.ops: {config.name}: expected before {movers[0]}, which moves its pixels"
+            )
+        if config.geometric:
+            movers.append(config.name)
 
 
 def _reason(name: str, features: dict, error: Exception) -> str:

@@ -63,6 +63,8 @@ class Progress:
         best = config.checkpoint.best
         if not best:
             return False
+        if metrics[best.metric] is None:  # nothing was there to be measured
+            return False
         ranked = [*self.best, [metrics[best.metric], step]]
         ranked.sort(key=lambda entry: entry[0], reverse=best.mode == "max")
         self.best = ranked[: best.keep]  # sorting is stable: of equals, the earlier stays
@@ -70,9 +72,10 @@ class Progress:
 
     def _count_stale(self, stopping: EarlyStopping, metrics: dict[str, float]) -> None:
         sign = 1 if stopping.mode == "max" else -1
-        value = sign * metrics[stopping.metric]
-        if self.early_best is None or value > sign * self.early_best + stopping.min_delta:
-            self.early_best = metrics[stopping.metric]
+        value = metrics[stopping.metric]
+        best = self.early_best
+        if value is not None and (best is None or sign * value > sign * best + stopping.min_delta):
+            self.early_best = value
             self.stale = 0
         else:
             self.stale += 1
