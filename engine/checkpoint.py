@@ -151,6 +151,11 @@ def steps_in(directory: Path) -> dict[int, Path]:
     return dict(sorted((int(match[1]), path) for match, path in matches if match))
 
 
+def has_any(directory: Path) -> bool:
+    """Whether there has ever been a checkpoint, sound or not."""
+    return bool(steps_in(directory)) or any(directory.glob("step-*.bad"))
+
+
 def verify(path: Path) -> None:
     """Raises CheckpointError, naming the file, unless every file is as the manifest says."""
     manifest = path / "MANIFEST.json"
@@ -190,10 +195,9 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
     Damaged newer ones are named in a warning with the steps lost and, with `quarantine`, renamed
     `*.bad`. Where all are damaged, CheckpointError: never a silent start from scratch.
     """
-    steps = steps_in(directory)
-    if not steps and not any(directory.glob("step-*.bad")):
+    if not has_any(directory):
         return None
-    return _newest_sound(directory, steps, quarantine)
+    return _newest_sound(directory, steps_in(directory), quarantine)
 
 
 def _newest_sound(directory: Path, steps: dict[int, Path], quarantine: bool) -> Path | None:
@@ -242,6 +246,35 @@ def find_run(ckpt: str | Path) -> tuple[Path, Path | None]:
     if (path / "MANIFEST.json").is_file() and (run_dir / "config.yaml").is_file():
         return run_dir, path
     return run_of(path), None
+
+
+def chosen(run_dir: Path, which: str = "newest") -> Path:
+    """A verified checkpoint of a run: its `newest`, its `best`, or that of a step's number.
+
+    Raises CheckpointError where there is none.
+    """
+    directory = run_dir / "checkpoints"
+    path = newest(directory)
+    if path is None:
+        raise CheckpointError(f"{directory}: no checkpoint yet; expected at least one")
+    if which == "newest":
+        return path
+    steps = steps_in(directory)
+    if which == "best":
+        progress = read_state(path)["progress"]
+        best = [step for _, step in progress["best"]]
+        if not best and progress.get("early_step") is not None:
+            best = [progress["early_step"]]
+        if not best:
+            raise CheckpointError(
+                f"{run_dir}: no best checkpoint; expected checkpoint.best or early_stopping"
+            )
+        which = str(best[0])
+    if not which.isdecimal() or int(which) not in steps:
+        has = listed(map(str, steps))
+        raise CheckpointError(f"{run_dir}: no checkpoint of step {which}; it has {has}")
+    verify(steps[int(which)])
+    return steps[int(which)]
 
 
 def verify_all(run_dir: Path) -> dict:
