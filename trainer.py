@@ -13,7 +13,7 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -495,9 +495,9 @@ class Run:
     def endless_sets(self) -> list[input_ops.EvalSet]:
         return [valid_set.endless() for valid_set in self.valid_sets]
 
-    def score_sets(self, watch: Stopwatch) -> dict[str, float]:
+    def score_sets(self, watch: Stopwatch, is_stopped: Callable) -> dict[str, float] | None:
         with watch("validating"), self.scored_weights(), self.valid_mix.naming_examples():
-            return self.evaluator.score_sets(self.endless_sets)
+            return self.evaluator.score_sets(self.endless_sets, is_stopped)
 
     def score_batches(self, step: int, watch: Stopwatch) -> dict[str, float]:
         """Of the next few batches: those that a run which was never stopped looks at here."""
@@ -649,6 +649,10 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
     stepwise = config.validation.stepwise
     stepwise_every = stepwise.every if stepwise else None
     every = (config.train.log_every, config.validation.every, config.checkpoint.every)
+    if progress.to_validate:
+        validate(run, progress, log, on_eval, signals, step)
+        progress.finished |= step == total and not progress.to_validate
+        save(step)
 
     while not progress.finished:
         # One compiled call, up to whatever is due first. A step to be looked into is a call itself.
@@ -676,11 +680,8 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
         if clock.is_due(step, stepwise_every):
             log.write(step, "valid_batches", run.score_batches(step, watch))
         if clock.is_due(step, config.validation.every) or progress.finished:
-            metrics = run.score_sets(watch)
-            log.write(step, "valid", metrics)
-            is_best = progress.update(config, step, metrics)
-            if on_eval:
-                progress.finished |= run.devices.any_true(on_eval(step, metrics))
+            is_best = validate(run, progress, log, on_eval, signals, step)
+        stop = stop or (signals.number if run.devices.workers == 1 else None)
         is_due = clock.is_due(step, config.checkpoint.every)
         if is_due or is_best or not goes_on or progress.finished or stop:
             save(step)
@@ -689,6 +690,27 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
     log.close()
     watch.move("training", "waiting for input", float(trainer.input_wait.seconds.numpy()))
     return step
+
+
+def validate(run: Run, progress: Progress, log: Log, on_eval, signals, step: int) -> bool:
+    """Scores every validation example; whether the step is among the best.
+
+    A signal ends it within a second: the run then ends as well, and validates this step first when
+    it goes on.
+    """
+    before = asdict(progress)
+    before_end = None if run.clock.is_due(step, run.config.validation.every) else before
+    metrics = run.score_sets(log.watch, lambda: signals.number)
+    if metrics is None:
+        progress.to_validate = True
+        progress.finished = False
+        return False
+    log.write(step, "valid", metrics)
+    is_best = progress.update(run.config, step, metrics)
+    progress.before_end = before_end
+    if on_eval:
+        progress.finished |= run.devices.any_true(on_eval(step, metrics))
+    return is_best
 
 
 def _stopped(number: int, state: str) -> Stopped:
