@@ -198,13 +198,13 @@ def main(ckpt: str, config: TrainConfig, split: str) -> dict:
     names = config.spec.class_names
     mix = input_ops.open_mix(config.data, split, training=False, class_names=names)
     input_ops.check_spec(config.spec, mix)
-    input_ops.show_reports({split: mix})
     precision = config.train.precision
     model = build_model(config.model, config.spec, precision=precision, strategy=devices.strategy)
     variables = named_variables(model=model.variables)
     path, step = with_checkpoint(
         ckpt, lambda path: restore_network(path, variables, config.scores_averages)
     )
+    input_ops.show_reports({split: mix})
     sets = input_ops.eval_sets(mix, config.train.batch_size)
     task = build_task(config.task, config.spec)
     evaluator = Evaluator(model, task, len(sets) > 1, devices)

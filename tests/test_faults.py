@@ -465,7 +465,7 @@ def test_sound_data_of_any_set_train(run_program):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A finished run of 6 steps, and one stopped at step 4 by a signal after validation at 2."""
+    """A finished run of 6 steps, and one stopped by a signal at its validation of step 4."""
     directory = tmp_path_factory.mktemp("runs")
     (directory / "run.yaml").write_text(CONFIG)
     config = load_config(directory / "run.yaml", ["validation={every: 2}"])
@@ -474,7 +474,7 @@ def runs(tmp_path_factory):
         trainer.train_and_evaluate(
             config,
             directory / "stopped",
-            on_eval=lambda step, _: os.kill(os.getpid(), signal.SIGTERM) if step == 2 else None,
+            on_eval=lambda step, _: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None,
         )
     return directory
 

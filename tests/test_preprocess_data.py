@@ -73,7 +73,8 @@ class Mine:
 
     name, random, any_size, takes_num_classes = "mine", True, False, False
     measured, all_examples, makes_tokens, changes = "mean", False, False, ["inputs"]
-    mean = None
+    mean = makes = None
+    geometric = False
 
 
 MINE = """
