@@ -79,12 +79,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import data_loader
 import input_ops
 from engine import blackbox, resume
 from engine.devices import Devices, is_compiled, naming_failures, open_devices, serve, slice_of
 from engine.log import Log, Pace, Screen, Stopwatch
 from engine.optimizer import Warmup, build_multipliers, build_optimizer, build_schedule
 from engine.resume import Progress
+from engine.session import own_session
 from engine.variables import (
     Averages,
     BatchStatistics,
@@ -98,7 +100,7 @@ from engine.variables import (
     write_variables,
 )
 from engine.weights import freeze, load_weights
-from eval import Evaluator, MetricTotals
+from eval import Evaluator, LoadedRun, MetricTotals, load_run
 from model import Task, build_model, build_task, cast_floats, initialize
 from preprocess_data import measured
 from train_config import Clock, Rollback, Train, TrainConfig
@@ -542,19 +544,38 @@ def _check_metrics(config: TrainConfig, evaluator: Evaluator) -> None:
 # ---- the loop
 
 
+class Result(dict):
+    """What the program prints; `.run` is the trained run, with its model and `predict`."""
+
+    @cached_property
+    def run(self) -> LoadedRun:
+        return load_run(self["run_dir"])
+
+
 def train_and_evaluate(
-    config: TrainConfig, run_dir: Path, *, on_eval=None, allow_changed_data: bool = False
-) -> dict:
+    config: TrainConfig,
+    run_dir: str | Path,
+    *,
+    data: dict | None = None,
+    on_eval=None,
+    allow_changed_data: bool = False,
+) -> Result:
     """Trains to the end, going on from the newest checkpoint of `run_dir` if there is one.
 
+    `data`: {split: source_from(...)} of the splits that the configuration takes from `given`.
     `on_eval(step, metrics)` is called after each full validation; a true answer ends the run there.
     Returns what the program prints. Raises Stopped after a signal, with everything saved: the same
     call then goes on.
+
+    In a notebook, a script or a thread: leaves Keras' session, the random generators and, but for
+    the time of the call, the handlers of signals as they were.
     """
+    run_dir = Path(run_dir)
     watch = Stopwatch()
     devices = open_devices(config.distribute)  # before anything else of TensorFlow
     lock = checkpoint.lock(run_dir) if devices.is_chief else contextlib.nullcontext()
-    with lock, naming_failures(config.train, devices):
+    given = data_loader.giving(config.data, data)
+    with own_session(), given, lock, naming_failures(config.train, devices):
         with watch("start-up"):
             run = build_run(config, devices)
             progress = resume.begin_or_go_on(run, run_dir, allow_changed_data)
@@ -579,7 +600,7 @@ def train_and_evaluate(
     if progress.best:
         metric = config.checkpoint.best.metric
         result["best"] = [{metric: value, "step": at} for value, at in progress.best]
-    return result
+    return Result(result)
 
 
 def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, watch) -> int:
@@ -640,9 +661,11 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
 
 
 def _stopped(number: int, state: str) -> Stopped:
-    command = shlex.join(sys.argv)
-    name = signal.Signals(number).name
-    return Stopped(f"{name}: {state}; run the same command again to go on: {command}")
+    is_program = COMMAND.flags.is_parsed()
+    again = f"run the same command again to go on: {shlex.join(sys.argv)}"
+    if not is_program:
+        again = "the same call goes on"
+    return Stopped(f"{signal.Signals(number).name}: {state}; {again}")
 
 
 def rehearse(run: Run, run_dir: Path, log: Log, save: "Saver", step: int) -> None:
