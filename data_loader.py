@@ -255,9 +255,12 @@ def check_classes(targets: np.ndarray, num_classes: int, locate: Callable[[int],
 
 def _refuse(key: str, array, bad: np.ndarray, expected: str, locate: Callable) -> None:
     if bad.any():
-        index = int(np.argwhere(bad)[0, 0])
+        indices = np.unique(np.argwhere(bad)[:, 0]).tolist()
+        index = indices[0]
         value = array[index][bad[index]].ravel()[0]
-        raise DataError(f"{locate(index)}: {key}: expected {expected}, got {value}")
+        places = [locate(i).rsplit(": ", 1)[-1] for i in indices[:10]]
+        such = f"; {len(indices)} such: {', '.join(places)}" if len(indices) > 1 else ""
+        raise DataError(f"{locate(index)}: {key}: expected {expected}, got {value}{such}")
 
 
 # ---- sources made from others, and from Python

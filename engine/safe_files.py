@@ -31,6 +31,10 @@ def _naming(path: Path, failure: Failure, expected: str):
         raise failure(f"{path}: {error}") from None
     except Exception as error:  # what damage makes readers of zip and HDF5 raise is not documented
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "Object arrays" in reason or "Python objects" in reason:  # NumPy's own words
+            reason = "got Python objects, which could run code; save numbers or texts (dtype str)"
+        elif "allow_pickle" in reason:
+            reason = "got another format"
         raise failure(f"{path}: expected {expected}: {reason}") from error
 
 
@@ -53,6 +57,12 @@ def read_npz(path: Path, failure: Failure) -> dict[str, np.ndarray]:
                 f"{path}: {name}: expected an array, got a file that does not begin as one"
             )
     return arrays
+
+
+def read_npy(path: Path, failure: Failure) -> np.ndarray:
+    """The array of a .npy file, of any plain type; no larger than the file."""
+    with _naming(path, failure, "a NumPy array (.npy) of a plain type"):
+        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def read_h5(path: Path, failure: Failure) -> dict[str, np.ndarray]:

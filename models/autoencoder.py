@@ -47,25 +47,25 @@ def build(config: Autoencoder, spec: Spec) -> keras.Model:
     return keras.Model(images, x, name="autoencoder")
 
 
-def upsample_nearest(x, filters, name="up"):
-    """Repeats pixels, then convolves: [B, H, W, C] -> [B, 2 * H, 2 * W, filters].
+def upsample_nearest(x, filters, factor=2, name="up"):
+    """Repeats pixels, then convolves: [B, H, W, C] -> [B, f * H, f * W, filters].
 
     No checkerboard: Odena et al., Deconvolution and checkerboard artifacts, 2016.
     """
-    x = layers.UpSampling2D(2, interpolation="nearest", name=f"{name}_nearest")(x)
+    x = layers.UpSampling2D(factor, interpolation="nearest", name=f"{name}_nearest")(x)
     return blocks.conv_bn(x, filters, 3, name=name)
 
 
-def upsample_transposed(x, filters, name="up"):
-    """Transposed convolution, normalization, ReLU: [B, H, W, C] -> [B, 2 * H, 2 * W, filters].
+def upsample_transposed(x, filters, factor=2, name="up"):
+    """Transposed convolution, normalization, ReLU: [B, H, W, C] -> [B, f * H, f * W, filters].
 
-    The kernel is twice the stride wide, so that every output pixel is in as many windows: Odena et
+    The kernel is twice the factor wide, so that every output pixel is in as many windows: Odena et
     al., 2016. Long et al., Fully convolutional networks, 2015, section 3.3.
     """
     conv = layers.Conv2DTranspose(
         filters,
-        4,
-        2,
+        2 * factor,
+        factor,
         "same",
         use_bias=False,
         kernel_initializer="he_normal",

@@ -43,7 +43,7 @@ def build(config: Resnet, spec: Spec) -> keras.Model:
         block = residual_block
         expansion = 1
         if depth >= 50:  # -> (B, 56, 56, 256), 28, 14, (B, 7, 7, 2048)
-            block = residual_bottleneck
+            block = partial(residual_bottleneck, reduction=4)
             expansion = 4
     else:
         x = conv_bn(images, scaled(16, width), 3, name="stem")
@@ -72,13 +72,13 @@ def residual_block(x, filters, strides=1, shortcut="projection", name="residual"
     return _with_shortcut(x, y, strides, shortcut, name)
 
 
-def residual_bottleneck(x, filters, strides=1, name="bottleneck"):
-    """1x1 to filters / 4, 3x3 with the stride, 1x1 to filters, and the input added (figure 5).
+def residual_bottleneck(x, filters, strides=1, reduction=2, name="bottleneck"):
+    """1x1 to filters / reduction, 3x3 with the stride, 1x1 to filters, and the input added.
 
-    The stride is in the 3x3, which sees every pixel, not in the
+    Figure 5, where `reduction` is 4. The stride is in the 3x3, which sees every pixel, not in the
     first 1x1, which would skip three of four.
     """
-    few = filters // 4
+    few = filters // reduction
     y = conv_bn(x, few, 1, name=f"{name}_reduce")
     y = conv_bn(y, few, 3, strides, name=f"{name}_conv")
     y = conv_bn(y, filters, 1, act=None, name=f"{name}_expand")

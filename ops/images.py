@@ -10,6 +10,7 @@ from functools import partial
 import tensorflow as tf
 
 from cli.program import ConfigError
+from engine import indexed_bmp
 from ops.features import on_colors, on_images
 from ops.pixels import as_type_of, cropped, free_space, luma, padded, resized, rounded, size_of
 
@@ -58,7 +59,7 @@ def _plain_jpegs(encoded, image_size, following: list, find, spec):
         window = window_of(crop, height, width, seeds)
         if window:
             return _windows_of_jpegs(encoded, width, *window, spec)
-    decoded = partial(tf.io.decode_jpeg, channels=spec.shape[2])
+    decoded = partial(_jpeg, channels=spec.shape[2])
     return _one_by_one(decoded, [encoded], following, spec)
 
 
@@ -74,7 +75,7 @@ def _windows_of_jpegs(encoded, full_width, y, x, height, width, spec):
     of_one_size = isinstance(height, int)
 
     def of_jpeg(data, around, begin, size):
-        image = tf.io.decode_and_crop_jpeg(data, around, channels=channels)
+        image = _jpeg(data, channels, around)
         if of_one_size:
             return tf.ensure_shape(tf.slice(image, begin, spec.shape), spec.shape)
         image = tf.slice(image, begin, size)[tf.newaxis]
@@ -106,6 +107,24 @@ def _one_by_one(decoded, columns: list, following: list, spec):
     return tf.map_fn(treated, rows, fn_output_signature=spec, parallel_iterations=1)
 
 
+def _jpeg(data, channels: int, window=None):
+    """uint8 [height, width, channels], of the window (y, x, height, width) if there is one."""
+
+    def decoded(channels):
+        if window is None:
+            return tf.io.decode_jpeg(data, channels=channels)
+        return tf.io.decode_and_crop_jpeg(data, window, channels=channels)
+
+    if channels == 3:
+        return decoded(3)
+    is_cmyk = tf.io.extract_jpeg_shape(data)[2] == 4  # the decoder knows no way from it to gray
+    return tf.cond(is_cmyk, lambda: _gray(decoded(3)), lambda: decoded(1))
+
+
+def _gray(rgb):
+    return as_type_of(rgb, luma(rgb))
+
+
 def _decoded(data, orientation, channels: int):
     """uint8 [height, width, channels], upright."""
 
@@ -119,10 +138,20 @@ def _decoded(data, orientation, channels: int):
         is_gray = tf.shape(image)[2] == 1
         rgb = tf.cond(is_gray, lambda: tf.repeat(image, 3, axis=2), lambda: image[..., :3])
         rgb.set_shape([None, None, 3])
-        return rgb if channels == 3 else as_type_of(image, luma(rgb))
+        return rgb
+
+    def of_colors():
+        is_indexed = indexed_bmp.is_indexed_bmp(data)
+        rgb = tf.cond(is_indexed, lambda: indexed_bmp.decode(data), of_its_own_channels)
+        rgb.set_shape([None, None, 3])
+        return rgb if channels == 3 else _gray(rgb)
 
     start = tf.strings.substr(data, 0, 2)
-    image = tf.cond((start == b"GI") | (start == b"BM"), of_its_own_channels, usual)
+    kinds = [
+        (start == b"\xff\xd8", lambda: _jpeg(data, channels)),
+        ((start == b"GI") | (start == b"BM"), of_colors),
+    ]
+    image = tf.case(kinds, default=usual)
     image.set_shape([None, None, channels])
     image = tf.cond(orientation > 1, lambda: _upright(image, orientation), lambda: image)
     image.set_shape([None, None, channels])
