@@ -103,14 +103,24 @@ def load(config, split: str, directory: str | None) -> Source:
 _GIVEN = ContextVar("given", default=None)  # {split: Source}, for the time of one call
 
 
-def source_from(examples, class_names: Iterable[str] = (), name: str = "given") -> Source:
+def source_from(examples, class_names: Iterable[str] = (), classes: bool = True) -> Source:
     """A source of your own examples, without a file, in their order; see sources/given.py.
 
-    `examples`: arrays, as inputs, (inputs, targets) or {feature: array}, a tf.data.Dataset or a
-    function that gives an iterator of such things of one example each.
+    `examples`: arrays, as inputs, (inputs, targets) or {feature: array}; or one example after the
+    other, from a tf.data.Dataset or a function that gives an iterator. Targets that are whole
+    numbers, texts or one-hot rows are classes, of these names or of their own; `classes` false:
+    they stay what they are.
     """
-    expected = "a function `source_from` for data of your own"
-    return look_up("sources.given", expected, "source_from")(examples, class_names, name)
+    return _of_given("source_from")(examples, class_names, classes)
+
+
+def source_from_images(paths: list[Path], ops: list, shape: list) -> tuple[Source, list]:
+    """(a source of image files, operations that come before `ops`); see sources/given.py."""
+    return _of_given("source_from_images")(paths, ops, shape)
+
+
+def _of_given(function: str) -> Callable:
+    return look_up("sources.given", f"a function `{function}`, for data without a set", function)
 
 
 @contextmanager

@@ -244,6 +244,35 @@ def find_run(ckpt: str | Path) -> tuple[Path, Path | None]:
     return run_of(path), None
 
 
+def chosen(run_dir: Path, which: str = "newest") -> Path:
+    """A verified checkpoint of a run: its `newest`, its `best`, or that of a step's number.
+
+    Raises CheckpointError where there is none.
+    """
+    directory = run_dir / "checkpoints"
+    path = newest(directory)
+    if path is None:
+        raise CheckpointError(f"{directory}: no checkpoint yet; expected at least one")
+    if which == "newest":
+        return path
+    steps = steps_in(directory)
+    if which == "best":
+        progress = read_state(path)["progress"]
+        best = [step for _, step in progress["best"]]
+        if not best and progress.get("early_step") is not None:
+            best = [progress["early_step"]]
+        if not best:
+            raise CheckpointError(
+                f"{run_dir}: no best checkpoint; expected checkpoint.best or early_stopping"
+            )
+        which = str(best[0])
+    if not which.isdecimal() or int(which) not in steps:
+        has = listed(map(str, steps))
+        raise CheckpointError(f"{run_dir}: no checkpoint of step {which}; it has {has}")
+    verify(steps[int(which)])
+    return steps[int(which)]
+
+
 def verify_all(run_dir: Path) -> dict:
     """The steps of a run's checkpoints, every byte of which was read.
 
