@@ -720,7 +720,7 @@ def open_inputs(inputs, config: TrainConfig, like: str | None = None) -> Mix:
         source, first_ops = data_loader.source_from_images(files, ops, spec.input_shape)
         ops = [*first_ops, *ops]
     else:
-        source = data_loader.source_from(_as_floats(inputs, spec))
+        source = data_loader.source_from(_with_future(_as_floats(inputs, spec), ops, spec))
     mix = Mix.of(_with_targets(source), ops)
     got = mix.element_spec["inputs"]
     expected = tf.TensorSpec(spec.input_shape, spec.input_dtype)
@@ -766,11 +766,22 @@ def _as_floats(inputs, spec: Spec):
     """Whole numbers become floats where the network takes floats: bytes stay bytes."""
     if isinstance(inputs, str):
         return [inputs]
-    if isinstance(inputs, dict):
+    if isinstance(inputs, dict) and "inputs" in inputs:
         return inputs | {"inputs": _as_floats(inputs["inputs"], spec)}
-    array = np.asarray(inputs)
+    try:
+        array = np.asarray(inputs)
+    except ValueError as error:
+        raise DataError(f"predict: expected inputs of one shape: {error}") from None
     is_whole = array.dtype.kind in "iu" and array.dtype != np.uint8
     return array.astype(np.float32) if is_whole and "float" in spec.input_dtype else array
+
+
+def _with_future(inputs, ops: list, spec: Spec):
+    """Series as long as the network sees get rows of 0 in the place of what is to be forecast."""
+    horizon = sum(getattr(op, "horizon", 0) for op in ops)
+    if not horizon or isinstance(inputs, dict) or inputs.shape[1:2] != (spec.input_shape[0],):
+        return inputs
+    return np.pad(inputs, [[0, 0], [0, horizon], *[[0, 0]] * (inputs.ndim - 2)])
 
 
 def _with_targets(source: data_loader.Source) -> data_loader.Source:

@@ -3,6 +3,7 @@
 python trainer.py --config configs/lenet.yaml [--run_dir DIR] [--print_config] [key=value ...]
 python trainer.py --config FILE --debug fdr|overfit         one batch of everything; learn one batch
 python trainer.py --verify RUN                              every checkpoint, byte by byte
+python trainer.py --reproduce RUN                           what differs between then and now
 python trainer.py --replay RUN/blowup/STEP [key=value ...]  a step that was not finite, once more
 """
 
@@ -21,7 +22,7 @@ from typing import NamedTuple
 
 import train_config
 from cli import program
-from cli.program import ConfigError, Stopped, StopSignals
+from cli.program import ConfigError, DataError, Stopped, StopSignals
 from engine import checkpoint
 from engine.cluster import check_cluster, read_cluster
 
@@ -36,6 +37,7 @@ COMMAND.boolean("print_config", False, "Print every field, its value and where i
 COMMAND.boolean("allow_changed_data", False, "Go on although the training data have changed.")
 COMMAND.path("verify", None, "Check every checkpoint of this run directory.")
 COMMAND.path("replay", None, "Repeat a step that was not finite: RUN/blowup/step-...")
+COMMAND.path("reproduce", None, "Print what differs between a run's environment and this one.")
 COMMAND.choice("debug", None, ["fdr", "overfit"], "One batch of everything; learn one batch.")
 
 
@@ -44,6 +46,9 @@ def prepare(command: program.Command):
         return json.dumps(checkpoint.verify_all(checkpoint.run_of(command.verify)))
     if command.replay is not None:
         return prepare_replay(Path(command.replay), command.overrides)
+    if command.reproduce is not None:
+        run_dir = checkpoint.run_of(command.reproduce)
+        return train_config.load_config(run_dir / "config.yaml", command.overrides), run_dir
     if command.config is None:
         raise ConfigError(
             "command line: --config: missing; expected a file such as configs/lenet.yaml"
@@ -83,6 +88,7 @@ import data_loader
 import input_ops
 from engine import blackbox, resume
 from engine.devices import Devices, is_compiled, naming_failures, open_devices, serve, slice_of
+from engine.environment import reproduce
 from engine.log import Log, Pace, Screen, Stopwatch
 from engine.optimizer import Warmup, build_multipliers, build_optimizer, build_schedule
 from engine.resume import Progress
@@ -789,9 +795,20 @@ def only_serves(config: TrainConfig) -> bool:
     return bool(cluster) and cluster.has_servers and cluster.job != "chief" and not on_this_machine
 
 
+def fingerprint_of(config: TrainConfig) -> str | None:
+    """Of the training set; None where it cannot be read."""
+    try:
+        return input_ops.open_mix(config.data, "train", training=True).fingerprint
+    except (ConfigError, DataError) as error:
+        program.warn(f"data: {error}")
+        return None
+
+
 def main(config: TrainConfig, run_dir: Path) -> dict:
     if COMMAND.replay:
         return blackbox.replay(run_dir, config, build_trainer)
+    if COMMAND.reproduce:
+        return reproduce(run_dir, fingerprint_of(config))
     if "TF_CONFIG" in os.environ and only_serves(config):
         return serve(read_cluster(), config.distribute.wait)
     if COMMAND.debug:

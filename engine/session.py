@@ -66,8 +66,9 @@ def _session() -> dict:
 
 
 def _tensorflow_generator() -> tuple:
+    """The seed, and what draws the seeds of operations: None before the first seed was set."""
     eager = context.context()
-    return eager._seed, eager._rng
+    return eager._seed, getattr(eager, "_rng", None)
 
 
 def _set_tensorflow_generator(seed, rng) -> None:

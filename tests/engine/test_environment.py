@@ -6,8 +6,8 @@ import subprocess
 import pytest
 import tensorflow as tf
 
-from engine import resume as module
-from engine.resume import environment, environment_changes
+from engine import environment as module
+from engine.environment import environment, environment_changes
 
 
 def test_what_is_needed_to_run_the_same_again(monkeypatch):
@@ -33,7 +33,7 @@ def test_it_is_made_without_git_linux_or_affinity(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_CPU_INFO", tmp_path / "absent")
     found = environment("fingerprint")
     assert found["cpus"] == os.cpu_count() and found["cpu"] == {}
-    assert found["git"] == {"commit": None, "diff": None}
+    assert found["git"] == {"commit": None, "diff": None, "untracked": None, "left_out": []}
 
 
 @pytest.mark.parametrize(
