@@ -256,7 +256,7 @@ class NotebookLine:
 
 
 class Screen:
-    """The live line on a terminal and in a notebook, plain lines elsewhere; the table at the end."""
+    """The live line on a terminal or in a notebook, plain lines elsewhere; the table at the end."""
 
     def __init__(self, total_steps: int, step: int, quiet: bool = False):
         # Not rich's way in notebooks, which makes an output of every line.

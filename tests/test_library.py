@@ -97,13 +97,13 @@ def test_which_checkpoint(trained, program):
         (lambda d: load_run(d / "nowhere"), CheckpointError, "nowhere: expected a run directory"),
         (lambda d: load_run(d, 5), CheckpointError, "no checkpoint of step 5; it has 2, 4, 6"),
         (lambda d: load_run(d, "last"), CheckpointError, "no checkpoint of step last; it has 2"),
-        (lambda d: load_run(d).predict([1.0]), DataError, r"expected inputs of float32 \[6\] .* \[\]"),
+        (lambda d: load_run(d).predict([1.0]), DataError, r"inputs of float32 \[6\] .* \[\]"),
         (lambda d: load_run(d).predict(np.ones([2, 5])), DataError, r"got float32 \[5\]"),
         (lambda d: load_run(d).predict(np.ones([0, 6])), DataError, "at least one example"),
-        (lambda d: load_run(d).predict([[1], [1, 2]]), DataError, "expected inputs of one shape"),
-        (lambda d: load_run(d).predict(np.full([1, 6], np.nan)), DataError, "record 0: inputs: exp"),
+        (lambda d: load_run(d).predict([[1], [1, 2]]), DataError, "inputs of one shape"),
+        (lambda d: load_run(d).predict(np.full([1, 6], np.nan)), DataError, "record 0: inputs:"),
         (lambda d: load_run(d).predict(["a.png"]), ConfigError, "expected numbers as inputs"),
-        (lambda d: load_run(d).predict([[1]], like="x"), ConfigError, "like: expected one of tiny_n"),
+        (lambda d: load_run(d).predict([[1]], like="x"), ConfigError, "like: expected one of"),
         (lambda d: load_run(d).evaluate("test"), DataError, "no split 'test'"),
     ],
 )  # fmt: skip
@@ -199,13 +199,16 @@ def test_two_threads_at_once_end_as_each_alone(tmp_path):
     assert [signal.getsignal(number) for number in programs.SIGNALS] == handlers
 
 
-def interrupt(_step, _metrics):
-    signal.raise_signal(signal.SIGINT)
+def interrupt(step, _metrics):
+    if step == 2:
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_an_interrupt_saves_and_the_same_call_goes_on(tmp_path):
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Stopped, match=r"SIGINT: saved .*run at step 2 of 6; the same call goes on"):
+    with pytest.raises(
+        Stopped, match=r"SIGINT: saved .*run at step \d of 6; the same call goes on"
+    ):
         train_and_evaluate(config_of(), tmp_path / "run", on_eval=interrupt)
     assert signal.getsignal(signal.SIGINT) is handler
     assert train_and_evaluate(config_of(), tmp_path / "run")["step"] == 6
@@ -298,10 +301,10 @@ def test_a_run_goes_on_with_the_same_data_only(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "data", "error", "line"),
     [
-        ([], {"train": (X, Y)}, ConfigError, "'train' is given, but the configuration takes tiny_nu"),
+        ([], {"train": (X, Y)}, ConfigError, "'train' is given, but the configuration takes"),
         (GIVEN, {"training": (X, Y)}, ConfigError, "expected train, valid, test, got 'training'"),
-        (GIVEN, {"train": (X, Y)}, DataError, "no split 'valid' in data; expected 'valid': source_f"),
-        (GIVEN, None, DataError, "its examples come from Python; expected a call with them, data={'t"),
+        (GIVEN, {"train": (X, Y)}, DataError, "no split 'valid' in data; expected 'valid':"),
+        (GIVEN, None, DataError, "its examples come from Python; expected a call"),
     ],
 )  # fmt: skip
 def test_data_that_do_not_fit_the_configuration(tmp_path, overrides, data, error, line):
@@ -342,7 +345,9 @@ def test_a_module_of_the_users_own_in_place_of_ours_is_named(tmp_path):
     )
     lines = done.stdout.splitlines()
     assert len(lines) == 13, done.stderr
-    assert f"model: expected {ROOT}/model.py, found beside/model.py: rename yours" in lines[5]
+    beside = tmp_path / "beside/model.py"
+    message = f"model: expected {ROOT}/model.py, found {beside}: rename yours, since this project "
+    assert any(line.startswith(message) for line in lines)
     assert all("rename yours" in line for line in lines)
 
 
