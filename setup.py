@@ -27,7 +27,15 @@ setup(
         "rich",
     ],
     extras_require={
-        "test": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
+        "test": [
+            "hypothesis",
+            "ipykernel",
+            "nbclient",
+            "pytest",
+            "pytest-timeout",
+            "pytest-xdist",
+            "ruff",
+        ],
         "tfds": ["tensorflow-datasets", "array_record", "importlib_resources"],
     },
 )

@@ -198,10 +198,12 @@ def reproduce(run_dir: Path, data: str | None) -> dict:
     ]
     if before.get("data") != now["data"]:
         differences.append("data differ" if data else "data: not here")
-    command = shlex.join(map(str, before.get("argv") or []))
+    argv = before.get("argv")
+    command = shlex.join(map(str, argv)) if isinstance(argv, list) else None
     for line in differences or ["nothing differs"]:
         program.warn(f"{run_dir}: {line}")
-    for line in _dictionary(before, "git").get("left_out") or []:
+    left_out = _dictionary(before, "git").get("left_out")
+    for line in left_out if isinstance(left_out, list) else []:
         program.warn(f"{run_dir}: not kept: {line}")
     return {
         "run_dir": str(run_dir),
