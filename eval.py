@@ -5,7 +5,7 @@ python eval.py --ckpt RUN [--which newest|best|STEP] [--split valid] [key=value 
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -113,8 +113,9 @@ class MetricTotals:
             total.assign(tf.zeros(total.shape))
 
     def numbers(self) -> dict:
-        """Results as numbers; lists for a confusion matrix."""
-        return {name: value.numpy().tolist() for name, value in self.results().items()}
+        """Results as numbers; lists for a confusion matrix; None for what cannot be measured."""
+        numbers = {name: value.numpy().tolist() for name, value in self.results().items()}
+        return {name: None if value != value else value for name, value in numbers.items()}
 
 
 @dataclass(eq=False)
@@ -156,37 +157,45 @@ class Evaluator:
         self._run(iterator, tf.constant(num_batches))
         return self.totals.numbers()
 
-    def score_sets(self, sets: Iterable[input_ops.EvalSet]) -> dict[str, float]:
+    def score_sets(
+        self, sets: Iterable[input_ops.EvalSet], is_stopped: Callable = lambda: False
+    ) -> dict[str, float] | None:
         """Means over every example of all sets; of several, `<set>/<metric>` of each as well.
 
-        Where the batches of a set are an iterator, it is that far on afterwards.
+        Where the batches of a set are an iterator, it is that far on afterwards. None, where
+        `is_stopped()` became true before the end, which one process alone asks.
         """
         self.totals.reset()
         of_sets = {}
         for eval_set in sets:
             if self.set_totals:
                 self.set_totals.reset()
-            self._run_in_calls(iter(eval_set.batches), eval_set.num_batches)
+            if not self._run_in_calls(iter(eval_set.batches), eval_set.num_batches, is_stopped):
+                return None
             if self.set_totals:
                 numbers = self.set_totals.numbers()
                 of_sets |= {f"{eval_set.name}/{name}": value for name, value in numbers.items()}
         return self.totals.numbers() | of_sets
 
-    def _run_in_calls(self, iterator, num_batches: int) -> None:
+    def _run_in_calls(self, iterator, num_batches: int, is_stopped: Callable) -> bool:
         """In calls of about half a second: while one runs, Python answers no signal.
 
+        Returns whether it came to the end.
         Several processes make one call, since those that exchange something must make the same
         ones, and time passes otherwise for each.
         """
         done = 0
         at_once = 1 if self.devices.workers == 1 else num_batches  # the first call compiles
         while done < num_batches:
+            if is_stopped() and self.devices.workers == 1:
+                return False
             begin = time.perf_counter()
             number = min(at_once, num_batches - done)
             self._run(iterator, tf.constant(number))
             done += number
             batches_per_second = number / (time.perf_counter() - begin)
             at_once = max(1, int(batches_per_second * _SECONDS_PER_CALL))
+        return True
 
 
 # ---- a run that was trained

@@ -298,6 +298,11 @@ def _check_batch(name: str, features: dict) -> None:
         if key not in features:
             got = ", ".join(sorted(features)) + if_missing
             raise ConfigError(f"data.ops: {name}: expected {key} after all operations, got {got}")
+    for feature, op in (("categories", "encode_categories"), ("missing", "fill")):
+        if feature in features:
+            raise ConfigError(
+                f"data.ops: {name}: no operation takes the feature `{feature}`; add `{op}`"
+            )
     for key, (_, if_text) in _CURES.items():
         if features[key].dtype == tf.string:
             raise ConfigError(f"data.ops: {name}: expected numbers as {key}, got {if_text}")
@@ -836,6 +841,10 @@ def _target_text(target, weight, spec: Spec) -> str:
     if tokens := spec.target_tokens:
         return " ".join(tokens[token] for token in target if token)
     names = spec.class_names
+    if names and np.issubdtype(target.dtype, np.integer) and target.ndim > 1:  # of pixels
+        counts = np.bincount(target[weight > 0], minlength=len(names))
+        shares = zip(names, counts / max(1, counts.sum()), strict=True)
+        return ", ".join(f"{name} {share:.0%}" for name, share in shares if share)
     if names and np.issubdtype(target.dtype, np.integer):
         items = zip(np.atleast_1d(target), np.atleast_1d(weight), strict=True)
         return " ".join(names[item] for item, counts in items if counts)

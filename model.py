@@ -7,6 +7,7 @@ from files also has `initialize(model, config, spec)`. Task: `tasks/<name>.py` w
 """
 
 import importlib
+import math
 from collections.abc import Callable
 
 import keras
@@ -133,7 +134,10 @@ def cast_floats(tensors, dtype):
 
 
 class Ratio(keras.metrics.Metric):
-    """then(sum of numerators / sum of denominators) of `terms(targets, outputs, sample_weight)`."""
+    """then(sum of numerators / sum of denominators) of `terms(targets, outputs, sample_weight)`.
+
+    NaN where the denominators are 0: of nothing there is no mean.
+    """
 
     def __init__(self, terms: Callable, then: Callable = lambda ratio: ratio):
         super().__init__()
@@ -148,8 +152,9 @@ class Ratio(keras.metrics.Metric):
         self.denominator.assign_add(tf.reduce_sum(denominators))
 
     def result(self):
-        ratio = tf.math.divide_no_nan(self.numerator, self.denominator)
-        return self._then(ratio)
+        is_empty = tf.equal(self.denominator, 0)
+        ratio = tf.math.divide_no_nan(self.numerator + 0.0, self.denominator + 0.0)
+        return self._then(tf.where(is_empty, math.nan, ratio))
 
 
 def mean_of(values: Callable, then: Callable = lambda mean: mean) -> Ratio:

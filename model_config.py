@@ -181,6 +181,24 @@ class Autoencoder(Network):
     """Sum of output and input: the network says what to change."""
 
 
+class Unet(Network):
+    """U-Net, models/unet.py."""
+
+    name: Literal["unet"]
+    depth: Width = 4
+    """How often height and width are halved."""
+    width: Channels = 1.0
+
+
+class Hourglass(Network):
+    """An hourglass with a soft-argmax of its heat maps, models/hourglass.py."""
+
+    name: Literal["hourglass"]
+    depth: Width = 4
+    """How often height and width are halved."""
+    width: Channels = 1.0
+
+
 # ---- networks for sequences
 
 
@@ -324,15 +342,21 @@ class Top5Accuracy(LabelMetric):
 
 
 class Auc(LabelMetric):
-    """Area under the ROC curve of each class against the rest, averaged over classes."""
+    """Area under the ROC curve of each class that has examples against the rest, averaged."""
 
     name: Literal["auc"]
 
 
 class F1(LabelMetric):
-    """Harmonic mean of precision and recall of each class, averaged over classes."""
+    """Harmonic mean of precision and recall of each class that has examples, averaged."""
 
     name: Literal["f1"]
+
+
+class MeanIou(LabelMetric):
+    """Intersection over union of each class, averaged over those that have examples."""
+
+    name: Literal["mean_iou"]
 
 
 class ConfusionMatrix(LabelMetric):
@@ -371,6 +395,26 @@ class TaggingTask(LabelTask):
     """One label per item of a sequence, tasks/tagging.py."""
 
     name: Literal["tagging"]
+
+
+class SegmentationTask(LabelTask):
+    """One class per pixel, tasks/segmentation.py."""
+
+    name: Literal["segmentation"]
+    metrics: list[or_name(one_of(LabelMetric))] = Field(["accuracy", "mean_iou"])
+    """Metrics, of pixels."""
+
+
+class KeypointsTask(TaskConfig):
+    """Points in pictures, tasks/keypoints.py; what is not visible is not scored."""
+
+    name: Literal["keypoints"]
+    loss: Literal["mse", "mae", "huber"] = "mse"
+    """Loss of x and y as shares of half the larger side of the image, added up."""
+    delta: Float = Field(0.1, gt=0)
+    """Error, such a share, from which on Huber's loss is straight instead of square."""
+    threshold: Float = Field(0.05, gt=0)
+    """Share of the larger side up to which a point is correct, for `pck`."""
 
 
 class MultiLabelTask(TaskConfig):

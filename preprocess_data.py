@@ -131,6 +131,7 @@ def operation(config) -> Callable:
 
 def apply_ops(features, seeds: tf.Tensor, ops: list, num_classes: int, first_draw: int = 0):
     """Runs the operations in order; number i draws from seeds of its own, first_draw + i."""
+    _check_order(ops)
     steps = [
         (operation(config), config, fold(seeds, draw))
         for draw, config in enumerate(ops, first_draw)
@@ -152,6 +153,18 @@ def apply_ops(features, seeds: tf.Tensor, ops: list, num_classes: int, first_dra
         except _REFUSALS as error:
             raise ConfigError(f"data.ops: {_reason(config.name, features, error)}") from error
     return features
+
+
+def _check_order(ops: list) -> None:
+    """Raises ConfigError where pixels would move before it is known that targets lie on them."""
+    movers = []
+    for config in ops:
+        if config.makes and movers:
+            raise ConfigError(
+                f"data.ops: {config.name}: expected before {movers[0]}, which moves its pixels"
+            )
+        if config.geometric:
+            movers.append(config.name)
 
 
 def _reason(name: str, features: dict, error: Exception) -> str:
@@ -342,7 +355,7 @@ def write(config, out: Path, per_shard: int, compress: bool, workers: int) -> di
     """Writes the splits of a data set after its `first_ops`; returns the program's last line."""
     config = measured(Data(train=config)).train
     splits = _splits_of(config)
-    options = config.model_dump(mode="json", exclude={"dir", "damaged"})
+    options = config.model_dump(mode="json", exclude={"dir", "damaged", "max_damaged"})
     plan = {
         "source": options | {"per_shard": per_shard, "compress": compress},
         "fingerprints": {split: source.fingerprint for split, source in splits.items()},

@@ -27,6 +27,7 @@ setup(
         "rich",
     ],
     extras_require={
+        "parquet": ["pyarrow"],
         "test": [
             "hypothesis",
             "ipykernel",

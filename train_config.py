@@ -210,6 +210,8 @@ FinalRate = Annotated[Share, Field(description="Share of the rate left at the la
 
 
 class Schedule(Section):
+    of_length: ClassVar[bool] = False  # whether the rate depends on how long the run is
+
     warmup: Duration | Literal[0] = 0
     """Length of the linear growth from 0; the schedule starts after it."""
 
@@ -236,6 +238,7 @@ class Cosine(Schedule):
     """Half a period of a cosine, down to `final`."""
 
     name: Literal["cosine"]
+    of_length = True
     final: FinalRate = 0.0
 
 
@@ -243,6 +246,7 @@ class Polynomial(Schedule):
     """A power of the remaining share of the run, down to `final`."""
 
     name: Literal["polynomial"]
+    of_length = True
     final: FinalRate = 0.0
     power: Above0 = 1.0
     """Exponent; 1 is a straight line."""

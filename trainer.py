@@ -14,7 +14,7 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import train_config
 from cli import program
-from cli.program import ConfigError, DataError, Stopped, StopSignals
+from cli.program import CheckpointError, ConfigError, DataError, Stopped, StopSignals
 from engine import checkpoint
 from engine.cluster import check_cluster, read_cluster
 
@@ -33,6 +33,8 @@ COMMAND = program.Command(
 )
 COMMAND.path("config", None, "The run's YAML file; see configs/.")
 COMMAND.path("run_dir", None, "Where the run lives; runs/<config name> if absent.")
+COMMAND.path("from", None, "Begin with a checkpoint of another run: RUN, RUN@best or RUN@STEP.")
+COMMAND.path("history", None, "Print where a run comes from, and its starts.")
 COMMAND.boolean("print_config", False, "Print every field, its value and where it came from.")
 COMMAND.boolean("allow_changed_data", False, "Go on although the training data have changed.")
 COMMAND.path("verify", None, "Check every checkpoint of this run directory.")
@@ -48,7 +50,11 @@ def prepare(command: program.Command):
         return prepare_replay(Path(command.replay), command.overrides)
     if command.reproduce is not None:
         run_dir = checkpoint.run_of(command.reproduce)
-        return train_config.load_config(run_dir / "config.yaml", command.overrides), run_dir
+        return train_config.load_config(run_dir / "config.yaml", command.overrides), run_dir, None
+    if command.history is not None:
+        return history(checkpoint.run_of(command.history))
+    if getattr(command, "from") is not None:
+        return prepare_branch(command, getattr(command, "from"))
     if command.config is None:
         raise ConfigError(
             "command line: --config: missing; expected a file such as configs/lenet.yaml"
@@ -61,12 +67,40 @@ def prepare(command: program.Command):
     config = train_config.load_config(command.config, overrides)
     if "TF_CONFIG" in os.environ or config.distribute.strategy in ("workers", "parameter_server"):
         check_processes(config, command.debug)
-    return config, run_dir
+    return config, run_dir, None
+
+
+def prepare_branch(command: program.Command, origin: str):
+    """The configuration of a run's checkpoint with the changes that are asked for."""
+    name, at, which = origin.rpartition("@")
+    run_dir = checkpoint.run_of(name if at else origin)
+    parent = checkpoint.chosen(run_dir, which if at else "newest")
+    if command.run_dir is None:
+        raise ConfigError("command line: --run_dir: missing; expected a directory for the branch")
+    path = command.config or run_dir / "config.yaml"
+    return train_config.load_config(path, command.overrides), Path(command.run_dir), parent
+
+
+def history(run_dir: Path) -> str:
+    """The parent of a run, and a line for each of its starts."""
+    try:
+        lineage = json.loads((run_dir / "environment.json").read_text())["lineage"]
+        parent = lineage["parent"]
+        lines = (
+            [f"{run_dir}: begun from {parent['run']} at step {parent['step']}"] if parent else []
+        )
+        lines += [f"  {line}" for line in parent["changed"]] if parent else []
+        for start in lineage["starts"]:
+            lines.append(f"{start['time']} from step {start['step']}: {shlex.join(start['argv'])}")
+            lines += [f"  {line}" for line in start["changed"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{run_dir}/environment.json: no history: {error}") from error
+    return "\n".join(lines)
 
 
 def prepare_replay(step_dir: Path, overrides: list[str]):
     run_dir = checkpoint.run_of(step_dir.parent.parent)
-    return train_config.load_config(run_dir / "config.yaml", overrides), step_dir
+    return train_config.load_config(run_dir / "config.yaml", overrides), step_dir, None
 
 
 def check_processes(config: train_config.TrainConfig, debug: str | None) -> None:
@@ -78,7 +112,7 @@ def check_processes(config: train_config.TrainConfig, debug: str | None) -> None
 
 
 if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers at once
-    CONFIG, RUN_DIR = program.start(COMMAND, prepare)
+    CONFIG, RUN_DIR, PARENT = program.start(COMMAND, prepare)
 
 import keras
 import numpy as np
@@ -405,6 +439,7 @@ class Run:
     trainer: Trainer
     evaluator: Evaluator
     class_weight: np.ndarray | None
+    given: TrainConfig  # as it was before anything was measured
     valid_batches: Iterator | None = None  # from the first look at a few of them on
 
     def begin(self) -> None:
@@ -468,9 +503,9 @@ class Run:
     def endless_sets(self) -> list[input_ops.EvalSet]:
         return [valid_set.endless() for valid_set in self.valid_sets]
 
-    def score_sets(self, watch: Stopwatch) -> dict[str, float]:
+    def score_sets(self, watch: Stopwatch, is_stopped: Callable) -> dict[str, float] | None:
         with watch("validating"), self.scored_weights(), self.valid_mix.naming_examples():
-            return self.evaluator.score_sets(self.endless_sets)
+            return self.evaluator.score_sets(self.endless_sets, is_stopped)
 
     def score_batches(self, step: int, watch: Stopwatch) -> dict[str, float]:
         """Of the next few batches: those that a run which was never stopped looks at here."""
@@ -503,7 +538,8 @@ class Run:
             yield from ids.numpy()
 
 
-def build_run(config: TrainConfig, devices: Devices | None = None) -> Run:
+def build_run(given: TrainConfig, devices: Devices | None = None) -> Run:
+    config = given
     devices = devices or open_devices(config.distribute)
     data = measured(config.data)
     train = config.train
@@ -526,7 +562,9 @@ def build_run(config: TrainConfig, devices: Devices | None = None) -> Run:
     evaluator = Evaluator(trainer.model, trainer.task, several, devices)
     _check_metrics(config, evaluator)
     total = clock.total_steps(train)
-    return Run(config, devices, mix, valid_mix, clock, total, trainer, evaluator, class_weight)
+    return Run(
+        config, devices, mix, valid_mix, clock, total, trainer, evaluator, class_weight, given
+    )
 
 
 def report_data(run: Run, run_dir: Path) -> None:
@@ -565,10 +603,12 @@ def train_and_evaluate(
     data: dict | None = None,
     on_eval=None,
     allow_changed_data: bool = False,
+    parent: Path | None = None,
 ) -> Result:
     """Trains to the end, going on from the newest checkpoint of `run_dir` if there is one.
 
     `data`: {split: source_from(...)} of the splits that the configuration takes from `given`.
+    `parent`: the checkpoint of another run with which this one begins, its step included.
     `on_eval(step, metrics)` is called after each full validation; a true answer ends the run there.
     Returns what the program prints. Raises Stopped after a signal, with everything saved: the same
     call then goes on.
@@ -584,7 +624,7 @@ def train_and_evaluate(
     with own_session(), given, lock, naming_failures(config.train, devices):
         with watch("start-up"):
             run = build_run(config, devices)
-            progress = resume.begin_or_go_on(run, run_dir, allow_changed_data)
+            progress = resume.begin_or_go_on(run, run_dir, allow_changed_data, parent)
             if not progress.finished:
                 report_data(run, run_dir)
             step = run.trainer.step
@@ -605,8 +645,16 @@ def train_and_evaluate(
     }
     if progress.best:
         metric = config.checkpoint.best.metric
-        result["best"] = [{metric: value, "step": at} for value, at in progress.best]
+        result["best"] = [_kept(run_dir, metric, *best) for best in progress.best]
+    elif progress.early_step is not None:
+        metric = config.early_stopping.metric
+        result["best"] = [_kept(run_dir, metric, progress.early_best, progress.early_step)]
     return Result(result)
+
+
+def _kept(run_dir: Path, metric: str, value: float, step: int) -> dict:
+    path = checkpoint.path_of(run_dir / "checkpoints", step)
+    return {metric: value, "step": step, "checkpoint": str(path)}
 
 
 def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, watch) -> int:
@@ -624,6 +672,10 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
     stepwise = config.validation.stepwise
     stepwise_every = stepwise.every if stepwise else None
     every = (config.train.log_every, config.validation.every, config.checkpoint.every)
+    if progress.to_validate:
+        validate(run, progress, log, on_eval, signals, step)
+        progress.finished |= step == total and not progress.to_validate
+        save(step)
 
     while not progress.finished:
         # One compiled call, up to whatever is due first. A step to be looked into is a call itself.
@@ -651,11 +703,8 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
         if clock.is_due(step, stepwise_every):
             log.write(step, "valid_batches", run.score_batches(step, watch))
         if clock.is_due(step, config.validation.every) or progress.finished:
-            metrics = run.score_sets(watch)
-            log.write(step, "valid", metrics)
-            is_best = progress.update(config, step, metrics)
-            if on_eval:
-                progress.finished |= run.devices.any_true(on_eval(step, metrics))
+            is_best = validate(run, progress, log, on_eval, signals, step)
+        stop = stop or (signals.number if run.devices.workers == 1 else None)
         is_due = clock.is_due(step, config.checkpoint.every)
         if is_due or is_best or not goes_on or progress.finished or stop:
             save(step)
@@ -664,6 +713,27 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
     log.close()
     watch.move("training", "waiting for input", float(trainer.input_wait.seconds.numpy()))
     return step
+
+
+def validate(run: Run, progress: Progress, log: Log, on_eval, signals, step: int) -> bool:
+    """Scores every validation example; whether the step is among the best.
+
+    A signal ends it within a second: the run then ends as well, and validates this step first when
+    it goes on.
+    """
+    before = asdict(progress)
+    before_end = None if run.clock.is_due(step, run.config.validation.every) else before
+    metrics = run.score_sets(log.watch, lambda: signals.number)
+    if metrics is None:
+        progress.to_validate = True
+        progress.finished = False
+        return False
+    log.write(step, "valid", metrics)
+    is_best = progress.update(run.config, step, metrics)
+    progress.before_end = before_end
+    if on_eval:
+        progress.finished |= run.devices.any_true(on_eval(step, metrics))
+    return is_best
 
 
 def _stopped(number: int, state: str) -> Stopped:
@@ -687,7 +757,8 @@ def rehearse(run: Run, run_dir: Path, log: Log, save: "Saver", step: int) -> Non
     # A broken evaluation costs seconds here, not an epoch.
     with log.watch("validating"), run.valid_mix.naming_examples():
         run.evaluator.score_sets([valid_set.of_length(2) for valid_set in run.valid_sets])
-    if not step and isinstance(run.config.train.non_finite, Rollback):
+    is_branch = step and not checkpoint.has_any(run_dir / "checkpoints")
+    if is_branch or (not step and isinstance(run.config.train.non_finite, Rollback)):
         save(step)  # the first place to go back to
 
 
@@ -710,11 +781,11 @@ class Saver:
         directory = self.run_dir / "checkpoints"
         progress = asdict(self.progress)
         state = {"step": step, "data": self.run.mix.fingerprint, "progress": progress}
-        best_steps = [at for _, at in self.progress.best]
         with self.log.watch("saving"):
             self.log.flush()
             checkpoint.commit(directory, step, self.write, state, self.size)
-            checkpoint.keep_last(directory, self.run.config.checkpoint.keep, best_steps)
+            keep = self.run.config.checkpoint.keep
+            checkpoint.keep_last(directory, keep, self.progress.best_steps)
 
     def write(self, directory: Path) -> None:
         write_variables(directory, self.variables)
@@ -804,7 +875,7 @@ def fingerprint_of(config: TrainConfig) -> str | None:
         return None
 
 
-def main(config: TrainConfig, run_dir: Path) -> dict:
+def main(config: TrainConfig, run_dir: Path, parent: Path | None) -> dict:
     if COMMAND.replay:
         return blackbox.replay(run_dir, config, build_trainer)
     if COMMAND.reproduce:
@@ -813,8 +884,9 @@ def main(config: TrainConfig, run_dir: Path) -> dict:
         return serve(read_cluster(), config.distribute.wait)
     if COMMAND.debug:
         return {"fdr": debug_fdr, "overfit": debug_overfit}[COMMAND.debug](config)
-    return train_and_evaluate(config, run_dir, allow_changed_data=COMMAND.allow_changed_data)
+    allow = COMMAND.allow_changed_data
+    return train_and_evaluate(config, run_dir, allow_changed_data=allow, parent=parent)
 
 
 if __name__ == "__main__":
-    program.run(COMMAND, lambda: main(CONFIG, RUN_DIR))
+    program.run(COMMAND, lambda: main(CONFIG, RUN_DIR, PARENT))

@@ -48,10 +48,11 @@ def commit(
     `size`: about how many bytes that is, for the message of a full disk. The parent of `directory`
     must exist: where it was deleted, nothing is put in its place. When this returns, the checkpoint
     survives a loss of power. Whenever it does not, the others are as they were; an OSError of the
-    disk becomes ResourceError.
+    disk becomes ResourceError. One of the same step gives way to it.
     """
     final = path_of(directory, step)
     temporary = directory / f".writing-{final.name}"
+    replaced = directory / f".replaced-{final.name}"
     try:
         if not directory.exists():
             directory.mkdir()
@@ -61,8 +62,12 @@ def commit(
         (temporary / "state.json").write_text(json.dumps(state, indent=1))
         _write_manifest(temporary, step)
         flush(temporary)
+        if final.exists():
+            os.rename(final, replaced)
         os.rename(temporary, final)
         flush(directory)
+        if replaced.exists():
+            shutil.rmtree(replaced)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         _name_disk_error(error, final, size)
@@ -134,6 +139,12 @@ def remove(path: Path) -> None:
 
 def clean_up(directory: Path) -> None:
     """Removes what a killed save or removal left behind. Call it with the run's lock held."""
+    for replaced in directory.glob(".replaced-*"):
+        final = replaced.with_name(replaced.name.removeprefix(".replaced-"))
+        if final.exists():
+            shutil.rmtree(replaced)
+        else:
+            os.rename(replaced, final)
     for leftover in [*directory.glob(".writing-*"), *directory.glob(".removing-*")]:
         warn(f"{leftover}: left behind by a killed process; removed")
         shutil.rmtree(leftover)
@@ -149,6 +160,11 @@ def steps_in(directory: Path) -> dict[int, Path]:
     # Not glob(), which says nothing of a directory that it may not read.
     matches = [(_STEP.fullmatch(path.name), path) for path in directory.iterdir()]
     return dict(sorted((int(match[1]), path) for match, path in matches if match))
+
+
+def has_any(directory: Path) -> bool:
+    """Whether there has ever been a checkpoint, sound or not."""
+    return bool(steps_in(directory)) or any(directory.glob("step-*.bad"))
 
 
 def verify(path: Path) -> None:
@@ -190,10 +206,9 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
     Damaged newer ones are named in a warning with the steps lost and, with `quarantine`, renamed
     `*.bad`. Where all are damaged, CheckpointError: never a silent start from scratch.
     """
-    steps = steps_in(directory)
-    if not steps and not any(directory.glob("step-*.bad")):
+    if not has_any(directory):
         return None
-    return _newest_sound(directory, steps, quarantine)
+    return _newest_sound(directory, steps_in(directory), quarantine)
 
 
 def _newest_sound(directory: Path, steps: dict[int, Path], quarantine: bool) -> Path | None:

@@ -54,6 +54,8 @@ class Log:
         if self._metrics is None:
             return
         with self.watch("logging"):
+            # JSON has no NaN: nothing was there to be measured.
+            readings = {name: None if v != v else v for name, v in readings.items()}
             self._metrics.write(step, split, readings)
             # Not a confusion matrix.
             scalars = {name: v for name, v in readings.items() if isinstance(v, float)}

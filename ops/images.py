@@ -11,8 +11,19 @@ import tensorflow as tf
 
 from cli.program import ConfigError
 from engine import indexed_bmp
-from ops.features import on_colors, on_images
-from ops.pixels import as_type_of, cropped, free_space, luma, padded, resized, rounded, size_of
+from ops.features import geometric, on_colors
+from ops.pixels import (
+    Placement,
+    as_type_of,
+    cropped,
+    free_space,
+    luma,
+    padded,
+    resized,
+    resized_placement,
+    rounded,
+    size_of,
+)
 
 # ---- decoding
 
@@ -37,10 +48,15 @@ def decode_image(features, seeds, config, following: list, find):
             "expected `resize` with a size, a crop or `pad_image` after it"
         )
     spec = tf.TensorSpec([*size, config.channels], tf.uint8)
+    makes = {step.makes for _, step, _ in following}
+    carried = {"mask", "points", "targets"} if makes - {None} else {"mask", "points"}
+    beside = {key: features.pop(key) for key in carried & features.keys()}
     image_size = features.pop("image_size", None)
     orientation = features.pop("orientation", tf.ones_like(encoded, tf.int32))
     is_jpeg = tf.strings.substr(encoded, 0, 2) == b"\xff\xd8"
     any_image = partial(_decoded, channels=config.channels)
+    if beside:
+        return features | _with_targets(any_image, [encoded, orientation], beside, following, spec)
     images = tf.cond(
         tf.reduce_all(is_jpeg & (orientation <= 1)),
         lambda: _plain_jpegs(encoded, image_size, following, find, spec),
@@ -105,6 +121,30 @@ def _one_by_one(decoded, columns: list, following: list, spec):
         treated = tf.function(treated)
     rows = columns, [seeds for _, _, seeds in following]
     return tf.map_fn(treated, rows, fn_output_signature=spec, parallel_iterations=1)
+
+
+def _with_targets(decoded, columns: list, beside: dict, following: list, spec) -> dict:
+    """As `_one_by_one`, with what lies in the pictures `beside` them: all features afterwards."""
+
+    def treated(columns, beside, seeds):
+        image = decoded(*columns)
+        features = {"inputs": image[tf.newaxis]}
+        features |= {key: value[tf.newaxis] for key, value in beside.items()}
+        for (operation, config, _), seed in zip(following, seeds, strict=True):
+            features = operation(features, seed[tf.newaxis], config)
+        features = {key: value[0] for key, value in features.items()}
+        return features | {"inputs": tf.ensure_shape(features["inputs"], spec.shape)}
+
+    treated = tf.function(treated, autograph=False)
+    rows = columns, beside, [seeds for _, _, seeds in following]
+    specs = tf.nest.map_structure(lambda value: tf.TensorSpec(value.shape[1:], value.dtype), rows)
+    signature = tf.nest.map_structure(
+        lambda value: tf.TensorSpec(value.shape, value.dtype),
+        treated.get_concrete_function(*specs).structured_outputs,
+    )
+    return tf.map_fn(
+        lambda row: treated(*row), rows, fn_output_signature=signature, parallel_iterations=1
+    )
 
 
 def _jpeg(data, channels: int, window=None):
@@ -176,17 +216,31 @@ def _upright(image, orientation):
 # ---- size
 
 
-@on_images
+def _size_after(config, height, width):
+    """Height and width: two ints, or int32 [2] where a shortest side is given."""
+    if config.size is not None:
+        return config.size
+    sides = tf.stack([height, width])
+    ratio = config.shortest / tf.reduce_min(sides)
+    return rounded(tf.cast(sides, tf.float64) * ratio)
+
+
+def _resize_placement(config, height, width, seeds) -> Placement:
+    size = _size_after(config, height, width)
+    return resized_placement(seeds, (height, width), (size[0], size[1]))
+
+
+@geometric(_resize_placement)
 def resize(images, seeds, config):
-    size = config.size
-    if size is None:
-        sides = tf.shape(images)[1:3]
-        ratio = config.shortest / tf.reduce_min(sides)
-        size = rounded(tf.cast(sides, tf.float64) * ratio)
-    return resized(images, size, config.method)
+    return resized(images, _size_after(config, *size_of(images)), config.method)
 
 
-@on_images
+def _center_placement(config, height, width, seeds) -> Placement:
+    y, x, *size = window_center_crop(config, height, width, seeds)
+    return Placement.of(seeds, tuple(size), c=x, f=y)
+
+
+@geometric(_center_placement)
 def center_crop(images, seeds, config):
     window = window_center_crop(config, *size_of(images), seeds)
     return _of_size(config, cropped(images, *window))
@@ -201,7 +255,13 @@ def window_center_crop(config, height, width, seeds):
     return rows // 2, columns // 2, *config.size
 
 
-@on_images
+def _pad_placement(config, height, width, seeds) -> Placement:
+    rows = config.size[0] - height
+    columns = config.size[1] - width
+    return Placement.of(seeds, config.size, c=-(columns // 2), f=-(rows // 2))
+
+
+@geometric(_pad_placement)
 def pad_image(images, seeds, config):
     height, width = size_of(images)
     below = config.size[0] - height

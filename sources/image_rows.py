@@ -11,8 +11,9 @@ import numpy as np
 from cli.program import DataError
 from engine.checkpoint import listed
 from engine.safe_files import lines_of
-from sources.tables import Table
+from sources import tables
 
+_USUAL_NAMES = {"id", "image", "image_id", "img", "file", "filename", "file_name", "path"}
 LIST_SEPARATOR = "\x1f"  # between the items of a JSON list
 _FLOAT32_MAX = 3.4e38
 
@@ -25,13 +26,21 @@ class Rows:
     names: list[str]
     cells: list[list[str]]
     places: list[str]
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, path: Path) -> "Rows":
-        if path.suffix in (".jsonl", ".ndjson"):
-            return cls.of_json_lines(path)
-        table = Table(path)
-        return cls(path, table.names, table.rows, [f"{path}:{line}" for line in table.lines])
+    def of(cls, config, directory: str | None) -> "Rows":
+        paths = tables.paths_of(config, directory)
+        if len(paths) == 1 and paths[0].suffix in (".jsonl", ".ndjson"):
+            return cls.of_json_lines(paths[0])
+        columns = {config.image, config.split_column, config.group, *(config.target or [])}
+
+        def is_named(cells: list[str]) -> bool:
+            lowered = {cell.lower() for cell in cells}
+            return bool(columns & set(cells)) or bool(_USUAL_NAMES & lowered)
+
+        table = tables.read(config, directory, is_named)
+        return cls(table.path, table.names, table.rows, table.places, table.notes)
 
     @classmethod
     def of_json_lines(cls, path: Path) -> "Rows":

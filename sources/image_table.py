@@ -36,12 +36,11 @@ _YES_AND_NO = {"1": 1, "1.0": 1, "true": 1, "yes": 1, "0": 0, "0.0": 0, "false":
 
 
 def load(config, split, directory) -> Source:
-    path = Path(directory or "", config.file)
-    table = Rows.of(path)
+    table = Rows.of(config, directory)
     special = [config.image, config.split_column, config.group, *config.ignore]
     special = [name for name in special if name is not None]
     table.require([*special, *(config.target or [])])
-    root = path.parent if directory is None else Path(directory)
+    root = table.path.parent if directory is None else Path(directory)
     left_out = LeftOut()
     folder = FolderOfImages.of(root / (config.images or ""), left_out)
     image = config.image or folder.best_column(table)
@@ -57,7 +56,7 @@ def load(config, split, directory) -> Source:
     else:
         made = _TARGETS[config.targets](table, columns)
     shares, stored_notes, rows = _stored(split, config, table)
-    left_out.others += [f"file names: column {image!r}", *made.notes, *stored_notes]
+    left_out.others += [f"file names: column {image!r}", *table.notes, *made.notes, *stored_notes]
     if shares:
         rows = rows[_indices(split, config, table, shares, files, made, rows)]
     return _source(config, folder.root, files, rows, made, left_out)
