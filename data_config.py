@@ -841,6 +841,8 @@ class Csv(NumberColumns):
     """Kind of values in that column."""
     categories: list[str] = Field([])
     """Columns of text; all others hold numbers."""
+    sample_weight: str | None = None
+    """Column, no input: the weight of each example, 0 or more; null: all weigh 1."""
     ignore: list[str] = Field([])
     """Columns that are left out."""
     group: str | None = None

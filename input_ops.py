@@ -53,7 +53,7 @@ import tensorflow as tf
 
 import data_loader
 from cli.typed_yaml import show
-from engine.contact_sheet import contact_sheet
+from engine.contact_sheet import Series, contact_sheet
 from engine.damaged import READING_ERRORS, name_example
 from engine.order import Groups, shuffled
 from engine.stateless import fold, uniform
@@ -829,12 +829,22 @@ def _cells(batch: dict, mix: Mix) -> list[tuple]:
     cells = []
     for row, example in enumerate(batch["id"]):
         inputs = batch["inputs"][row]
-        shown = " ".join(tokens[token] for token in inputs if token) if tokens else inputs
+        shown = _shown_inputs(inputs, batch["targets"][row], tokens, mix)
         caption = _target_text(batch["targets"][row], batch["sample_weight"][row], spec)
         if len(mix.sources) > 1:
             caption = f"{mix.source_of(int(example))[0].name}: {caption}"
         cells.append((shown, caption))
     return cells
+
+
+def _shown_inputs(inputs, target, tokens: list[str], mix: Mix):
+    if tokens:
+        return " ".join(tokens[token] for token in inputs if token)
+    if inputs.ndim != 2:
+        return inputs
+    columns = mix.sources[0].source.columns.get("inputs", [])
+    is_forecast = np.issubdtype(target.dtype, np.floating) and target.ndim == 1
+    return Series(inputs, columns, target if is_forecast else target[:0].ravel())
 
 
 def _target_text(target, weight, spec: Spec) -> str:

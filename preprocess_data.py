@@ -93,7 +93,7 @@ _TEXTS_AT_ONCE = 4096
 _MOST_MEASURED = 20_000  # examples of large sets of which a mean or a range is taken
 _SHARE_OF_MEMORY = 0.5  # that a cache may take of what is free
 # What TensorFlow raises for features that an operation cannot take, such as a table to be shifted.
-_REFUSALS = (ValueError, TypeError, IndexError, tf.errors.InvalidArgumentError)
+_REFUSALS = (ValueError, TypeError, IndexError)
 
 
 # ---- operations by name

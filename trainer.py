@@ -78,6 +78,8 @@ def prepare_branch(command: program.Command, origin: str):
     if command.run_dir is None:
         raise ConfigError("command line: --run_dir: missing; expected a directory for the branch")
     path = command.config or run_dir / "config.yaml"
+    if command.print_config:
+        return train_config.describe_config(path, command.overrides)
     return train_config.load_config(path, command.overrides), Path(command.run_dir), parent
 
 

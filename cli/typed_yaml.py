@@ -109,7 +109,7 @@ def named_classes(base: type[Section]) -> list[type[Section]]:
     classes = [base] if name_of(base) else []
     for child in base.__subclasses__():
         classes += named_classes(child)
-    return classes
+    return list(dict.fromkeys(classes))  # a class may have two parents
 
 
 def name_of(section: type[Section]) -> str | None:
@@ -225,7 +225,7 @@ def unknown_name(name, known: list[str]) -> str:
 def nearest(word: str, known: list[str]) -> str:
     if close := difflib.get_close_matches(word, known, 1, 0.5):
         return f", did you mean {close[0]!r}?"
-    names = textwrap.shorten(", ".join(sorted(known)), 120, placeholder=" ...")
+    names = textwrap.shorten(", ".join(sorted(known)), 100, placeholder=" ...")
     return f"; expected one of {names}"
 
 

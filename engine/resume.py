@@ -124,7 +124,7 @@ def begin_or_go_on(
         if newest:
             progress = _go_on(newest, run, before, allow_changed_data)
         elif parent:
-            progress = _branch(parent, variables)
+            progress = _branch(parent, variables, run.total_steps)
         else:
             run.begin()
         if not progress.finished:
@@ -153,10 +153,16 @@ def _write_first_files(run_dir: Path, run, before: TrainConfig | None, parent: P
     program.write_whole(file, json.dumps(now, indent=1))
 
 
-def _branch(parent: Path, variables: dict) -> Progress:
+def _branch(parent: Path, variables: dict, total: int) -> Progress:
     """Begins where a checkpoint of another run stands; what that run has kept stays there."""
+    state = checkpoint.read_state(parent)
+    if state["step"] >= total:
+        raise ConfigError(
+            f"{parent}: expected a branch to go on from step {state['step']}, got a length of "
+            f"{total}; give it more train.steps or train.epochs, or branch from an earlier step"
+        )
     restore(parent, variables)
-    progress = Progress(**checkpoint.read_state(parent)["progress"])
+    progress = Progress(**state["progress"])
     if progress.before_end is not None:
         progress = Progress(**progress.before_end)
     return replace(progress, best=[], early_step=None, finished=False, before_end=None)

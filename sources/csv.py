@@ -7,6 +7,7 @@ A record: {"inputs": float32 [number columns], [5.5];
            "categories": string [text columns], [b"dog"], if there are any; for `encode_categories`;
            "missing": float32 [number columns], 1 for a cell without a value, with `missing: keep`,
                       whose input is 0; for `fill`;
+           "sample_weight": float32 [], if a column has it;
            "targets": int64 [], the place of "yes" in order; or float32 [], with `targets: numbers`}
 """
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from cli.program import DataError
 from data_loader import Source, from_arrays
-from sources import number_columns, splits, tables
+from sources import example_weights, number_columns, splits, tables
 from sources.cells import are_distinct, is_missing, notes_of_names, number_rows
 from sources.labels import numbered
 from sources.tables import Table
@@ -41,6 +42,12 @@ def load(config, split, directory) -> Source:
     if config.targets == "classes":
         class_names, features["targets"], found = _classes(table, config.target)
         notes += found
+    if config.sample_weight:
+        name = config.sample_weight
+        weights = number_columns.read(table, [name], config, "")[:, 0]
+        place = table.places.__getitem__
+        weights = example_weights.checked(weights, len(table), table.path, name, place)
+        features["sample_weight"] = weights
     kept, found = _rows_of(split, config, table, features["targets"] if class_names else ())
     features = {key: values[kept] for key, values in features.items()}
     columns = {"inputs": names, "targets": [config.target]}
@@ -56,7 +63,7 @@ def load(config, split, directory) -> Source:
 
 def _special(config) -> list[str]:
     """Columns that are no inputs of numbers."""
-    names = [config.target, config.group, config.time, config.split_column]
+    names = [config.target, config.group, config.time, config.split_column, config.sample_weight]
     return [name for name in names if name is not None] + [*config.categories, *config.ignore]
 
 

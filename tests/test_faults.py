@@ -352,11 +352,6 @@ DATA = {
         "set/train/a/3.png: ",
     ),
     "zero bytes": (lambda: folder(**{"3.png": b""}), IMAGES, "set/train/a/3.png: "),
-    "16 bits": (
-        lambda: folder(**{"3.png": files.png(dtype=np.uint16)}),
-        IMAGES,
-        "set/train/a/3.png: ",
-    ),
     "image bomb": (
         lambda: folder(**{"3.png": files.claims(files.png(), 50_000, 50_000)}),
         IMAGES,
@@ -402,7 +397,6 @@ FOUND_WHILE_READING = {  # by a run that has begun
     "NaN in inputs",
     "corrupt image",
     "zero bytes",
-    "16 bits",
     "image bomb",
 }
 

@@ -9,7 +9,7 @@ import pytest
 from places import TINY
 
 import trainer
-from cli.program import CheckpointError, Stopped
+from cli.program import CheckpointError, ConfigError, Stopped
 from engine import checkpoint
 from engine.variables import read_variables
 from train_config import load_config
@@ -118,6 +118,7 @@ def branch(origin, run_dir, *words):
     command.path("from", origin, "")
     command.path("run_dir", str(run_dir), "")
     command.path("config", None, "")
+    command.boolean("print_config", False, "")
     command.parse(["trainer.py", *words])
     config, directory, parent = trainer.prepare_branch(command, str(origin))
     return trainer.train_and_evaluate(config, directory, parent=parent)
@@ -139,6 +140,12 @@ def test_a_branch_takes_its_changes_and_leaves_its_parent_alone(whole, tmp_path)
     found, parent = values(tmp_path / "run"), values(whole)
     assert any(not np.array_equal(found[name], parent[name]) for name in found)  # the control
     assert "optimizer.learning_rate: 0.01 -> 0.001" in trainer.history(tmp_path / "run")
+
+
+def test_a_branch_that_has_nothing_to_do_is_refused(whole, tmp_path):
+    with pytest.raises(ConfigError, match="expected a branch to go on from step 24, got a length"):
+        branch(whole, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ README = (ROOT / "README.md").read_text()
 RESULTS = (ROOT / "configs/README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.S | re.M)
 COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
-PHOTOS = README[README.index("### Your own photos") : README.index("| data set |")]
+PHOTOS = README[README.index("### Your own photos") : README.index("| a data set may look like |")]
 OWN = README[README.index("## Make it yours") : README.index("## Networks and tasks")]
 NEW_FILES = {
     "models/mynet.py",
@@ -83,7 +83,7 @@ CHECKED = [line for line in COMMANDS if line not in RUN_ELSEWHERE]
 def test_its_training_commands_are_accepted(command, program):
     """As far as the configuration; --help stops there by itself. Runs that it names: below."""
     words = shlex.split(command)[1:]
-    if "--verify" in words:
+    if {"--verify", "--from", "--history"} & set(words):
         return
     if words[0] == "launch.py":
         words = words[words.index("--") + 1 :]
@@ -122,6 +122,12 @@ def test_its_first_commands(program, tmp_path):
 
     verified = program(ROOT / "trainer.py", "--verify", "runs/lenet", cwd=tmp_path)
     assert 63 in json.loads(verified.stdout)["verified"]
+    (branch,) = [line for line in COMMANDS if "--from" in line]
+    words = [*shlex.split(branch)[2:-1], "train.epochs=3"]  # not 80
+    branched = program(ROOT / "trainer.py", *words, cwd=tmp_path)
+    assert json.loads(branched.stdout)["step"] == 94, branched.stderr
+    history = program(ROOT / "trainer.py", "--history", "runs/branch", cwd=tmp_path)
+    assert "train.epochs: 2.0 -> 3.0" in history.stdout
     run_dir.rename(tmp_path / "moved")
     scored = program(ROOT / "eval.py", "--ckpt", "moved", cwd=tmp_path)
     assert scored.returncode == 0, scored.stderr

@@ -10,7 +10,7 @@ from loading import UNDIVIDED, divided, fill, line_numbers, load, read, refused,
 from pydantic import ValidationError
 
 import input_ops
-from cli.program import ConfigError
+from cli.program import ConfigError, DataError
 from data_loader import SPLITS
 from train_config import Data
 
@@ -652,3 +652,19 @@ def test_parquet_without_its_reader_is_one_line(tmp_path, monkeypatch):
         f"{tmp_path}/t.parquet: ",
     )
     assert message.endswith("expected `pip install -e '.[parquet]'`")
+
+
+def test_a_column_of_weights(tmp_path):
+    """No input; 0 or more, not all 0."""
+    (tmp_path / "t.csv").write_text(
+        "a,w,y\n" + "".join(f"{i},{i % 3}.5,{'uv'[i % 2]}\n" for i in range(12))
+    )
+    source = load(
+        "train", "csv", tmp_path, file="t.csv", target="y", sample_weight="w", valid=0, test=0
+    )
+    found = read(source)
+    assert found["inputs"].shape == (12, 1)
+    assert found["sample_weight"].tolist() == [row % 3 + 0.5 for row in found["inputs"][:, 0]]
+    (tmp_path / "t.csv").write_text("a,w,y\n1,1,u\n2,-1,v\n")
+    with pytest.raises(DataError, match=r"t.csv:3: w: expected a weight of 0 or more, got -1"):
+        load("train", "csv", tmp_path, file="t.csv", target="y", sample_weight="w", valid=0, test=0)
