@@ -48,7 +48,11 @@ def with_checkpoint(
     `which`: newest, best or the number of a step.
     """
     run_dir, step_dir = checkpoint.find_run(ckpt)
-    if step_dir is None and which != "newest":
+    if step_dir and which != "newest":
+        raise CheckpointError(
+            f"{ckpt}: one checkpoint; expected its run, {run_dir}, to choose {str(which)!r} of"
+        )
+    if which != "newest":
         step_dir = checkpoint.chosen(run_dir, str(which))
     return with_step(step_dir, use) if step_dir else with_newest(run_dir, use)
 
