@@ -174,17 +174,19 @@ def report_lines(report: dict) -> list[str]:
     if report["classes"]:
         line += f" of {report['classes']:,} classes"
     if "smallest" in report:
-        sizes = [f"{size} {_count_of(report[size])}" for size in ("smallest", "largest")]
-        line += f", {', '.join(sizes)}"
+        line += f", {_sizes(report['smallest'], report['largest'])}"
     for feature, names in report["columns"].items():
         more = f" and {len(names) - 12} more" if len(names) > 12 else ""
         line += f"; {feature}: {', '.join(names[:12])}{more}"
     return [line, *(f"{name}: {note}" for note in report["notes"])]
 
 
-def _count_of(sized: dict[str, int]) -> str:
-    ((name, count),) = sized.items()
-    return f"{name!r} {count:,}"
+def _sizes(smallest: dict[str, int], largest: dict[str, int]) -> str:
+    ((small, fewest),) = smallest.items()
+    ((large, most),) = largest.items()
+    if fewest == most:
+        return f"{most:,} of each"
+    return f"smallest {small!r} {fewest:,}, largest {large!r} {most:,}"
 
 
 # ---- arrays in memory
