@@ -96,7 +96,7 @@ def test_which_checkpoint(trained, program):
     [
         (lambda d: load_run(d / "nowhere"), CheckpointError, "nowhere: expected a run directory"),
         (lambda d: load_run(d, 5), CheckpointError, "no checkpoint of step 5; it has 2, 4, 6"),
-        (lambda d: load_run(d / "checkpoints/step-0000000002", 4), CheckpointError, "one checkpoint"),
+        (lambda d: load_run(d / "checkpoints/step-0000000002", 4), CheckpointError, "one check"),
         (lambda d: load_run(d, "last"), CheckpointError, "no checkpoint of step last; it has 2"),
         (lambda d: load_run(d).predict([1.0]), DataError, r"inputs of float32 \[6\] .* \[\]"),
         (lambda d: load_run(d).predict(np.ones([2, 5])), DataError, r"got float32 \[5\]"),
