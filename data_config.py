@@ -602,6 +602,8 @@ class Dataset(Section):
     A class below it with a `name` can be chosen in `data`: sources/<name>.py.
     """
 
+    in_python: ClassVar[bool] = False  # examples come with the call, in memory
+
     classes: ClassNames | None = None
     """Only examples of these classes, numbered in this order; null: all."""
     at_most: dict[str, Positive] = Field({})
@@ -726,6 +728,13 @@ class Fake(Dataset):
     """Number of classes."""
     size: Positive = 1024
     """Examples in each split."""
+
+
+class Given(Dataset):
+    """Arrays, a tf.data.Dataset or a generator of your own: `train_and_evaluate(..., data=...)`."""
+
+    name: Literal["given"]
+    in_python = True
 
 
 class Shapes(Dataset):

@@ -17,14 +17,17 @@ tests/sources/test_every_source.py tests a new one too.
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from cli.program import DataError, look_up
+from cli.program import ConfigError, DataError, look_up
 from engine.order import position_of
+from train_config import Data
 
 SPLITS = ("train", "valid", "test")
 BUNDLED = Path(__file__).resolve().parent / "data"  # the sets that come with the project
@@ -93,6 +96,75 @@ def load(config, split: str, directory: str | None) -> Source:
     if not len(source):
         raise DataError(f"{source.name}: expected at least one example in {split}, got none")
     return source
+
+
+# ---- given in Python
+
+_GIVEN = ContextVar("given", default=None)  # {split: Source}, for the time of one call
+
+
+def source_from(examples, class_names: Iterable[str] = (), classes: bool = True) -> Source:
+    """A source of your own examples, without a file, in their order; see sources/given.py.
+
+    `examples`: arrays, as inputs, (inputs, targets) or {feature: array}; or one example after the
+    other, from a tf.data.Dataset or a function that gives an iterator. Targets that are whole
+    numbers, texts or one-hot rows are classes, of these names or of their own; `classes` false:
+    they stay what they are.
+    """
+    return _of_given("source_from")(examples, class_names, classes)
+
+
+def source_from_images(paths: list[Path], ops: list, shape: list) -> tuple[Source, list]:
+    """(a source of image files, operations that come before `ops`); see sources/given.py."""
+    return _of_given("source_from_images")(paths, ops, shape)
+
+
+def _of_given(function: str) -> Callable:
+    return look_up("sources.given", f"a function `{function}`, for data without a set", function)
+
+
+@contextmanager
+def giving(config: Data, data: dict | None):
+    """Inside `with`, the data set `given` has the sources of `data`, {split: source_from(...)}.
+
+    Raises ConfigError for a split that the configuration takes from elsewhere.
+    """
+    for split in data or {}:
+        if split not in SPLITS:
+            raise ConfigError(f"data: expected {', '.join(SPLITS)}, got {split!r}")
+        sections = config.datasets(split)
+        if not any(section.dataset.in_python for section in sections):
+            names = ", ".join(section.name for section in sections)
+            raise ConfigError(
+                f"data: {split!r} is given, but the configuration takes {names}; "
+                f"expected data.{split}=given"
+            )
+    sources = {split: as_source(examples) for split, examples in (data or {}).items()}
+    token = _GIVEN.set(sources)
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
+
+def as_source(examples) -> Source:
+    return examples if isinstance(examples, Source) else source_from(examples)
+
+
+def given(split: str) -> Source:
+    """What was given in Python for a split."""
+    sources = _GIVEN.get()
+    if not sources:
+        raise DataError(
+            "given: its examples come from Python; expected a call with them, "
+            f"data={{{split!r}: source_from(...)}}, or another data set as data.{split}"
+        )
+    if split not in sources:
+        raise NoSplit(
+            f"given: no split {split!r} in data; expected {split!r}: source_from(...) beside "
+            f"{', '.join(map(repr, sources))}, or another data set as data.{split}"
+        )
+    return sources[split]
 
 
 def report_lines(report: dict) -> list[str]:

@@ -718,6 +718,94 @@ def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.prefetch(4).with_options(options)
 
 
+# ---- new examples, for prediction
+
+
+def open_inputs(inputs, config: TrainConfig, like: str | None = None) -> Mix:
+    """Examples without targets, with the operations of evaluation; see LoadedRun.predict.
+
+    Raises DataError for examples that do not fit the network after them.
+    """
+    spec = config.spec
+    ops = inference_ops(config.data, like)
+    is_image = len(spec.input_shape) == 3
+    if files := _files(inputs, is_image or any(op.any_size for op in ops)):
+        source, first_ops = data_loader.source_from_images(files, ops, spec.input_shape)
+        ops = [*first_ops, *ops]
+    else:
+        source = data_loader.source_from(_with_future(_as_floats(inputs, spec), ops, spec))
+    mix = Mix.of(_with_targets(source), ops)
+    got = mix.element_spec["inputs"]
+    expected = tf.TensorSpec(spec.input_shape, spec.input_dtype)
+    if not expected.is_compatible_with(got):
+        names = ", ".join(op.name for op in ops) or "none"
+        raise DataError(
+            f"predict: expected inputs of {_shown(expected)} after the operations ({names}), "
+            f"got {_shown(got)}; examples are given [n, ...], as the data set holds them"
+        )
+    return mix
+
+
+def inference_ops(data: Data, like: str | None = None) -> list:
+    """The operations on the inputs of evaluation, none of them random.
+
+    Raises ConfigError where data sets have different ones and `like` does not choose.
+    """
+    sections = {section.name: section for section in data.datasets("valid")}
+    if like is not None and like not in sections:
+        raise ConfigError(f"like: expected one of {', '.join(sections)}, got {like!r}")
+    chosen = [sections[like]] if like else list(sections.values())
+    lists = [[*s.first_ops, *s.eval_ops, *s.ops] for s in chosen]
+    if any(ops != lists[0] for ops in lists):
+        raise ConfigError(
+            f"like: expected one of {', '.join(sections)}, since their operations differ"
+        )
+    ops = [op for op in lists[0] if not op.random and op.changes != ["targets"]]
+    both = {"of": "inputs"}
+    return [op.model_copy(update=both) if len(op.changes) == 2 else op for op in ops]
+
+
+def _files(inputs, takes_images: bool) -> list[Path]:
+    """Paths of files; [] of what are texts or arrays."""
+    items = [inputs] if isinstance(inputs, str | Path) else inputs
+    if not isinstance(items, list | tuple | np.ndarray):
+        return []
+    if not len(items) or not all(isinstance(item, str | Path) for item in items):
+        return []
+    return [Path(item) for item in items] if takes_images else []
+
+
+def _as_floats(inputs, spec: Spec):
+    """Whole numbers become floats where the network takes floats: bytes stay bytes."""
+    if isinstance(inputs, str):
+        return [inputs]
+    if isinstance(inputs, dict) and "inputs" in inputs:
+        return inputs | {"inputs": _as_floats(inputs["inputs"], spec)}
+    try:
+        array = np.asarray(inputs)
+    except ValueError as error:
+        raise DataError(f"predict: expected inputs of one shape: {error}") from None
+    is_whole = array.dtype.kind in "iu" and array.dtype != np.uint8
+    return array.astype(np.float32) if is_whole and "float" in spec.input_dtype else array
+
+
+def _with_future(inputs, ops: list, spec: Spec):
+    """Series as long as the network sees get rows of 0 in the place of what is to be forecast."""
+    horizon = sum(getattr(op, "horizon", 0) for op in ops)
+    if not horizon or isinstance(inputs, dict) or inputs.shape[1:2] != (spec.input_shape[0],):
+        return inputs
+    return np.pad(inputs, [[0, 0], [0, horizon], *[[0, 0]] * (inputs.ndim - 2)])
+
+
+def _with_targets(source: data_loader.Source) -> data_loader.Source:
+    """Zeros, since operations and batches expect some."""
+
+    def read(indices):
+        return {"targets": tf.zeros_like(indices), **source.read(indices)}
+
+    return replace(source, read=read)
+
+
 # ---- preview
 
 

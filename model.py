@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from cli.program import ConfigError, look_up
+from engine.session import begin_session, seeded
 from engine.variables import layers_of
 from train_config import Spec
 
@@ -24,18 +25,17 @@ def build_model(config, spec: Spec, seed=0, precision="float32", strategy=None) 
     """The network of `models/<config.name>.py` for such data, with the random weights of a seed.
 
     Keras numbers unnamed layers and random generators through the life of a process, and
-    checkpoints go by name: its session is cleared first, so that a second run has the same names.
+    checkpoints go by name: its session begins anew, so that a second run has the same names.
     """
     name = config.name
     expected = f"a function `build` for the network {name!r} of model_config.py"
     build = look_up(f"models.{name}", expected, "build")
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
+    begin_session()
     strategy = strategy or tf.distribute.get_strategy()
     policy = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy(_POLICIES.get(precision, precision))
-        with strategy.scope():
+        with seeded(seed), strategy.scope():
             model = build(config, spec)
     finally:
         keras.config.set_dtype_policy(policy)

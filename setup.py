@@ -28,7 +28,15 @@ setup(
     ],
     extras_require={
         "parquet": ["pyarrow"],
-        "test": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
+        "test": [
+            "hypothesis",
+            "ipykernel",
+            "nbclient",
+            "pytest",
+            "pytest-timeout",
+            "pytest-xdist",
+            "ruff",
+        ],
         "tfds": ["tensorflow-datasets", "array_record", "importlib_resources"],
     },
 )

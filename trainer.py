@@ -3,6 +3,7 @@
 python trainer.py --config configs/lenet.yaml [--run_dir DIR] [--print_config] [key=value ...]
 python trainer.py --config FILE --debug fdr|overfit         one batch of everything; learn one batch
 python trainer.py --verify RUN                              every checkpoint, byte by byte
+python trainer.py --reproduce RUN                           what differs between then and now
 python trainer.py --replay RUN/blowup/STEP [key=value ...]  a step that was not finite, once more
 """
 
@@ -21,7 +22,7 @@ from typing import NamedTuple
 
 import train_config
 from cli import program
-from cli.program import CheckpointError, ConfigError, Stopped, StopSignals
+from cli.program import CheckpointError, ConfigError, DataError, Stopped, StopSignals
 from engine import checkpoint
 from engine.cluster import check_cluster, read_cluster
 
@@ -38,6 +39,7 @@ COMMAND.boolean("print_config", False, "Print every field, its value and where i
 COMMAND.boolean("allow_changed_data", False, "Go on although the training data have changed.")
 COMMAND.path("verify", None, "Check every checkpoint of this run directory.")
 COMMAND.path("replay", None, "Repeat a step that was not finite: RUN/blowup/step-...")
+COMMAND.path("reproduce", None, "Print what differs between a run's environment and this one.")
 COMMAND.choice("debug", None, ["fdr", "overfit"], "One batch of everything; learn one batch.")
 
 
@@ -46,6 +48,9 @@ def prepare(command: program.Command):
         return json.dumps(checkpoint.verify_all(checkpoint.run_of(command.verify)))
     if command.replay is not None:
         return prepare_replay(Path(command.replay), command.overrides)
+    if command.reproduce is not None:
+        run_dir = checkpoint.run_of(command.reproduce)
+        return train_config.load_config(run_dir / "config.yaml", command.overrides), run_dir, None
     if command.history is not None:
         return history(checkpoint.run_of(command.history))
     if getattr(command, "from") is not None:
@@ -115,12 +120,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import data_loader
 import input_ops
 from engine import blackbox, resume
 from engine.devices import Devices, is_compiled, naming_failures, open_devices, serve, slice_of
+from engine.environment import reproduce
 from engine.log import Log, Pace, Screen, Stopwatch
 from engine.optimizer import Warmup, build_multipliers, build_optimizer, build_schedule
 from engine.resume import Progress
+from engine.session import own_session
 from engine.variables import (
     Averages,
     BatchStatistics,
@@ -134,7 +142,7 @@ from engine.variables import (
     write_variables,
 )
 from engine.weights import freeze, load_weights
-from eval import Evaluator, MetricTotals
+from eval import Evaluator, LoadedRun, MetricTotals, load_run
 from model import Task, build_model, build_task, cast_floats, initialize
 from preprocess_data import measured
 from train_config import Clock, Rollback, Train, TrainConfig
@@ -582,25 +590,40 @@ def _check_metrics(config: TrainConfig, evaluator: Evaluator) -> None:
 # ---- the loop
 
 
+class Result(dict):
+    """What the program prints; `.run` is the trained run, with its model and `predict`."""
+
+    @cached_property
+    def run(self) -> LoadedRun:
+        return load_run(self["run_dir"])
+
+
 def train_and_evaluate(
     config: TrainConfig,
-    run_dir: Path,
+    run_dir: str | Path,
     *,
+    data: dict | None = None,
     on_eval=None,
     allow_changed_data: bool = False,
     parent: Path | None = None,
-) -> dict:
+) -> Result:
     """Trains to the end, going on from the newest checkpoint of `run_dir` if there is one.
 
+    `data`: {split: source_from(...)} of the splits that the configuration takes from `given`.
     `parent`: the checkpoint of another run with which this one begins, its step included.
     `on_eval(step, metrics)` is called after each full validation; a true answer ends the run there.
     Returns what the program prints. Raises Stopped after a signal, with everything saved: the same
     call then goes on.
+
+    In a notebook, a script or a thread: leaves Keras' session, the random generators and, but for
+    the time of the call, the handlers of signals as they were.
     """
+    run_dir = Path(run_dir)
     watch = Stopwatch()
     devices = open_devices(config.distribute)  # before anything else of TensorFlow
     lock = checkpoint.lock(run_dir) if devices.is_chief else contextlib.nullcontext()
-    with lock, naming_failures(config.train, devices):
+    given = data_loader.giving(config.data, data)
+    with own_session(), given, lock, naming_failures(config.train, devices):
         with watch("start-up"):
             run = build_run(config, devices)
             progress = resume.begin_or_go_on(run, run_dir, allow_changed_data, parent)
@@ -628,7 +651,7 @@ def train_and_evaluate(
     elif progress.early_step is not None:
         metric = config.early_stopping.metric
         result["best"] = [_kept(run_dir, metric, progress.early_best, progress.early_step)]
-    return result
+    return Result(result)
 
 
 def _kept(run_dir: Path, metric: str, value: float, step: int) -> dict:
@@ -716,9 +739,11 @@ def validate(run: Run, progress: Progress, log: Log, on_eval, signals, step: int
 
 
 def _stopped(number: int, state: str) -> Stopped:
-    command = shlex.join(sys.argv)
-    name = signal.Signals(number).name
-    return Stopped(f"{name}: {state}; run the same command again to go on: {command}")
+    is_program = COMMAND.flags.is_parsed()
+    again = f"run the same command again to go on: {shlex.join(sys.argv)}"
+    if not is_program:
+        again = "the same call goes on"
+    return Stopped(f"{signal.Signals(number).name}: {state}; {again}")
 
 
 def rehearse(run: Run, run_dir: Path, log: Log, save: "Saver", step: int) -> None:
@@ -843,9 +868,20 @@ def only_serves(config: TrainConfig) -> bool:
     return bool(cluster) and cluster.has_servers and cluster.job != "chief" and not on_this_machine
 
 
+def fingerprint_of(config: TrainConfig) -> str | None:
+    """Of the training set; None where it cannot be read."""
+    try:
+        return input_ops.open_mix(config.data, "train", training=True).fingerprint
+    except (ConfigError, DataError) as error:
+        program.warn(f"data: {error}")
+        return None
+
+
 def main(config: TrainConfig, run_dir: Path, parent: Path | None) -> dict:
     if COMMAND.replay:
         return blackbox.replay(run_dir, config, build_trainer)
+    if COMMAND.reproduce:
+        return reproduce(run_dir, fingerprint_of(config))
     if "TF_CONFIG" in os.environ and only_serves(config):
         return serve(read_cluster(), config.distribute.wait)
     if COMMAND.debug:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 import textwrap
 import time
 from collections import defaultdict
@@ -233,15 +234,40 @@ class _Console(Console):
         self.quiet = True
 
 
+class NotebookLine:
+    """One output of a cell, whose text changes."""
+
+    def __init__(self, display):
+        self._display = display
+        self._handle = None
+
+    @classmethod
+    def in_notebook(cls) -> "NotebookLine | None":
+        """None outside of a notebook, which has IPython imported by itself."""
+        ipython = sys.modules.get("IPython")
+        shell = ipython.get_ipython() if ipython else None
+        is_notebook = shell is not None and hasattr(shell, "kernel")
+        return cls(ipython.display.display) if is_notebook else None
+
+    def show(self, text: str) -> None:
+        data = {"text/plain": text}
+        if self._handle is None:
+            self._handle = self._display(data, raw=True, display_id=True)
+        else:
+            self._handle.update(data, raw=True)
+
+
 class Screen:
-    """The live line on a terminal, plain lines elsewhere; the table at the end."""
+    """The live line on a terminal or in a notebook, plain lines elsewhere; the table at the end."""
 
     def __init__(self, total_steps: int, step: int, quiet: bool = False):
-        self._console = _Console(stderr=True, quiet=quiet)
+        # Not rich's way in notebooks, which makes an output of every line.
+        self._console = _Console(stderr=True, quiet=quiet, force_jupyter=False)
         self._total = total_steps
         self._numbers = ""
         self._pace = ""
-        self._live = self._console.is_terminal and not quiet
+        self._notebook = None if quiet else NotebookLine.in_notebook()
+        self._live = bool(self._notebook) or (self._console.is_terminal and not quiet)
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(bar_width=20),
@@ -253,12 +279,12 @@ class Screen:
         self._task = self._bar.add_task("compiling", total=total_steps, completed=step)
 
     def __enter__(self):
-        if self._live:
+        if self._live and not self._notebook:
             self._bar.start()
         return self
 
     def __exit__(self, *_):
-        if self._live:
+        if self._live and not self._notebook:
             with self._quietly():
                 self._bar.stop()
 
@@ -282,6 +308,9 @@ class Screen:
 
     def _move_bar(self, step: int) -> None:
         text = f"{self._numbers}  {self._pace}"
+        if self._notebook:
+            self._notebook.show(f"step {step}/{self._total}  {text}")
+            return
         with self._quietly():
             self._bar.update(self._task, completed=step, description=text, refresh=True)
 

@@ -9,17 +9,11 @@ never: that is another run, which may branch from a checkpoint of this one.
 import hashlib
 import json
 import os
-import platform
-import re
 import shlex
-import subprocess
 import sys
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-
-import tensorflow as tf
 
 import train_config
 from cli import program
@@ -27,6 +21,7 @@ from cli.program import CheckpointError, ConfigError
 from cli.typed_yaml import flatten, to_text
 from engine import checkpoint
 from engine.devices import Devices
+from engine.environment import environment, environment_changes
 from engine.variables import read_variables
 from train_config import EarlyStopping, TrainConfig
 
@@ -37,15 +32,6 @@ _FIRST_FILES = {  # of a run killed at once
     "config.yaml.part",
     "environment.json.part",
 }
-_CPU_INFO = Path("/proc/cpuinfo")  # on Linux
-_PACKAGES = ("tensorflow", "keras", "numpy", "pydantic", "tensorboard")
-# Environment variables that change results; not logging, not cluster addresses.
-_VARIABLES = re.compile(
-    r"(?!TF_CPP_|TF_CONFIG)(TF|XLA|OMP|ONEDNN|DNNL|MKL|OPENBLAS|CUDA|NCCL|KERAS)_"
-)
-# Entries that may change how numbers are rounded: plain ones, and dictionaries.
-_PLAIN = ("python", "machine", "cpus", "devices")
-_NESTED = ("versions", "git", "cpu", "threads", "variables")
 
 
 @dataclass
@@ -420,81 +406,3 @@ def _read_lineage(file: Path) -> dict | None:
         return {"parent": lineage["parent"], "starts": list(lineage["starts"])}
     except (OSError, ValueError, LookupError, TypeError):
         return None
-
-
-# ---- what a run is computed with
-
-
-def environment(data: str) -> dict:
-    """What is needed to run the same again. `data`: the fingerprint of the training set."""
-    variables = {name: os.environ[name] for name in sorted(os.environ) if _VARIABLES.match(name)}
-    threading = tf.config.threading
-    return {
-        "argv": sys.argv,
-        "directory": os.getcwd(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in _PACKAGES},
-        "git": {"commit": _git("rev-parse", "HEAD"), "diff": _git("diff", "HEAD")},
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpu": _cpu(),
-        "cpus": _num_cpus(),
-        "threads": {  # 0: as many as there are CPUs
-            "inside": threading.get_intra_op_parallelism_threads(),
-            "between": threading.get_inter_op_parallelism_threads(),
-        },
-        "variables": variables,
-        "data": data,
-        "devices": [_device_name(device) for device in tf.config.list_physical_devices()],
-    }
-
-
-def _git(*words: str) -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), *words]
-    try:
-        output = subprocess.check_output(command, stderr=subprocess.DEVNULL, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return output.decode(errors="replace").strip()
-
-
-def _num_cpus() -> int | None:
-    """CPUs that this process may use, where the system tells (macOS does not); else all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def _device_name(device) -> str:
-    return tf.config.experimental.get_device_details(device).get("device_name", device.name)
-
-
-def _cpu() -> dict:
-    """Model and instruction sets of the first CPU, as Linux tells them; nothing elsewhere."""
-    try:
-        text = _CPU_INFO.read_text(encoding="utf-8")
-    except OSError:
-        return {}
-    fields = dict(re.findall(r"(?m)^([^\t:]+?)\s*: ?(.*)$", text.partition("\n\n")[0]))
-    flags = fields.get("flags", fields.get("Features"))
-    return {"model": fields.get("model name"), "flags": flags}
-
-
-def environment_changes(before: dict, now: dict) -> list[str]:
-    """`what: before -> now` of everything that may round numbers differently."""
-    old = _flat(before)
-    new = _flat(now)
-    changed = [key for key in old | new if old.get(key) != new.get(key)]
-    return [_change(key, str(old.get(key))[:40], str(new.get(key))[:40]) for key in changed]
-
-
-def _flat(environment: dict) -> dict:
-    """Entries that may change how numbers are rounded, those of dictionaries as `key.name`."""
-    entries = {key: environment.get(key) for key in _PLAIN}
-    for key in _NESTED:
-        nested = environment.get(key)
-        if isinstance(nested, dict):
-            entries |= {f"{key}.{name}": value for name, value in nested.items()}
-    return entries
-
-
-def _change(key: str, old: str, new: str) -> str:
-    return f"{key} differ" if old == new or key == "cpu.flags" else f"{key}: {old} -> {new}"

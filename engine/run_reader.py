@@ -40,9 +40,20 @@ def with_step(path: Path, use: Callable[[Path], object]) -> tuple[Path, object]:
         raise CheckpointError(f"{path}: was removed while it was being read") from error
 
 
-def with_checkpoint(ckpt: str | Path, use: Callable[[Path], object]) -> tuple[Path, object]:
-    """A run's newest checkpoint, or the one that is named, and what `use` makes of it."""
+def with_checkpoint(
+    ckpt: str | Path, use: Callable[[Path], object], which: str | int = "newest"
+) -> tuple[Path, object]:
+    """A checkpoint of a run, or the one that is named, and what `use` makes of it.
+
+    `which`: newest, best or the number of a step.
+    """
     run_dir, step_dir = checkpoint.find_run(ckpt)
+    if step_dir and which != "newest":
+        raise CheckpointError(
+            f"{ckpt}: one checkpoint; expected its run, {run_dir}, to choose {str(which)!r} of"
+        )
+    if which != "newest":
+        step_dir = checkpoint.chosen(run_dir, str(which))
     return with_step(step_dir, use) if step_dir else with_newest(run_dir, use)
 
 

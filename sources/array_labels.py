@@ -67,7 +67,7 @@ class Labels:
     def classes(self, class_names, input_shape: tuple[int, ...]) -> Classes:
         if _is_text(self.array):
             return self._of_texts(class_names)
-        if self._is_one_hot():
+        if self.is_one_hot():
             return self._of_one_hot(class_names)
         labels, notes = self._whole_numbers()
         if labels.ndim == 1:
@@ -79,7 +79,7 @@ class Labels:
             classes = self._of_positions(labels, class_names, input_shape)
         return classes._replace(notes=(*notes, *classes.notes))
 
-    def _is_one_hot(self) -> bool:
+    def is_one_hot(self) -> bool:
         array = self.array
         if array.ndim != 2:
             return False
