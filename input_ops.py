@@ -8,7 +8,6 @@ any step is reached at once and nothing of the pipeline is saved.
 python input_ops.py --config FILE --preview sheet.png [--count 32] [--split train] [key=value ...]
 """
 
-import itertools
 import math
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -66,7 +65,6 @@ from preprocess_data import (
     vocabulary,
 )
 
-_MOST_LOOKED_AT = 20_000  # examples, for others that are damaged where one was found
 _MOST_SLOTS = 10_000  # of a cycle of a mix
 _POSITIONS_AT_ONCE = 8192  # their order is computed in one go: a few hundred small ops, paid once
 _EXAMPLES_AT_ONCE = 512  # small batches are read and treated in groups,
@@ -200,17 +198,11 @@ class Mix:
 
     @contextmanager
     def naming_examples(self, ids: Iterable[int] | None = None):
-        """Inside `with`, an error of the pipeline names the examples that fail alone.
-
-        `ids`: where to look first; then, for all bad ones at once, among the first of all.
-        """
+        """Inside `with`, an error of the pipeline names those of `ids` that fail alone."""
         try:
             yield
         except READING_ERRORS as error:
-            if ids is None:
-                ids = range(len(self))
-            else:
-                ids = itertools.chain(ids, range(min(len(self), _MOST_LOOKED_AT)))
+            ids = range(len(self)) if ids is None else ids
             name_example(error, self._features_alone, ids, self.locate)
 
     def _features_alone(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:

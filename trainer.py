@@ -147,6 +147,8 @@ from model import Task, build_model, build_task, cast_floats, initialize
 from preprocess_data import measured
 from train_config import Clock, Rollback, Train, TrainConfig
 
+_MOST_LOOKED_AT = 20_000  # examples, where one is damaged
+
 # ---- the step
 
 
@@ -538,6 +540,7 @@ class Run:
         )
         for _, _, ids in columns:
             yield from ids.numpy()
+        yield from range(min(len(self.mix), _MOST_LOOKED_AT))  # to name all bad ones at once
 
 
 def build_run(given: TrainConfig, devices: Devices | None = None) -> Run:
