@@ -4,15 +4,18 @@ An operation or data set without options may be written as its bare name. To add
 the same name in a file of ops/, or a file of that name in sources/, and a class here.
 """
 
+import re
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from cli.typed_yaml import (
     Bool,
     ClassNames,
     Float,
     Int,
+    PathText,
     Positive,
     Regex,
     Section,
@@ -30,11 +33,40 @@ def _rising(value):
     return value
 
 
+def _as_list(value):
+    return [value] if isinstance(value, str) else value
+
+
+def _encoding(value: str) -> str:
+    try:
+        "".encode(value)
+    except (LookupError, ValueError):
+        raise ValueError(
+            f"expected an encoding, such as utf-8, cp949 or latin-1, got {value!r}"
+        ) from None
+    return value
+
+
+def _time_format(value: str) -> str:
+    try:
+        datetime.strptime("", value)
+    except (ValueError, re.error) as error:
+        if "does not match" not in str(error):
+            expected = "expected a format such as '%d/%m/%Y %H:%M'"
+            raise ValueError(f"{expected}, got {value!r}: {error}") from None
+    return value
+
+
 PositiveFloat = Annotated[Float, Field(gt=0)]
 PositiveShare = Annotated[Float, Field(gt=0, le=1)]
 Size = tuple[Positive, Positive]
+Index = Annotated[Int, Field(ge=0)]
+Gray = Annotated[Int, Field(ge=0, le=255)]
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
 Feature = Annotated[Literal["inputs", "targets"], Field(description="Feature that it changes.")]
+Encoding = Annotated[str, AfterValidator(_encoding)]
+TimeFormat = Annotated[str, AfterValidator(_time_format)]
+Character = Annotated[str, Field(min_length=1, max_length=1)]
 Features = Annotated[
     Literal["inputs", "targets", "both"], Field(description="Features that it changes.")
 ]
@@ -45,6 +77,8 @@ class Operation(Section):
 
     random: ClassVar[bool] = False  # draws from seeds, so first_ops may not hold it
     of_images: ClassVar[bool] = False  # takes images of any size, one at a time if they differ
+    geometric: ClassVar[bool] = False  # moves pixels, and so a mask and points (ops/features.py)
+    makes: ClassVar[str | None] = None  # mask or points: what it makes of targets that move so
     any_size: ClassVar[bool] = False  # gives such images, and runs what follows up to a `size`
     takes_num_classes: ClassVar[bool] = False  # as a keyword argument
     makes_tokens: ClassVar[bool] = False  # gives ids of a vocabulary; `tokens_<name>` lists it
@@ -77,10 +111,36 @@ class DecodeImage(ImageOp):
     """Channels: 1 for grayscale, 3 for RGB."""
 
 
+class DecodeMask(ImageOp):
+    """Targets, or `mask`, are a PNG or an array of the class of each pixel: gray or palette."""
+
+    name: Literal["decode_mask"]
+    makes = "mask"
+    values: list[Gray] | None = None
+    """Value of each class in the files; null: the number of the class."""
+    ignore: Gray | None = None
+    """Value of pixels that do not count, in loss or metrics; null: there are none."""
+
+    @model_validator(mode="after")
+    def _one_meaning_a_value(self):
+        values = self.values or []
+        if len(set(values)) != len(values) or self.ignore in values:
+            raise ValueError(f"expected each value once, got {values}, ignore {self.ignore}")
+        return self
+
+
+class TargetsAsPoints(ImageOp):
+    """Targets [K, 2] or [K, 3] are points in pixels: x, y and, above 0, whether it is visible."""
+
+    name: Literal["targets_as_points"]
+    makes = "points"
+
+
 class Resize(ImageOp):
     """To an exact size, or a shortest side with the proportions kept; bytes stay bytes, rounded."""
 
     name: Literal["resize"]
+    geometric = True
     exclusive: ClassVar = ("size", "shortest")
     needs_one: ClassVar = True
     size: Size | None = None
@@ -95,6 +155,7 @@ class CenterCrop(ImageOp):
     """Cuts a window out of the middle."""
 
     name: Literal["center_crop"]
+    geometric = True
     size: Size
     """Height and width of the window."""
 
@@ -103,6 +164,7 @@ class PadImage(ImageOp):
     """Pads each image to a size, evenly, with a constant."""
 
     name: Literal["pad_image"]
+    geometric = True
     size: Size
     """Height and width of the result."""
     value: Float = 0.0
@@ -123,6 +185,7 @@ class RandomCrop(ImageOp):
 
     name: Literal["random_crop"]
     random = True
+    geometric = True
     size: Size
     """Height and width of the window."""
     padding: Int = Field(0, ge=0)
@@ -137,6 +200,7 @@ class RandomResizedCrop(ImageOp):
 
     name: Literal["random_resized_crop"]
     random = True
+    geometric = True
     size: Size
     """Height and width of the result."""
     area: Annotated[tuple[PositiveShare, PositiveShare], AfterValidator(_rising)] = (0.08, 1.0)
@@ -150,6 +214,7 @@ class RandomShift(Op):
 
     name: Literal["random_shift"]
     random = True
+    geometric = True
     pixels: Positive
     """Largest shift, in pixels."""
 
@@ -159,8 +224,11 @@ class RandomFlip(Op):
 
     name: Literal["random_flip"]
     random = True
+    geometric = True
     direction: Literal["horizontal", "vertical"] = "horizontal"
     """Direction: left to right, or upside down."""
+    pairs: list[tuple[Index, Index]] | None = None
+    """Points that change places in a mirror image, such as both eyes; []: none do."""
 
 
 class RandomRotate(Op):
@@ -168,6 +236,7 @@ class RandomRotate(Op):
 
     name: Literal["random_rotate"]
     random = True
+    geometric = True
     degrees: Float = Field(gt=0, le=180)
     """Largest angle in either direction."""
 
@@ -227,6 +296,7 @@ class RandAugment(Op):
 
     name: Literal["rand_augment"]
     random = True
+    geometric = True
     count: Positive = 2
     """Operations for each image."""
     magnitude: Float = Field(9.0, ge=0, le=10)
@@ -349,6 +419,20 @@ class Window(Op):
     """Number of the column that is forecast, from 0."""
 
 
+class Fill(Op):
+    """Fills the cells that a table with `missing: keep` lacks; comes before all others."""
+
+    name: Literal["fill"]
+    measured = "values"
+    all_examples = True
+    statistic: Literal["mean", "median", "most_frequent"] = "mean"
+    """Statistic of each column in the training examples that fills it."""
+    values: list[Float] | None = None
+    """Value for each column, or one for all; null: measured."""
+    indicator: Bool = False
+    """Append a column for each one: 1 where its cell was missing."""
+
+
 class EncodeCategories(Op):
     """Appends a one-hot vector of each text column to the inputs; of an unknown text, zeros."""
 
@@ -370,6 +454,19 @@ class InputsAsTargets(Op):
     """Copies the inputs to the targets: what comes after, such as noise, the network must undo."""
 
     name: Literal["inputs_as_targets"]
+
+
+class MaskAsTargets(Op):
+    """The class of each pixel [height, width]; what is ignored has a weight of 0."""
+
+    name: Literal["mask_as_targets"]
+    takes_num_classes = True
+
+
+class PointsAsTargets(Op):
+    """x and y of each point [K, 2], in pixels; points that are not visible have a weight of 0."""
+
+    name: Literal["points_as_targets"]
 
 
 # ---- operations: texts and sequences
@@ -505,9 +602,13 @@ class Dataset(Section):
     A class below it with a `name` can be chosen in `data`: sources/<name>.py.
     """
 
+    in_python: ClassVar[bool] = False  # examples come with the call, in memory
+
     classes: ClassNames | None = None
     """Only examples of these classes, numbered in this order; null: all."""
-    dir: str | None = None
+    at_most: dict[str, Positive] = Field({})
+    """Largest number of examples of a class, {class: number}; the others are left out."""
+    dir: PathText | None = None
     """Directory of the files; null: data.dir."""
     first_ops: list[OpConfig] | None = None
     """Operations before all others; null: those of `data`."""
@@ -537,8 +638,52 @@ class Divided(Dataset):
 class DividedFile(Divided):
     """A set in one file."""
 
-    file: str
+    file: PathText
     """Path of the file, in `dir` if there is one."""
+
+
+class TextFile(DividedFile):
+    """A set in text files; a byte order mark goes before `encoding`."""
+
+    file: PathText | list[PathText]
+    """Path of the file, in `dir` if there is one; or several, or a pattern with *."""
+    encoding: Encoding = "utf-8"
+    """Encoding of the text, such as cp949, latin-1 or utf-16."""
+    header: Bool | None = None
+    """Whether the first line has the names of the columns; null: as it looks."""
+
+
+class TextColumns(TextFile):
+    """Text files whose columns have names. A file whose name ends in .parquet is Parquet."""
+
+    names: list[str] | None = None
+    """Names of the columns of a file without a header; null: its header's, or c0, c1, ..."""
+    delimiter: Character = ","
+    """Character between columns of a CSV."""
+
+    @model_validator(mode="after")
+    def _names_once(self):
+        for name in self.names or []:
+            if self.names.count(name) > 1:
+                raise ValueError(f"names: expected each column once, got {name!r} twice")
+        return self
+
+
+class NumberColumns(TextColumns):
+    """Tables with columns of numbers."""
+
+    decimal: Literal[".", ","] = "."
+    """Character before the decimals of a number."""
+    thousands: Literal[".", ",", " ", "'"] | None = None
+    """Character between groups of three digits; null: none."""
+    time_format: TimeFormat | None = None
+    """Format of the times, such as '%d/%m/%Y %H:%M'; null: numbers or ISO 8601."""
+
+    @model_validator(mode="after")
+    def _two_characters(self):
+        if self.decimal == self.thousands:
+            raise ValueError(f"expected a `thousands` other than `decimal`, got {self.decimal!r}")
+        return self
 
 
 class MnistSample(Dataset):
@@ -585,61 +730,161 @@ class Fake(Dataset):
     """Examples in each split."""
 
 
-class ImageFolder(Divided):
+class Given(Dataset):
+    """Arrays, a tf.data.Dataset or a generator of your own: `train_and_evaluate(..., data=...)`."""
+
+    name: Literal["given"]
+    in_python = True
+
+
+class Shapes(Dataset):
+    """Drawn figures on textured ground, with their masks or their points; made, not read."""
+
+    name: Literal["shapes"]
+    targets: Literal["masks", "points"]
+    """Targets: the class of each pixel, or corners of a triangle in a fixed order."""
+    image_size: Int = Field(48, ge=16, le=512)
+    """Height and width of the images."""
+    size: Positive = 2000
+    """Training examples; a quarter of it are validation, and another test."""
+
+
+class ImageFiles(Divided):
+    """A set of image files."""
+
+    damaged: Literal["fail", "skip"] = "fail"
+    """skip: look at every image first, leave out the damaged ones, named."""
+    max_damaged: Share = 0.001
+    """Largest share of the images that may be left out as damaged."""
+    max_pixels: Positive = 50_000_000
+    """Largest height x width; more is refused from the header."""
+
+
+class ImageFolder(ImageFiles):
     """Image files, a directory per class: DIR/<class>/..., or DIR/train/<class>/..., ..."""
 
     name: Literal["image_folder"]
     group: Regex | None = None
     """Regex; files whose path gives the same first group stay in one split."""
-    damaged: Literal["fail", "skip"] = "fail"
-    """skip: look at every image first, leave out up to 0.1 %, named."""
-    max_pixels: Positive = 50_000_000
-    """Largest height x width; more is refused from the header."""
+    splits: dict[Literal["train", "valid", "test"], str] | None = None
+    """Directories of the splits, in `dir`; {}: all are classes; null: by their names."""
+
+    @model_validator(mode="after")
+    def _one_to_train_on(self):
+        if self.splits and "train" not in self.splits:
+            raise ValueError(f"splits: expected `train` among them, got {', '.join(self.splits)}")
+        return self
+
+
+class ImageTable(ImageFiles, TextColumns):
+    """Image files whose labels stand in a table of file names: CSV, or JSON lines (.jsonl)."""
+
+    name: Literal["image_table"]
+    exclusive: ClassVar = ("group", "group_in_name")
+    image: str | None = None
+    """Column of the file names, suffix or not; null: the first that names images."""
+    images: str | None = None
+    """Directory of the images, in `dir`; null: `dir`, or the table's."""
+    target: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)] | None = None
+    """Column, or list of columns, to be predicted; null: all others."""
+    targets: Literal["classes", "labels", "numbers", "mask", "points"] = "classes"
+    """Kind of targets: a class; several labels; numbers; a mask file; x and y of key points."""
+    masks: str | None = None
+    """Directory of the masks, in `dir`, called as the images are unless `target` names them."""
+    class_names: list[str] = Field([])
+    """Names of the classes 0, 1, ... of masks."""
+    ignore: list[str] = Field([])
+    """Columns that are left out."""
+    split_column: str | None = None
+    """Column that says train, valid or test."""
+    group: str | None = None
+    """Column: images with the same value in it stay in one split."""
+    group_in_name: Regex | None = None
+    """Regex; images whose path gives the same first group stay in one split."""
+
+    @model_validator(mode="after")
+    def _of_masks(self):
+        if (self.targets == "mask") != bool(self.class_names):
+            raise ValueError("class_names: expected with `targets: mask`, and only there")
+        return self
 
 
 class Npz(DividedFile):
-    """A NumPy archive: arrays `x_train`, `y_train`, `x_valid`, ..., or `x` and `y`."""
+    """NumPy arrays `x_train`, `y_train`, `x_valid`, ..., or `x` and `y`; .npz, .npy or both.
+
+    `file` may also be a directory of .npy files, or a pattern: archives of the same arrays.
+    """
 
     name: Literal["npz"]
+    x: str | None = None
+    """Array of inputs, also of `x_train`, ...; null: x, images, data, arr_0 and the like."""
+    y: str | None = None
+    """Array of targets, or its file (y.npy); null: y, labels, targets, arr_1 and the like."""
     targets: Literal["classes", "numbers"] = "classes"
     """Kind of values in y."""
     class_names: list[str] | None = None
-    """Names of the classes; null: the numbers 0, 1, ..."""
+    """Names of the classes, in order; null: the values that occur."""
+    sample_weight: str | None = None
+    """Array of a weight for each example; null: all weigh 1."""
+    images: Bool | None = None
+    """Inputs are images [height, width] or with channels first, or (false) are not; null: uint8."""
 
 
-class Csv(DividedFile):
+class Csv(NumberColumns):
     """A table with a header line: columns of numbers, and of text for `encode_categories`."""
 
     name: Literal["csv"]
-    exclusive: ClassVar = ("group", "time")
+    exclusive: ClassVar = ("group", "time", "split_column")
     target: str
     """Column to be predicted."""
     targets: Literal["classes", "numbers"] = "classes"
     """Kind of values in that column."""
     categories: list[str] = Field([])
     """Columns of text; all others hold numbers."""
+    sample_weight: str | None = None
+    """Column, no input: the weight of each example, 0 or more; null: all weigh 1."""
     ignore: list[str] = Field([])
     """Columns that are left out."""
     group: str | None = None
     """Column, no input: rows with the same value in it stay in one split."""
     time: str | None = None
     """Column, no input: rows are divided in its order, the latest held out."""
-    delimiter: str = Field(",", min_length=1, max_length=1)
-    """Character between columns."""
+    split_column: str | None = None
+    """Column, no input: train, valid or test, the split of each row."""
+    missing: Literal["fail", "drop", "keep"] = "fail"
+    """Policy for empty cells, NA and ? among numbers; drop: such rows, keep: for `fill`."""
+
+    @model_validator(mode="after")
+    def _one_role_each(self):
+        named = [self.target, *self.categories, *self.ignore]
+        for column in named:
+            if named.count(column) > 1:
+                raise ValueError(f"expected one role for each column, got {column!r} in two")
+        return self
 
 
-class Series(Divided):
+class Series(NumberColumns):
     """Sliding windows over the number columns of a CSV, in time; the latest rows are held out.
 
     A window [window + horizon, columns] belongs to the split of its last `horizon` rows: earlier
-    rows are known when those are forecast.
+    rows are known when those are forecast. None crosses a hole or a repeat in time.
     """
 
     name: Literal["series"]
-    file: str | None = None
-    """Path of the file, in `dir` if there is one; null: bundled sunspots."""
+    file: PathText | list[PathText] | None = None
+    """Path of the file, as of a table; null: bundled sunspots."""
     columns: list[str] | None = None
-    """Columns of numbers; null: all but the first."""
+    """Columns of numbers; null: all but the first, or the only one."""
+    time: str | None = None
+    """Column of times, which must rise; null: the first, if it holds times and no values."""
+    sort: Bool = False
+    """Sort the rows by time first."""
+    gaps: Literal["break", "join"] = "break"
+    """Holes and repeats in time; break: no window crosses one; join: rows follow each other."""
+    group: str | None = None
+    """Column: rows with the same value in it are a series of their own."""
+    missing: Literal["fail", "drop"] = "fail"
+    """Policy for empty cells, NA and ?; drop: such a row is a hole."""
     window: Positive = 24
     """Time steps that are seen."""
     horizon: Positive = 1
@@ -650,18 +895,25 @@ class Series(Divided):
     """Share of the rows, the last ones."""
 
 
-class Text(DividedFile):
-    """Texts with a label: TSV lines `label<TAB>text`, or JSONL lines with these two keys.
+class Text(TextColumns):
+    """Texts with a label: TSV lines `label<TAB>text`, or named columns.
 
-    A file whose name ends in .jsonl is JSONL, every other one TSV.
+    A file whose name ends in .jsonl is JSONL, in .csv CSV, in .parquet Parquet; all others are TSV.
     """
 
     name: Literal["text"]
+    exclusive: ClassVar = ("group", "split_column")
+    label: str | None = None
+    """Column or key of the labels; null: by a usual name, such as label, or TSV's first column."""
+    text: str | None = None
+    """Column or key of the texts; null: by a usual name, such as text, or TSV's second column."""
     group: str | None = None
-    """JSONL key: lines with the same value of it stay in one split."""
+    """Column or key: lines with the same value of it stay in one split."""
+    split_column: str | None = None
+    """Column or key: train, valid or test, the split of each line."""
 
 
-class Tagging(DividedFile):
+class Tagging(TextFile):
     """A tag for each token, in columns (CoNLL); a blank line ends a sentence."""
 
     name: Literal["tagging"]
@@ -671,10 +923,14 @@ class Tagging(DividedFile):
     """Column of the tags, from 0; -1 is the last."""
 
 
-class Parallel(DividedFile):
-    """Pairs for sequence to sequence: TSV lines `source<TAB>target`."""
+class Parallel(TextColumns):
+    """Pairs for sequence to sequence: TSV lines `source<TAB>target`, or named columns."""
 
     name: Literal["parallel"]
+    source: str | None = None
+    """Column or key of the sources; null: by a usual name, or TSV's first column."""
+    target: str | None = None
+    """Column or key of the targets; null: by a usual name, or TSV's second column."""
 
 
 class Cmudict(Divided):
@@ -697,6 +953,28 @@ class Records(Dataset):
     name: Literal["records"]
 
 
+class Tfrecord(Divided):
+    """TFRecord shards of others, such as `train-00000-of-00004`; indexed once, in a file."""
+
+    name: Literal["tfrecord"]
+    files: dict[Literal["train", "valid", "test"], str] | str | None = None
+    """Pattern of the files in `dir`, or one a split; null: all shards; splits by their names."""
+    inputs: str | None = None
+    """Feature of the Examples that becomes the inputs; null: image/encoded, image and the like."""
+    targets: str | None = None
+    """Feature that becomes the targets; null: image/class/label, label and the like."""
+    kind: Literal["classes", "numbers", "text"] = "classes"
+    """Kind of targets."""
+    class_names: list[str] | str | None = None
+    """Names of the classes, or a file with a line for each; null: the values that occur."""
+    sample_weight: str | None = None
+    """Feature of one number, the weight of the example; null: all weigh 1."""
+    shape: list[Positive] | None = None
+    """Shape of one input: of uint8, if they are bytes; null: encoded images, texts, vectors."""
+    index: str | None = None
+    """Directory of the index; null: beside the files."""
+
+
 class Tfds(Dataset):
     """A set that tensorflow-datasets has prepared in `dir` as array_record."""
 
@@ -706,7 +984,9 @@ class Tfds(Dataset):
     inputs: str = "image"
     """Feature that becomes the inputs."""
     targets: str = "label"
-    """Feature that becomes the targets: class labels."""
+    """Feature that becomes the targets."""
+    kind: Literal["classes", "numbers", "text"] = "classes"
+    """Kind of targets: class labels, numbers (one or a vector), or text."""
     splits: dict[Literal["train", "valid", "test"], str] = Field(
         {
             "train": "train",

@@ -17,13 +17,17 @@ tests/sources/test_every_source.py tests a new one too.
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from cli.program import DataError, look_up
+from cli.program import ConfigError, DataError, look_up
+from engine.order import position_of
+from train_config import Data
 
 SPLITS = ("train", "valid", "test")
 BUNDLED = Path(__file__).resolve().parent / "data"  # the sets that come with the project
@@ -86,10 +90,103 @@ def load(config, split: str, directory: str | None) -> Source:
     load_raw = look_up(f"sources.{config.name}", expected, "load")
     source = load_raw(config, split, directory)
     if config.classes is not None:
-        source = of_classes(source, config.classes)
+        source = of_classes(source, config.classes, must_exist=split == "train")
+    if config.at_most:
+        source = at_most(source, config.at_most)
     if not len(source):
         raise DataError(f"{source.name}: expected at least one example in {split}, got none")
     return source
+
+
+# ---- given in Python
+
+_GIVEN = ContextVar("given", default=None)  # {split: Source}, for the time of one call
+
+
+def source_from(examples, class_names: Iterable[str] = (), classes: bool = True) -> Source:
+    """A source of your own examples, without a file, in their order; see sources/given.py.
+
+    `examples`: arrays, as inputs, (inputs, targets) or {feature: array}; or one example after the
+    other, from a tf.data.Dataset or a function that gives an iterator. Targets that are whole
+    numbers, texts or one-hot rows are classes, of these names or of their own; `classes` false:
+    they stay what they are.
+    """
+    return _of_given("source_from")(examples, class_names, classes)
+
+
+def source_from_images(paths: list[Path], ops: list, shape: list) -> tuple[Source, list]:
+    """(a source of image files, operations that come before `ops`); see sources/given.py."""
+    return _of_given("source_from_images")(paths, ops, shape)
+
+
+def _of_given(function: str) -> Callable:
+    return look_up("sources.given", f"a function `{function}`, for data without a set", function)
+
+
+@contextmanager
+def giving(config: Data, data: dict | None):
+    """Inside `with`, the data set `given` has the sources of `data`, {split: source_from(...)}.
+
+    Raises ConfigError for a split that the configuration takes from elsewhere.
+    """
+    for split in data or {}:
+        if split not in SPLITS:
+            raise ConfigError(f"data: expected {', '.join(SPLITS)}, got {split!r}")
+        sections = config.datasets(split)
+        if not any(section.dataset.in_python for section in sections):
+            names = ", ".join(section.name for section in sections)
+            raise ConfigError(
+                f"data: {split!r} is given, but the configuration takes {names}; "
+                f"expected data.{split}=given"
+            )
+    sources = {split: as_source(examples) for split, examples in (data or {}).items()}
+    token = _GIVEN.set(sources)
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
+
+def as_source(examples) -> Source:
+    return examples if isinstance(examples, Source) else source_from(examples)
+
+
+def given(split: str) -> Source:
+    """What was given in Python for a split."""
+    sources = _GIVEN.get()
+    if not sources:
+        raise DataError(
+            "given: its examples come from Python; expected a call with them, "
+            f"data={{{split!r}: source_from(...)}}, or another data set as data.{split}"
+        )
+    if split not in sources:
+        raise NoSplit(
+            f"given: no split {split!r} in data; expected {split!r}: source_from(...) beside "
+            f"{', '.join(map(repr, sources))}, or another data set as data.{split}"
+        )
+    return sources[split]
+
+
+def report_lines(report: dict) -> list[str]:
+    """The report of a source for people: a line of counts and columns, then its notes."""
+    name = report["data"]
+    line = f"{name}: {report['examples']:,} examples"
+    if report["classes"]:
+        line += f" of {report['classes']:,} classes"
+    if "smallest" in report:
+        line += f", {_sizes(report['smallest'], report['largest'])}"
+    for feature, names in report["columns"].items():
+        more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+        line += f"; {feature}: {', '.join(names[:12])}{more}"
+    return [line, *(f"{name}: {note}" for note in report["notes"])]
+
+
+def _sizes(smallest: dict[str, int], largest: dict[str, int]) -> str:
+    ((small, fewest),) = smallest.items()
+    ((large, most),) = largest.items()
+    if fewest == most:
+        return f"{most:,} of each"
+    return f"smallest {small!r} {fewest:,}, largest {large!r} {most:,}"
 
 
 # ---- arrays in memory
@@ -170,47 +267,81 @@ def check_classes(targets: np.ndarray, num_classes: int, locate: Callable[[int],
 
 def _refuse(key: str, array, bad: np.ndarray, expected: str, locate: Callable) -> None:
     if bad.any():
-        index = int(np.argwhere(bad)[0, 0])
+        indices = np.unique(np.argwhere(bad)[:, 0]).tolist()
+        index = indices[0]
         value = array[index][bad[index]].ravel()[0]
-        raise DataError(f"{locate(index)}: {key}: expected {expected}, got {value}")
+        places = [locate(i).rsplit(": ", 1)[-1] for i in indices[:10]]
+        such = f"; {len(indices)} such: {', '.join(places)}" if len(indices) > 1 else ""
+        raise DataError(f"{locate(index)}: {key}: expected {expected}, got {value}{such}")
 
 
 # ---- sources made from others, and from Python
 
 
-def of_classes(source: Source, classes: list[str]) -> Source:
+def of_classes(source: Source, classes: list[str], must_exist: bool = True) -> Source:
     """Only the examples of these classes, in their order, their labels numbered by `classes`.
+
+    Raises DataError for a class that the source does not have, if it must, and where labels are
+    not known without reading.
+    """
+    names = source.class_names
+    notes = []
+    for name in classes:
+        if name not in names:
+            line = f"classes: no class {name!r}; it has {', '.join(names[:12]) or 'none'}"
+            if must_exist or not names:
+                raise DataError(f"{source.name}: {line}")
+            notes.append(line)
+    dtype = _label_dtype(source, "classes")
+    new_label = np.full(len(names), -1, np.int64)
+    for label, name in enumerate(classes):
+        if name in names:
+            new_label[names.index(name)] = label
+    kept = np.flatnonzero(new_label[source.labels] >= 0)
+    chosen = _subset(source, kept, str(classes))
+    labels = new_label[chosen.labels]
+    kept_labels = tf.constant(labels)
+
+    def read(indices):
+        targets = tf.cast(tf.gather(kept_labels, indices), dtype)
+        return chosen.read(indices) | {"targets": targets}
+
+    names = tuple(classes)
+    return replace(
+        chosen, read=read, class_names=names, labels=labels, notes=(*source.notes, *notes)
+    )
+
+
+def at_most(source: Source, limits: dict[str, int]) -> Source:
+    """No more examples of a class than its limit; the hash of an example's number chooses them.
 
     Raises DataError for a class that the source does not have, and where labels are not known
     without reading.
     """
-    names = source.class_names
-    for name in classes:
-        if name not in names:
-            raise DataError(
-                f"{source.name}: classes: no class {name!r}; "
-                f"it has {', '.join(names[:12]) or 'none'}"
-            )
-    dtype = _label_dtype(source)
-    new_label = np.full(len(names), -1, np.int64)
-    new_label[[names.index(name) for name in classes]] = np.arange(len(classes))
-    kept = np.flatnonzero(new_label[source.labels] >= 0)
-    labels = new_label[source.labels[kept]]
+    _label_dtype(source, "at_most")
+    is_kept = np.ones(len(source), bool)
+    for name, limit in limits.items():
+        if name not in source.class_names:
+            has = ", ".join(source.class_names[:12])
+            raise DataError(f"{source.name}: at_most: no class {name!r}; it has {has}")
+        members = np.flatnonzero(source.labels == source.class_names.index(name))
+        by_hash = sorted(members, key=lambda index: position_of(str(index)))
+        is_kept[by_hash[limit:]] = False
+    left_out = len(source) - int(is_kept.sum())
+    chosen = _subset(source, np.flatnonzero(is_kept), str(limits))
+    return replace(chosen, notes=(*source.notes, f"{left_out:,} examples left out by at_most"))
+
+
+def _subset(source: Source, kept: np.ndarray, key: str) -> Source:
+    """The examples of these indices; `key` tells this choice from others."""
     kept_indices = tf.constant(kept, tf.int64)
-    kept_labels = tf.constant(labels)
-
-    def read(indices):
-        features = source.read(tf.gather(kept_indices, indices))
-        return features | {"targets": tf.cast(tf.gather(kept_labels, indices), dtype)}
-
     return replace(
         source,
         length=len(kept),
-        read=read,
-        class_names=tuple(classes),
-        fingerprint=f"{source.fingerprint} {classes}",
+        read=lambda indices: source.read(tf.gather(kept_indices, indices)),
+        fingerprint=f"{source.fingerprint} {key}",
         locate=lambda index: source.locate(int(kept[index])),
-        labels=labels,
+        labels=None if source.labels is None else source.labels[kept],
         sizes=None if source.sizes is None else source.sizes[kept],
         stored_bytes=source.stored_bytes * len(kept) // max(1, source.length),
         block_length=0,  # what is left of a block is no block
@@ -247,7 +378,8 @@ def by_names(source: Source, class_names: tuple[str, ...]) -> Source:
 
     blocks = source.read_in_blocks
     missing = [name for name in class_names if name not in source.class_names]
-    note = f"classes numbered as in training; without {', '.join(missing[:12]) or 'any missing'}"
+    absent = f", without {', '.join(missing[:12])}" if missing else ""
+    note = f"its classes are numbered as in training{absent}"
     return replace(
         source,
         read=renumbered(source.read),
@@ -258,9 +390,9 @@ def by_names(source: Source, class_names: tuple[str, ...]) -> Source:
     )
 
 
-def _label_dtype(source: Source) -> tf.DType:
+def _label_dtype(source: Source, option: str) -> tf.DType:
     """The type of the targets. Raises DataError unless they are one known class each."""
-    expected = f"{source.name}: classes: expected"
+    expected = f"{source.name}: {option}: expected"
     if source.labels is None:
         raise DataError(f"{expected} a set that knows the class of each example without reading it")
     traced = tf.function(source.read).get_concrete_function(tf.TensorSpec([None], tf.int64))

@@ -36,8 +36,10 @@ _PAUSE = 0.05
 def prepare(command: program.Command) -> dict[str, int]:
     """How many processes of each job."""
     if bool(command.ps) != command.chief:
-        expected = "expected both (parameter servers) or neither (workers alone)"
-        raise ConfigError(f"command line: --ps and --chief: {expected}")
+        raise ConfigError(
+            "command line: --ps and --chief: expected both (parameter servers) "
+            "or neither (workers alone)"
+        )
     if not command.ps:
         return {"worker": command.workers}
     return {"chief": 1, "ps": command.ps, "worker": command.workers}

@@ -7,12 +7,14 @@ from files also has `initialize(model, config, spec)`. Task: `tasks/<name>.py` w
 """
 
 import importlib
+import math
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
 from cli.program import ConfigError, look_up
+from engine.session import begin_session, seeded
 from engine.variables import layers_of
 from train_config import Spec
 
@@ -23,18 +25,17 @@ def build_model(config, spec: Spec, seed=0, precision="float32", strategy=None) 
     """The network of `models/<config.name>.py` for such data, with the random weights of a seed.
 
     Keras numbers unnamed layers and random generators through the life of a process, and
-    checkpoints go by name: its session is cleared first, so that a second run has the same names.
+    checkpoints go by name: its session begins anew, so that a second run has the same names.
     """
     name = config.name
     expected = f"a function `build` for the network {name!r} of model_config.py"
     build = look_up(f"models.{name}", expected, "build")
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
+    begin_session()
     strategy = strategy or tf.distribute.get_strategy()
     policy = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy(_POLICIES.get(precision, precision))
-        with strategy.scope():
+        with seeded(seed), strategy.scope():
             model = build(config, spec)
     finally:
         keras.config.set_dtype_policy(policy)
@@ -90,10 +91,7 @@ class Task:
         """Raises ConfigError for other inputs or outputs; axes of size 1 do not count."""
         inputs = tuple(sorted(model.input)) if isinstance(model.input, dict) else ()
         if inputs != self.inputs:
-            expected, got = (" and ".join(names) or "one tensor" for names in (self.inputs, inputs))
-            raise ConfigError(
-                f"task: expected a network that takes {expected}; {model.name} takes {got}"
-            )
+            raise _other_inputs(model, self.inputs, inputs)
         if not self.outputs:
             return
         shape = list(model.output_shape[1:])
@@ -104,6 +102,11 @@ class Task:
                 f"task: expected a network with outputs of shape {expected}; "
                 f"{model.name} gives {shape}"
             )
+
+
+def _other_inputs(model: keras.Model, *names: tuple[str, ...]) -> ConfigError:
+    expected, got = (" and ".join(inputs) or "one tensor" for inputs in names)
+    return ConfigError(f"task: expected a network that takes {expected}; {model.name} takes {got}")
 
 
 def _squeezed(shape) -> tf.TensorShape:
@@ -131,7 +134,10 @@ def cast_floats(tensors, dtype):
 
 
 class Ratio(keras.metrics.Metric):
-    """then(sum of numerators / sum of denominators) of `terms(targets, outputs, sample_weight)`."""
+    """then(sum of numerators / sum of denominators) of `terms(targets, outputs, sample_weight)`.
+
+    NaN where the denominators are 0: of nothing there is no mean.
+    """
 
     def __init__(self, terms: Callable, then: Callable = lambda ratio: ratio):
         super().__init__()
@@ -146,8 +152,9 @@ class Ratio(keras.metrics.Metric):
         self.denominator.assign_add(tf.reduce_sum(denominators))
 
     def result(self):
-        ratio = tf.math.divide_no_nan(self.numerator, self.denominator)
-        return self._then(ratio)
+        is_empty = tf.equal(self.denominator, 0)
+        ratio = tf.math.divide_no_nan(self.numerator + 0.0, self.denominator + 0.0)
+        return self._then(tf.where(is_empty, math.nan, ratio))
 
 
 def mean_of(values: Callable, then: Callable = lambda mean: mean) -> Ratio:

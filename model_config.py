@@ -8,7 +8,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from cli.typed_yaml import Bool, Float, Int, Multiplier, Rate, Section, Width, one_of, or_name
+from cli.typed_yaml import (
+    Bool,
+    Float,
+    Int,
+    Multiplier,
+    PathText,
+    Rate,
+    Section,
+    Width,
+    one_of,
+    or_name,
+)
 
 L2 = Annotated[
     Float,
@@ -39,7 +50,7 @@ class Mlp(Network):
     """Fully connected layers, models/mlp.py."""
 
     name: Literal["mlp"]
-    hidden: list[Width] = Field([512, 512])
+    hidden: list[Width] = [512, 512]
     """Units of each hidden layer; []: softmax regression."""
     activation: Literal["relu", "tanh"] = "relu"
     """Activation of the hidden layers."""
@@ -147,7 +158,7 @@ class Pretrained(Network):
     name: Literal["pretrained"]
     backbone: Literal[tuple(BACKBONES.split())] = "MobileNetV2"
     """Backbone, a function of keras.applications."""
-    weights: Annotated[str, AfterValidator(_weights)] | None = None
+    weights: Annotated[PathText, AfterValidator(_weights)] | None = None
     """Weights: imagenet, path of an .h5 file, or null: random."""
     size: Int | None = Field(None, ge=32)
     """Height and width to which images are resized first; null: as they come."""
@@ -170,6 +181,24 @@ class Autoencoder(Network):
     """Sum of output and input: the network says what to change."""
 
 
+class Unet(Network):
+    """U-Net, models/unet.py."""
+
+    name: Literal["unet"]
+    depth: Width = 4
+    """How often height and width are halved."""
+    width: Channels = 1.0
+
+
+class Hourglass(Network):
+    """An hourglass with a soft-argmax of its heat maps, models/hourglass.py."""
+
+    name: Literal["hourglass"]
+    depth: Width = 4
+    """How often height and width are halved."""
+    width: Channels = 1.0
+
+
 # ---- networks for sequences
 
 
@@ -189,7 +218,7 @@ class OneHotTokens(Embedding):
 
 class WordVectors(Embedding):
     name: Literal["file"]
-    path: str
+    path: PathText
     """GloVe or word2vec file as text: a token and its numbers on each line."""
     size: Width
     """Numbers on each line."""
@@ -217,7 +246,7 @@ class Rnn(Network):
     """Numbers less those of the last step, for the recurrent layers."""
     autoregressive: Int = Field(0, ge=0)
     """Number of last steps of which a linear function is added to the output."""
-    embedding: one_of(Embedding, default="learned") = Field({})
+    embedding: one_of(Embedding, default="learned") = {}
     """Vectors for tokens."""
 
 
@@ -245,9 +274,9 @@ class Seq2seq(Network):
     """Cell of encoder and decoder."""
     embedding: Width = 64
     """Numbers of a token's vector, on both sides."""
-    encoder: Encoder = Field({})
+    encoder: Encoder = {}
     """Encoder of the source."""
-    decoder: Decoder = Field({})
+    decoder: Decoder = {}
     """Decoder, which writes the targets."""
     attention: Literal[
         "none",
@@ -313,15 +342,21 @@ class Top5Accuracy(LabelMetric):
 
 
 class Auc(LabelMetric):
-    """Area under the ROC curve of each class against the rest, averaged over classes."""
+    """Area under the ROC curve of each class that has examples against the rest, averaged."""
 
     name: Literal["auc"]
 
 
 class F1(LabelMetric):
-    """Harmonic mean of precision and recall of each class, averaged over classes."""
+    """Harmonic mean of precision and recall of each class that has examples, averaged."""
 
     name: Literal["f1"]
+
+
+class MeanIou(LabelMetric):
+    """Intersection over union of each class, averaged over those that have examples."""
+
+    name: Literal["mean_iou"]
 
 
 class ConfusionMatrix(LabelMetric):
@@ -346,7 +381,7 @@ class LabelTask(TaskConfig):
     """Distance of logits from a label."""
     label_smoothing: Rate = 0.0
     """Share of each target spread over all classes, for the loss in training and validation."""
-    metrics: list[or_name(one_of(LabelMetric))] = Field(["accuracy", "top_5_accuracy"])
+    metrics: list[or_name(one_of(LabelMetric))] = ["accuracy", "top_5_accuracy"]
     """Metrics; top_5_accuracy is left out where there are at most 5 classes."""
 
 
@@ -360,6 +395,26 @@ class TaggingTask(LabelTask):
     """One label per item of a sequence, tasks/tagging.py."""
 
     name: Literal["tagging"]
+
+
+class SegmentationTask(LabelTask):
+    """One class per pixel, tasks/segmentation.py."""
+
+    name: Literal["segmentation"]
+    metrics: list[or_name(one_of(LabelMetric))] = Field(["accuracy", "mean_iou"])
+    """Metrics, of pixels."""
+
+
+class KeypointsTask(TaskConfig):
+    """Points in pictures, tasks/keypoints.py; what is not visible is not scored."""
+
+    name: Literal["keypoints"]
+    loss: Literal["mse", "mae", "huber"] = "mse"
+    """Loss of x and y as shares of half the larger side of the image, added up."""
+    delta: Float = Field(0.1, gt=0)
+    """Error, such a share, from which on Huber's loss is straight instead of square."""
+    threshold: Float = Field(0.05, gt=0)
+    """Share of the larger side up to which a point is correct, for `pck`."""
 
 
 class MultiLabelTask(TaskConfig):
@@ -406,7 +461,7 @@ class SkipGramTask(TaskConfig):
     """Which tokens stand near which, against random ones, tasks/skip_gram.py."""
 
     name: Literal["skip_gram"]
-    groups: dict[str, list[str]] = Field({})
+    groups: dict[str, list[str]] = {}
     """Tokens by kind; gives `neighbors`: share of near ones of one kind."""
     nearest: Width = 5
     """Number of nearest neighbors that count."""

@@ -32,8 +32,8 @@ COMMAND.string(
     None,
     "The data set, by its name in the configuration; its options follow as key=value.",
 )
-COMMAND.string("dir", None, "Where its raw files are.")
-COMMAND.string("out", None, "The directory to be written; it appears when it is complete.")
+COMMAND.path("dir", None, "Where its raw files are.")
+COMMAND.path("out", None, "The directory to be written; it appears when it is complete.")
 COMMAND.integer("per_shard", 1024, "Examples in each file.", lower_bound=1)
 COMMAND.boolean(
     "compress",
@@ -43,7 +43,7 @@ COMMAND.boolean(
 COMMAND.integer(
     "workers", 0, "Shards that are written beside each other; 0: one a core.", lower_bound=0
 )
-COMMAND.string(
+COMMAND.path(
     "check", None, "Reads every byte of a directory that was written before, and writes nothing."
 )
 
@@ -85,13 +85,15 @@ import tensorflow as tf
 import data_loader
 import ops as room
 from engine import shards
-from engine.damaged import naming_examples
+from engine.damaged import naming_examples, reason_of
 from engine.stateless import fold
 
 _EXAMPLES_AT_ONCE = 64  # of photos as they come, some megabytes each
 _TEXTS_AT_ONCE = 4096
 _MOST_MEASURED = 20_000  # examples of large sets of which a mean or a range is taken
 _SHARE_OF_MEMORY = 0.5  # that a cache may take of what is free
+# What TensorFlow raises for features that an operation cannot take, such as a table to be shifted.
+_REFUSALS = (ValueError, TypeError, IndexError)
 
 
 # ---- operations by name
@@ -129,6 +131,7 @@ def operation(config) -> Callable:
 
 def apply_ops(features, seeds: tf.Tensor, ops: list, num_classes: int, first_draw: int = 0):
     """Runs the operations in order; number i draws from seeds of its own, first_draw + i."""
+    _check_order(ops)
     steps = [
         (operation(config), config, fold(seeds, draw))
         for draw, config in enumerate(ops, first_draw)
@@ -143,8 +146,35 @@ def apply_ops(features, seeds: tf.Tensor, ops: list, num_classes: int, first_dra
                 following.append(steps.pop(0))
                 size = getattr(following[-1][1], "size", None)
             options |= {"following": following, "find": find}
-        features = function(features, step_seeds, config, **options)
+        try:
+            features = function(features, step_seeds, config, **options)
+        except ConfigError as error:
+            raise ConfigError(f"data.ops: {error}") from error
+        except _REFUSALS as error:
+            raise ConfigError(f"data.ops: {_reason(config.name, features, error)}") from error
     return features
+
+
+def _check_order(ops: list) -> None:
+    """Raises ConfigError where pixels would move before it is known that targets lie on them."""
+    movers = []
+    for config in ops:
+        if config.makes and movers:
+            raise ConfigError(
+                f"data.ops: {config.name}: expected before {movers[0]}, which moves its pixels"
+            )
+        if config.geometric:
+            movers.append(config.name)
+
+
+def _reason(name: str, features: dict, error: Exception) -> str:
+    """One line for an error of TensorFlow while the graph of an operation is made."""
+    shapes = [
+        f"{key} {value.dtype.name} {value.shape.as_list()}"
+        for key, value in features.items()
+        if hasattr(value, "dtype") and value.shape.rank is not None
+    ]
+    return f"{reason_of(error, name)}; it was given {', '.join(shapes)} (the batch first)"
 
 
 def vocabulary(ops: list, of: str = "inputs") -> list[str]:
@@ -325,7 +355,7 @@ def write(config, out: Path, per_shard: int, compress: bool, workers: int) -> di
     """Writes the splits of a data set after its `first_ops`; returns the program's last line."""
     config = measured(Data(train=config)).train
     splits = _splits_of(config)
-    options = config.model_dump(mode="json", exclude={"dir", "damaged"})
+    options = config.model_dump(mode="json", exclude={"dir", "damaged", "max_damaged"})
     plan = {
         "source": options | {"per_shard": per_shard, "compress": compress},
         "fingerprints": {split: source.fingerprint for split, source in splits.items()},

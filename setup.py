@@ -27,7 +27,16 @@ setup(
         "rich",
     ],
     extras_require={
-        "test": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
+        "parquet": ["pyarrow"],
+        "test": [
+            "hypothesis",
+            "ipykernel",
+            "nbclient",
+            "pytest",
+            "pytest-timeout",
+            "pytest-xdist",
+            "ruff",
+        ],
         "tfds": ["tensorflow-datasets", "array_record", "importlib_resources"],
     },
 )

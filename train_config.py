@@ -5,6 +5,7 @@ operations: `data_config.py`). Durations count steps (`200`) or passes over the 
 (`"3 epochs"`).
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -29,6 +30,7 @@ from cli.typed_yaml import (
     Bool,
     Float,
     Int,
+    PathText,
     Positive,
     Rate,
     Regex,
@@ -60,6 +62,8 @@ def _duration(value):
 
 
 Duration = Annotated[int | str, BeforeValidator(_duration)]
+_MOST_NAMES = 1000  # of classes in a YAML file; more have a file of their own
+
 Above0 = Annotated[Float, Field(gt=0)]
 Mode = Literal["max", "min"]
 
@@ -86,6 +90,14 @@ class Order(Section):
     examples at once."""
     bucket: Int | None = Field(None, ge=2)
     """Steps in a window, in which batches are made of examples of like size."""
+    balanced: Bool = False
+    """Classes take turns, so each has the same share of every batch; small ones come again."""
+
+    @model_validator(mode="after")
+    def _one_order(self):
+        if self.balanced and (self.blocks or self.bucket):
+            raise ValueError("balanced: expected neither `blocks` nor `bucket` beside it")
+        return self
 
 
 @dataclass(frozen=True)
@@ -103,7 +115,7 @@ class MixedDataset:
 
 
 class Data(Section):
-    sources: dict[str, DatasetConfig] = Field({})
+    sources: dict[str, DatasetConfig] = {}
     """Data sets under names of your own, for `train`, `valid`, `test`."""
     train: DatasetOrMix
     """Training set: a name, a section with a `name`, or a mix {name: rate}."""
@@ -111,19 +123,19 @@ class Data(Section):
     """Validation set or sets; null: the `valid` split of data.train."""
     test: DatasetOrMix | None = None
     """For eval.py --split test; null: the `test` split of data.valid."""
-    dir: str | None = None
+    dir: PathText | None = None
     """Directory of data sets that do not come with the project."""
-    first_ops: Ops = Field([])
+    first_ops: Ops = []
     """Operations on all examples, before any other; none of them random."""
-    train_ops: Ops = Field([])
+    train_ops: Ops = []
     """Operations on training examples only, before `ops`."""
-    eval_ops: Ops = Field([])
+    eval_ops: Ops = []
     """Operations on validation and test examples only, before `ops`."""
-    ops: Ops = Field([])
+    ops: Ops = []
     """Operations on all examples."""
-    batch_ops: list[BatchOpConfig] = Field([])
+    batch_ops: list[BatchOpConfig] = []
     """Operations between the training examples of a batch, after all others."""
-    order: Order = Field({})
+    order: Order = {}
     """How training examples are shuffled."""
     cache: Bool = False
     """Keep what `first_ops` give: in memory if it fits, else in a temporary file."""
@@ -153,9 +165,8 @@ class Data(Section):
 
     def datasets(self, split: Literal["train", "valid", "test"]) -> list[MixedDataset]:
         """The data sets whose `split` is asked for: one, or those of a mix."""
-        choices = [self.test, self.valid, self.train]
-        begin = ["test", "valid", "train"].index(split)
-        choice = next(choice for choice in choices[begin:] if choice is not None)
+        valid = self.valid or self.train
+        choice = {"train": self.train, "valid": valid, "test": self.test or valid}[split]
         if isinstance(choice, Dataset):
             return [self._filled_in(choice.name, 1.0, choice)]
         return [
@@ -199,6 +210,8 @@ FinalRate = Annotated[Share, Field(description="Share of the rate left at the la
 
 
 class Schedule(Section):
+    of_length: ClassVar[bool] = False  # whether the rate depends on how long the run is
+
     warmup: Duration | Literal[0] = 0
     """Length of the linear growth from 0; the schedule starts after it."""
 
@@ -225,6 +238,7 @@ class Cosine(Schedule):
     """Half a period of a cosine, down to `final`."""
 
     name: Literal["cosine"]
+    of_length = True
     final: FinalRate = 0.0
 
 
@@ -232,6 +246,7 @@ class Polynomial(Schedule):
     """A power of the remaining share of the run, down to `final`."""
 
     name: Literal["polynomial"]
+    of_length = True
     final: FinalRate = 0.0
     power: Above0 = 1.0
     """Exponent; 1 is a straight line."""
@@ -268,14 +283,14 @@ WeightDecay = Annotated[
 class Optimizer(Section):
     learning_rate: Above0 = 1e-3
     """Peak learning rate, per step of the global batch."""
-    schedule: one_of(Schedule, default="constant") = Field({})
+    schedule: one_of(Schedule, default="constant") = {}
     """Learning rate over time."""
     clip_norm: Above0 | None = None
     """Largest global norm of the gradient; null: no clipping."""
     weight_decay: WeightDecay = 0.0
-    no_decay: list[Regex] = Field(["bias$", "beta$", "gamma$"])
+    no_decay: list[Regex] = ["bias$", "beta$", "gamma$"]
     """Variables (regex on the path) without decay."""
-    multipliers: dict[Regex, Float] = Field({})
+    multipliers: dict[Regex, Float] = {}
     """Factors on the updates of some variables: {regex on the path: factor}; the first that
     matches counts."""
 
@@ -345,11 +360,11 @@ class Adagrad(Optimizer):
 class InitFrom(Section):
     """Trained weights that a run begins with."""
 
-    ckpt: str = Field(min_length=1)
+    ckpt: PathText = Field(min_length=1)
     """A run (its newest checkpoint), one of its checkpoints, a .weights.h5 or .npz."""
-    map: dict[Regex, str] = Field({})
+    map: dict[Regex, str] = {}
     """Other names for its variables: {regex: replacement}, one after the other."""
-    skip: list[Regex] = Field([])
+    skip: list[Regex] = []
     """Variables of the network (regex on the path) that begin fresh: a new head."""
     ema: Bool = False
     """Take a run's averaged weights (its train.ema), not the last ones."""
@@ -421,9 +436,12 @@ class Train(Section):
     rounding from errors."""
     ema: Float | None = Field(None, gt=0, lt=1)
     """Decay of a moving average of the weights, such as 0.999; see validation.ema."""
+    class_weight: Literal["balanced"] | dict[str, Above0] | None = None
+    """Weight of each class in the loss, {class: weight}, the others 1; balanced: all classes
+    weigh the same."""
     jit: Literal["auto", "on", "off"] = "auto"
     """XLA; auto: on GPUs, but not for LSTM, GRU and sequences of any length."""
-    non_finite: one_of(NonFinite, default="raise") = Field({})
+    non_finite: one_of(NonFinite, default="raise") = {}
     """What a loss or gradient does that is NaN or infinite."""
     first_batches: Positive | None = None
     """Number of batches to learn again and again, to see if it can; null: all."""
@@ -493,9 +511,9 @@ class Histograms(Section):
 class Summary(Section):
     tensorboard: Bool = True
     """Write TensorBoard files."""
-    images: Images | None = Field({})
+    images: Images | None = {}
     """Inputs as the model sees them."""
-    histograms: Histograms | None = Field({})
+    histograms: Histograms | None = {}
     """Distributions of weights and gradients."""
 
 
@@ -558,16 +576,18 @@ class Spec(Section):
     """Number of classes; 0 where targets are no classes."""
     class_names: list[str]
     """Name of each class, in the order of the logits."""
+    class_names_file: str | None = None
+    """File beside this one that holds them where there are many, a JSON text a line."""
     vocabulary: str = ""
     """Token of each id of the inputs, separated by newlines; empty: no tokens."""
     target_vocabulary: str = ""
     """Token of each id of the targets; empty: no tokens."""
-    target_units: list[Undo] = Field([])
+    target_units: list[Undo] = []
     """Steps from scaled targets back to their units, in this order."""
 
     @model_validator(mode="after")
     def _one_name_per_class(self):
-        if len(self.class_names) != self.num_classes:
+        if not self.class_names_file and len(self.class_names) != self.num_classes:
             raise ValueError(
                 f"expected {self.num_classes} class names, got {len(self.class_names)}"
             )
@@ -613,21 +633,21 @@ class TrainConfig(Section):
     """Where examples come from and what is done to them."""
     init_from: InitFrom | None = None
     """Trained weights to begin with; null: random ones."""
-    freeze: list[Regex] = Field([])
+    freeze: list[Regex] = []
     """Variables (regex on the path) that are not trained."""
-    optimizer: one_of(Optimizer, default="adam") = Field({})
+    optimizer: one_of(Optimizer, default="adam") = {}
     """How gradients move the weights."""
     train: Train
     """The loop: batch size, length, seed, precision."""
-    validation: Validation = Field({})
+    validation: Validation = {}
     """Scoring while training."""
-    checkpoint: Checkpoint = Field({})
+    checkpoint: Checkpoint = {}
     """What is saved, and kept."""
     early_stopping: EarlyStopping | None = None
     """End the run when it no longer improves."""
-    summary: Summary = Field({})
+    summary: Summary = {}
     """TensorBoard."""
-    distribute: Distribute = Field({})
+    distribute: Distribute = {}
     """Devices."""
     spec: Spec | None = None
     """Shapes and classes of the data; written by the run, not by hand."""
@@ -640,12 +660,19 @@ class TrainConfig(Section):
             raise ValueError(problem)
         return self
 
+    @property
+    def scores_averages(self) -> bool:
+        """Whether the averaged weights are scored, not the last ones."""
+        return bool(self.train.ema and self.validation.ema)
+
 
 def indivisible(train: Train, towers: int) -> str | None:
     """What is wrong with a batch that has no equal slice for each of so many towers."""
     slices = towers * train.accumulate
-    if train.batch_size % slices == 0:
-        return None
+    return _not_a_multiple(train, towers, slices) if train.batch_size % slices else None
+
+
+def _not_a_multiple(train: Train, towers: int, slices: int) -> str:
     below = train.batch_size // slices * slices
     nearest = f"{below} or {below + slices}" if below else slices
     accumulate = f" x train.accumulate {train.accumulate}" if train.accumulate > 1 else ""
@@ -742,14 +769,31 @@ DEBUG = {  # presets of `--debug`; each is a run of its own, in a directory of i
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
     """A validated configuration from a YAML file and `key=value` words. Raises ConfigError."""
     config, _, _ = typed_yaml.load(TrainConfig, path, overrides)
+    if config.spec and config.spec.class_names_file:
+        return _with_class_names(config, Path(path).parent)
     return config
+
+
+def _with_class_names(config: TrainConfig, directory: Path) -> TrainConfig:
+    file = directory / config.spec.class_names_file
+    values = config.spec.model_dump() | {"class_names_file": None}
+    try:
+        values["class_names"] = list(map(json.loads, file.read_text("utf-8").splitlines()))
+        return config.model_copy(update={"spec": Spec.model_validate(values)})
+    except (OSError, ValueError) as error:
+        expected = f"expected the names of {config.spec.num_classes:,} classes, one a line"
+        raise ConfigError(f"{file}: {expected}: {str(error).splitlines()[0]}") from error
 
 
 def save_config(config: TrainConfig, path: str | Path) -> None:
     """Writes every field, so that the file means the same after a default has changed."""
-    text = typed_yaml.to_yaml(config.model_dump(mode="json"))
-    # Refused now if it could not be read again: more classes than a configuration holds.
-    typed_yaml.parse(text, str(path))
+    values = config.model_dump(mode="json")
+    if config.spec and config.spec.num_classes > _MOST_NAMES:
+        lines = [json.dumps(name) + "\n" for name in config.spec.class_names]
+        write_whole(Path(path).parent / "class_names.jsonl", "".join(lines))
+        values["spec"] |= {"class_names": [], "class_names_file": "class_names.jsonl"}
+    text = typed_yaml.to_yaml(values)
+    typed_yaml.parse(text, str(path))  # refused now if it could not be read again
     write_whole(path, text)
 
 

@@ -3,6 +3,7 @@
 python trainer.py --config configs/lenet.yaml [--run_dir DIR] [--print_config] [key=value ...]
 python trainer.py --config FILE --debug fdr|overfit         one batch of everything; learn one batch
 python trainer.py --verify RUN                              every checkpoint, byte by byte
+python trainer.py --reproduce RUN                           what differs between then and now
 python trainer.py --replay RUN/blowup/STEP [key=value ...]  a step that was not finite, once more
 """
 
@@ -13,14 +14,15 @@ import shlex
 import signal
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import train_config
 from cli import program
-from cli.program import ConfigError, Stopped, StopSignals
+from cli.program import CheckpointError, ConfigError, DataError, Stopped, StopSignals
 from engine import checkpoint
 from engine.cluster import check_cluster, read_cluster
 
@@ -29,12 +31,15 @@ COMMAND = program.Command(
     "python trainer.py --config FILE [--run_dir DIR] [key=value ...]",
     train_config.TrainConfig,
 )
-COMMAND.string("config", None, "The run's YAML file; see configs/.")
-COMMAND.string("run_dir", None, "Where the run lives; runs/<config name> if absent.")
+COMMAND.path("config", None, "The run's YAML file; see configs/.")
+COMMAND.path("run_dir", None, "Where the run lives; runs/<config name> if absent.")
+COMMAND.path("from", None, "Begin with a checkpoint of another run: RUN, RUN@best or RUN@STEP.")
+COMMAND.path("history", None, "Print where a run comes from, and its starts.")
 COMMAND.boolean("print_config", False, "Print every field, its value and where it came from.")
 COMMAND.boolean("allow_changed_data", False, "Go on although the training data have changed.")
-COMMAND.string("verify", None, "Check every checkpoint of this run directory.")
-COMMAND.string("replay", None, "Repeat a step that was not finite: RUN/blowup/step-...")
+COMMAND.path("verify", None, "Check every checkpoint of this run directory.")
+COMMAND.path("replay", None, "Repeat a step that was not finite: RUN/blowup/step-...")
+COMMAND.path("reproduce", None, "Print what differs between a run's environment and this one.")
 COMMAND.choice("debug", None, ["fdr", "overfit"], "One batch of everything; learn one batch.")
 
 
@@ -42,9 +47,14 @@ def prepare(command: program.Command):
     if command.verify is not None:
         return json.dumps(checkpoint.verify_all(checkpoint.run_of(command.verify)))
     if command.replay is not None:
-        step_dir = Path(command.replay)
-        run_dir = checkpoint.run_of(step_dir.parent.parent)
-        return train_config.load_config(run_dir / "config.yaml", command.overrides), step_dir
+        return prepare_replay(Path(command.replay), command.overrides)
+    if command.reproduce is not None:
+        run_dir = checkpoint.run_of(command.reproduce)
+        return train_config.load_config(run_dir / "config.yaml", command.overrides), run_dir, None
+    if command.history is not None:
+        return history(checkpoint.run_of(command.history))
+    if getattr(command, "from") is not None:
+        return prepare_branch(command, getattr(command, "from"))
     if command.config is None:
         raise ConfigError(
             "command line: --config: missing; expected a file such as configs/lenet.yaml"
@@ -57,7 +67,42 @@ def prepare(command: program.Command):
     config = train_config.load_config(command.config, overrides)
     if "TF_CONFIG" in os.environ or config.distribute.strategy in ("workers", "parameter_server"):
         check_processes(config, command.debug)
-    return config, run_dir
+    return config, run_dir, None
+
+
+def prepare_branch(command: program.Command, origin: str):
+    """The configuration of a run's checkpoint with the changes that are asked for."""
+    name, at, which = origin.rpartition("@")
+    run_dir = checkpoint.run_of(name if at else origin)
+    parent = checkpoint.chosen(run_dir, which if at else "newest")
+    if command.run_dir is None:
+        raise ConfigError("command line: --run_dir: missing; expected a directory for the branch")
+    path = command.config or run_dir / "config.yaml"
+    if command.print_config:
+        return train_config.describe_config(path, command.overrides)
+    return train_config.load_config(path, command.overrides), Path(command.run_dir), parent
+
+
+def history(run_dir: Path) -> str:
+    """The parent of a run, and a line for each of its starts."""
+    try:
+        lineage = json.loads((run_dir / "environment.json").read_text())["lineage"]
+        parent = lineage["parent"]
+        lines = (
+            [f"{run_dir}: begun from {parent['run']} at step {parent['step']}"] if parent else []
+        )
+        lines += [f"  {line}" for line in parent["changed"]] if parent else []
+        for start in lineage["starts"]:
+            lines.append(f"{start['time']} from step {start['step']}: {shlex.join(start['argv'])}")
+            lines += [f"  {line}" for line in start["changed"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{run_dir}/environment.json: no history: {error}") from error
+    return "\n".join(lines)
+
+
+def prepare_replay(step_dir: Path, overrides: list[str]):
+    run_dir = checkpoint.run_of(step_dir.parent.parent)
+    return train_config.load_config(run_dir / "config.yaml", overrides), step_dir, None
 
 
 def check_processes(config: train_config.TrainConfig, debug: str | None) -> None:
@@ -69,40 +114,40 @@ def check_processes(config: train_config.TrainConfig, debug: str | None) -> None
 
 
 if __name__ == "__main__":  # before TensorFlow is imported: a mistake answers at once
-    CONFIG, RUN_DIR = program.start(COMMAND, prepare)
+    CONFIG, RUN_DIR, PARENT = program.start(COMMAND, prepare)
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+import data_loader
 import input_ops
 from engine import blackbox, resume
-from engine.checkpoint import Checkpoints
-from engine.devices import (
-    Devices,
-    is_compiled,
-    naming_failures,
-    open_devices,
-    serve,
-    slice_of,
-)
-from engine.optimizer import build_multipliers, build_optimizer, build_schedule
+from engine.devices import Devices, is_compiled, naming_failures, open_devices, serve, slice_of
+from engine.environment import reproduce
+from engine.log import Log, Pace, Screen, Stopwatch
+from engine.optimizer import Warmup, build_multipliers, build_optimizer, build_schedule
 from engine.resume import Progress
-from engine.screen import Pace, Screen, Stopwatch
-from engine.step_state import (
+from engine.session import own_session
+from engine.variables import (
     Averages,
     BatchStatistics,
     DropoutSeeds,
     FinitePolicy,
     InputWait,
     counter,
+    named_variables,
+    size_of,
+    without_keras_sum,
+    write_variables,
 )
-from engine.summary import Log
-from engine.variables import named_variables, size_of, without_keras_sum, write_variables
 from engine.weights import freeze, load_weights
-from eval import Evaluator, MetricTotals
+from eval import Evaluator, LoadedRun, MetricTotals, load_run
 from model import Task, build_model, build_task, cast_floats, initialize
 from preprocess_data import measured
 from train_config import Clock, Rollback, Train, TrainConfig
+
+_MOST_LOOKED_AT = 20_000  # examples, where one is damaged
 
 # ---- the step
 
@@ -132,6 +177,7 @@ class Look(NamedTuple):
     gradients: list[tf.Tensor]  # means, as they were applied
 
 
+@dataclass(eq=False)
 class Trainer:
     """The training step, compiled: the only place that makes gradients.
 
@@ -141,47 +187,40 @@ class Trainer:
     statistics are of all towers, but of each accumulated share.)
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        task: Task,
-        optimizer: keras.optimizers.Optimizer,
-        schedule,
-        train: Train,
-        clip_norm: float | None = None,
-        multipliers=(),
-        devices: Devices | None = None,
-    ):
-        """`multipliers`: (variable, factor of its updates), since Adam's do not scale with them."""
-        self.model = model
-        self.task = task
-        self.optimizer = optimizer
-        without_keras_sum(optimizer)  # the gradients that it gets are summed already
-        self.schedule = schedule
-        self.train = train
-        self.clip_norm = clip_norm
-        self.multipliers = multipliers
-        self.devices = devices or Devices(tf.distribute.get_strategy())
+    model: keras.Model
+    task: Task
+    optimizer: keras.optimizers.Optimizer
+    schedule: Warmup
+    train: Train
+    clip_norm: float | None = None
+    multipliers: Sequence = ()  # (variable, factor of its updates): Adam's do not scale with them
+    devices: Devices = field(default_factory=Devices)
+
+    def __post_init__(self):
+        train = self.train
+        without_keras_sum(self.optimizer)  # the gradients that it gets are summed already
         self.float_type = tf.float64 if train.precision == "float64" else tf.float32  # of sums
-        self.dropout = DropoutSeeds(model, train.seed)
-        self.statistics = BatchStatistics(model)
+        self.dropout = DropoutSeeds(self.model, train.seed)
+        self.statistics = BatchStatistics(self.model)
         with self.devices.strategy.scope():
-            self.metrics = MetricTotals(task, training=True)
+            self.metrics = MetricTotals(self.task, training=True)
             self.rate_factor = tf.Variable(1.0, trainable=False)  # follows from past rollbacks
             self.step_variable = counter("step")
             self.policy = FinitePolicy(train)
-            averaged = [v for v in model.variables if train.ema and "float" in v.dtype]
-            self.averages = Averages(averaged, train.ema)
-        schedule.factor = self.rate_factor
+            self.averages = Averages(self.model, train.ema)
+        self.schedule.factor = self.rate_factor
         self.input_wait = InputWait()
-        compiled = is_compiled(model, train.jit)
-        self._forward_backward = (
-            tf.function(self._gradients, jit_compile=True) if compiled else self._gradients
-        )
+        self._forward_backward = self._gradients
+        if is_compiled(self.model, train.jit):
+            self._forward_backward = tf.function(self._gradients, jit_compile=True)
         self.run = tf.function(self._steps, reduce_retracing=True)
         self.run_one = tf.function(self._one_step, reduce_retracing=True)
         self.inspect = tf.function(self._inspect, reduce_retracing=True)
         self.read_metrics = tf.function(self._read_metrics)
+
+    def readings(self) -> dict[str, float]:
+        """Means since the last reading, and the last step's learning rate; starts them again."""
+        return {name: float(value) for name, value in self.read_metrics().items()}
 
     @property
     def step(self) -> int:
@@ -229,7 +268,7 @@ class Trainer:
         coordinator.join()
         return all(bool(step.fetch()) for step in steps)
 
-    def _inspect(self, iterator) -> "Look":
+    def _inspect(self, iterator) -> Look:
         """One step with what others do not pay for."""
         with self.devices.strategy.scope():
             batch = self.input_wait.first_of(iterator)
@@ -312,8 +351,10 @@ class Trainer:
     def _check_all_reached(self, gradients: list) -> None:
         pairs = zip(self.model.trainable_variables, gradients, strict=True)
         if missing := ", ".join(v.path for v, gradient in pairs if gradient is None):
-            expected = "expected every trainable variable in the loss"
-            raise ConfigError(f"{self.model.name}: no gradient reaches {missing}; {expected}")
+            raise ConfigError(
+                f"{self.model.name}: no gradient reaches {missing}; "
+                "expected every trainable variable in the loss"
+            )
 
     def _update(self, gradients, scale) -> None:
         before = [tf.identity(variable) for variable, _ in self.multipliers]
@@ -336,7 +377,6 @@ class Trainer:
         return goes_on
 
     def _read_metrics(self) -> dict[str, tf.Tensor]:
-        """Means since the last reading, and the last step's learning rate; starts them again."""
         with self.devices.strategy.scope():
             readings = self.metrics.results()
             readings["learning_rate"] = self.schedule(self.step_variable - 1)
@@ -382,9 +422,7 @@ def build_trainer(config: TrainConfig, num_examples: int, devices: Devices) -> T
     schedule = build_schedule(config.optimizer, clock, clock.total_steps(train))
     with devices.strategy.scope():
         optimizer = build_optimizer(config.optimizer, schedule, model)
-    multipliers = ()
-    if config.optimizer.multipliers:
-        multipliers = build_multipliers(config.optimizer, model)
+    multipliers = build_multipliers(config.optimizer, model) if config.optimizer.multipliers else ()
     clip_norm = config.optimizer.clip_norm
     return Trainer(model, task, optimizer, schedule, train, clip_norm, multipliers, devices)
 
@@ -404,6 +442,19 @@ class Run:
     total_steps: int
     trainer: Trainer
     evaluator: Evaluator
+    class_weight: np.ndarray | None
+    given: TrainConfig  # as it was before anything was measured
+    valid_batches: Iterator | None = None  # from the first look at a few of them on
+
+    def begin(self) -> None:
+        """Gives the network the values of files: only now, since later it has its checkpoints."""
+        initialize(self.trainer.model, self.config.model, self.config.spec)
+        if self.config.init_from:
+            load_weights(self.trainer.model, self.config.init_from)
+        self.trainer.averages.begin()
+
+    def lower_rate(self, rollbacks: int) -> None:
+        self.trainer.rate_factor.assign(self.config.train.non_finite.factor**rollbacks)
 
     def batches_from(self, step: int, share: tuple[int, int] | None = None) -> tf.data.Dataset:
         """This worker's share of the training batches from a step on, endless."""
@@ -418,6 +469,7 @@ class Run:
             order=data.order,
             batch_ops=data.batch_ops,
             share=share or self.devices.share,
+            class_weight=self.class_weight,
         )
         return batches.take(limit).cache().repeat().skip(step % limit) if limit else batches
 
@@ -451,9 +503,26 @@ class Run:
             return self.trainer.run_on_workers(batches, num_steps), None
         return bool(self.trainer.run(batches, tf.constant(num_steps))), None
 
+    @cached_property
+    def endless_sets(self) -> list[input_ops.EvalSet]:
+        return [valid_set.endless() for valid_set in self.valid_sets]
+
+    def score_sets(self, watch: Stopwatch, is_stopped: Callable) -> dict[str, float] | None:
+        with watch("validating"), self.scored_weights(), self.valid_mix.naming_examples():
+            return self.evaluator.score_sets(self.endless_sets, is_stopped)
+
+    def score_batches(self, step: int, watch: Stopwatch) -> dict[str, float]:
+        """Of the next few batches: those that a run which was never stopped looks at here."""
+        stepwise = self.config.validation.stepwise
+        if self.valid_batches is None:
+            drawn = self.clock.times_due(step - 1, stepwise.every) * stepwise.batches
+            self.valid_batches = iter(self.valid_batches_from(drawn))
+        with watch("validating"), self.scored_weights(), self.valid_mix.naming_examples():
+            return self.evaluator.score_batches(self.valid_batches, stepwise.batches)
+
     def scored_weights(self):
         """Inside `with` the network has the weights that are to be scored."""
-        if self.config.validation.ema:
+        if self.config.scores_averages:
             return self.trainer.averages.swapped_in()
         return contextlib.nullcontext()
 
@@ -471,9 +540,11 @@ class Run:
         )
         for _, _, ids in columns:
             yield from ids.numpy()
+        yield from range(min(len(self.mix), _MOST_LOOKED_AT))  # to name all bad ones at once
 
 
-def build_run(config: TrainConfig, devices: Devices | None = None) -> Run:
+def build_run(given: TrainConfig, devices: Devices | None = None) -> Run:
+    config = given
     devices = devices or open_devices(config.distribute)
     data = measured(config.data)
     train = config.train
@@ -482,11 +553,13 @@ def build_run(config: TrainConfig, devices: Devices | None = None) -> Run:
     mix = input_ops.open_mix(data, "train", training=True)
     # Now, since a run that is refused leaves nothing.
     input_ops.check_batches(mix, train.batch_size, data.batch_ops, devices.workers)
+    class_weight = input_ops.class_weights(mix, train.class_weight)
     spec = input_ops.spec_of(mix)
     config = config.model_copy(update={"data": data, "spec": spec})
     valid_mix = mix
     if not train.first_batches:
-        valid_mix = input_ops.open_mix(data, "valid", training=False)
+        names = spec.class_names
+        valid_mix = input_ops.open_mix(data, "valid", training=False, class_names=names)
         input_ops.check_spec(spec, valid_mix)
     clock = Clock(train.batch_size, len(mix))
     trainer = build_trainer(config, len(mix), devices)
@@ -494,7 +567,16 @@ def build_run(config: TrainConfig, devices: Devices | None = None) -> Run:
     evaluator = Evaluator(trainer.model, trainer.task, several, devices)
     _check_metrics(config, evaluator)
     total = clock.total_steps(train)
-    return Run(config, devices, mix, valid_mix, clock, total, trainer, evaluator)
+    return Run(
+        config, devices, mix, valid_mix, clock, total, trainer, evaluator, class_weight, given
+    )
+
+
+def report_data(run: Run, run_dir: Path) -> None:
+    """Says what was found in the data; data.json keeps it."""
+    if run.devices.is_chief:
+        reports = input_ops.show_reports({"train": run.mix, "valid": run.valid_mix})
+        program.write_whole(run_dir / "data.json", json.dumps(reports, indent=1))
 
 
 def _check_metrics(config: TrainConfig, evaluator: Evaluator) -> None:
@@ -503,57 +585,53 @@ def _check_metrics(config: TrainConfig, evaluator: Evaluator) -> None:
     names = [name for name, value in results.items() if value.shape.rank == 0]  # no matrix
     for section in (config.checkpoint.best, config.early_stopping):
         if section and section.metric not in names:
-            expected = f"expected one of {', '.join(names)}"
-            raise ConfigError(f"metric: unknown name {section.metric!r}; {expected}")
-
-
-def begin_or_go_on(run: Run, run_dir: Path, allow_changed_data: bool) -> Progress:
-    """Brings a run to its newest checkpoint, or to where it begins; all workers alike."""
-
-    def begin() -> None:  # weights from files only now: later a run has checkpoints of its own
-        initialize(run.trainer.model, run.config.model, run.config.spec)
-        if run.config.init_from:
-            load_weights(run.trainer.model, run.config.init_from)
-        run.trainer.averages.begin()
-
-    progress = resume.begin_or_go_on(
-        run_dir,
-        run.config,
-        run.mix,
-        run.trainer.variables(),
-        run.devices,
-        begin,
-        allow_changed_data,
-    )
-    _lower_rate(run, progress)
-    return progress
-
-
-def _lower_rate(run: Run, progress: Progress) -> None:
-    if progress.rollbacks:
-        factor = run.config.train.non_finite.factor
-        run.trainer.rate_factor.assign(factor**progress.rollbacks)
+            raise ConfigError(
+                f"metric: unknown name {section.metric!r}; expected one of {', '.join(names)}"
+            )
 
 
 # ---- the loop
 
 
+class Result(dict):
+    """What the program prints; `.run` is the trained run, with its model and `predict`."""
+
+    @cached_property
+    def run(self) -> LoadedRun:
+        return load_run(self["run_dir"])
+
+
 def train_and_evaluate(
-    config: TrainConfig, run_dir: Path, *, on_eval=None, allow_changed_data: bool = False
-) -> dict:
+    config: TrainConfig,
+    run_dir: str | Path,
+    *,
+    data: dict | None = None,
+    on_eval=None,
+    allow_changed_data: bool = False,
+    parent: Path | None = None,
+) -> Result:
     """Trains to the end, going on from the newest checkpoint of `run_dir` if there is one.
 
+    `data`: {split: source_from(...)} of the splits that the configuration takes from `given`.
+    `parent`: the checkpoint of another run with which this one begins, its step included.
     `on_eval(step, metrics)` is called after each full validation; a true answer ends the run there.
     Returns what the program prints. Raises Stopped after a signal, with everything saved: the same
     call then goes on.
+
+    In a notebook, a script or a thread: leaves Keras' session, the random generators and, but for
+    the time of the call, the handlers of signals as they were.
     """
+    run_dir = Path(run_dir)
     watch = Stopwatch()
     devices = open_devices(config.distribute)  # before anything else of TensorFlow
     lock = checkpoint.lock(run_dir) if devices.is_chief else contextlib.nullcontext()
-    with lock, naming_failures(config.train, devices):
+    given = data_loader.giving(config.data, data)
+    with own_session(), given, lock, naming_failures(config.train, devices):
         with watch("start-up"):
             run = build_run(config, devices)
-            progress = begin_or_go_on(run, run_dir, allow_changed_data)
+            progress = resume.begin_or_go_on(run, run_dir, allow_changed_data, parent)
+            if not progress.finished:
+                report_data(run, run_dir)
             step = run.trainer.step
             total = run.total_steps
         if progress.finished:
@@ -563,12 +641,25 @@ def train_and_evaluate(
             with StopSignals() as signals, Screen(total, step, quiet=quiet) as screen:
                 step = loop(run, run_dir, progress, on_eval, signals, screen, watch)
             screen.shares(watch.shares())
-    result = {"run_dir": str(run_dir), "step": step, "steps": total}
-    result |= {"examples": step * config.train.batch_size, "valid": progress.valid}
+    result = {
+        "run_dir": str(run_dir),
+        "step": step,
+        "steps": total,
+        "examples": step * config.train.batch_size,
+        "valid": progress.valid,
+    }
     if progress.best:
         metric = config.checkpoint.best.metric
-        result["best"] = [{metric: value, "step": at} for value, at in progress.best]
-    return result
+        result["best"] = [_kept(run_dir, metric, *best) for best in progress.best]
+    elif progress.early_step is not None:
+        metric = config.early_stopping.metric
+        result["best"] = [_kept(run_dir, metric, progress.early_best, progress.early_step)]
+    return Result(result)
+
+
+def _kept(run_dir: Path, metric: str, value: float, step: int) -> dict:
+    path = checkpoint.path_of(run_dir / "checkpoints", step)
+    return {metric: value, "step": step, "checkpoint": str(path)}
 
 
 def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, watch) -> int:
@@ -576,28 +667,26 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
     config = run.config
     clock = run.clock
     total = run.total_steps
-    validation = config.validation
-    stepwise = config.validation.stepwise
     trainer = run.trainer
-    evaluator = run.evaluator
     step = trainer.step
     pace = Pace()
     log = Log(run_dir, step, config.summary, screen, watch, run.devices.is_chief)
-    save = Saver(run, run_dir, progress, log, watch)
+    save = Saver(run, run_dir, progress, log)
     rehearse(run, run_dir, log, save, step)
     batches = iter(run.batches_from(step))
-    valid_sets = [valid_set.endless() for valid_set in run.valid_sets]
-    if stepwise:
-        drawn = clock.times_due(step, stepwise.every) * stepwise.batches
-        valid_batches = iter(run.valid_batches_from(drawn))
-    cadences = [config.train.log_every, validation.every, config.checkpoint.every]
-    cadences += [stepwise.every] if stepwise else []
+    stepwise = config.validation.stepwise
+    stepwise_every = stepwise.every if stepwise else None
+    every = (config.train.log_every, config.validation.every, config.checkpoint.every)
+    if progress.to_validate:
+        validate(run, progress, log, on_eval, signals, step)
+        progress.finished |= step == total and not progress.to_validate
+        save(step)
 
     while not progress.finished:
         # One compiled call, up to whatever is due first. A step to be looked into is a call itself.
         to_look = clock.steps_to_next(step, log.looks, limit=total - step + 1)
         limit = min(total - step, pace.steps_per_call, max(1, to_look - 1))
-        num_steps = clock.steps_to_next(step, cadences, limit)
+        num_steps = clock.steps_to_next(step, (*every, stepwise_every), limit)
         with watch("training"), pace.timing(num_steps), run.naming_examples(step, num_steps):
             goes_on, look = run.take_steps(batches, num_steps, look_into=to_look == 1)
         step += num_steps
@@ -607,38 +696,57 @@ def loop(run: Run, run_dir: Path, progress: Progress, on_eval, signals, screen, 
         progress.finished = step == total
         stop, seconds = run.devices.agree_on_stop(signals.number, pace.seconds)
         pace.update(seconds)
-        screen.progress(step, clock.batch_size / pace.seconds_per_step, pace.left(total - step))
+        examples_per_second = clock.batch_size / pace.seconds_per_step
+        screen.progress(step, examples_per_second, pace.left(total - step))
 
         is_best = False
         if goes_on and look:
             log.look(step, clock, trainer.model, look)
         if goes_on and (clock.is_due(step, config.train.log_every) or progress.finished):
-            readings = {name: float(value) for name, value in trainer.read_metrics().items()}
-            readings["examples_per_second"] = clock.batch_size / pace.seconds_per_step
+            readings = trainer.readings() | {"examples_per_second": examples_per_second}
             log.write(step, "train", readings)
-        if stepwise and clock.is_due(step, stepwise.every):
-            with watch("validating"), run.scored_weights(), run.valid_mix.naming_examples():
-                metrics = evaluator.score_batches(valid_batches, stepwise.batches)
-            log.write(step, "valid_batches", metrics)
-        if clock.is_due(step, validation.every) or progress.finished:
-            with watch("validating"), run.scored_weights(), run.valid_mix.naming_examples():
-                metrics = evaluator.score_sets(valid_sets)
-            log.write(step, "valid", metrics)
-            is_best = progress.update(config, step, metrics)
-            if on_eval:
-                progress.finished |= run.devices.any_true(on_eval(step, metrics))
+        if clock.is_due(step, stepwise_every):
+            log.write(step, "valid_batches", run.score_batches(step, watch))
+        if clock.is_due(step, config.validation.every) or progress.finished:
+            is_best = validate(run, progress, log, on_eval, signals, step)
+        stop = stop or (signals.number if run.devices.workers == 1 else None)
         is_due = clock.is_due(step, config.checkpoint.every)
         if is_due or is_best or not goes_on or progress.finished or stop:
             save(step)
         if stop and not progress.finished:
-            name = signal.Signals(stop).name
-            raise Stopped(
-                f"{name}: saved {run_dir} at step {step} of {total}; "
-                f"run the same command again to go on: {shlex.join(sys.argv)}"
-            )
+            raise _stopped(stop, f"saved {run_dir} at step {step} of {total}")
     log.close()
     watch.move("training", "waiting for input", float(trainer.input_wait.seconds.numpy()))
     return step
+
+
+def validate(run: Run, progress: Progress, log: Log, on_eval, signals, step: int) -> bool:
+    """Scores every validation example; whether the step is among the best.
+
+    A signal ends it within a second: the run then ends as well, and validates this step first when
+    it goes on.
+    """
+    before = asdict(progress)
+    before_end = None if run.clock.is_due(step, run.config.validation.every) else before
+    metrics = run.score_sets(log.watch, lambda: signals.number)
+    if metrics is None:
+        progress.to_validate = True
+        progress.finished = False
+        return False
+    log.write(step, "valid", metrics)
+    is_best = progress.update(run.config, step, metrics)
+    progress.before_end = before_end
+    if on_eval:
+        progress.finished |= run.devices.any_true(on_eval(step, metrics))
+    return is_best
+
+
+def _stopped(number: int, state: str) -> Stopped:
+    is_program = COMMAND.flags.is_parsed()
+    again = f"run the same command again to go on: {shlex.join(sys.argv)}"
+    if not is_program:
+        again = "the same call goes on"
+    return Stopped(f"{signal.Signals(number).name}: {state}; {again}")
 
 
 def rehearse(run: Run, run_dir: Path, log: Log, save: "Saver", step: int) -> None:
@@ -654,33 +762,38 @@ def rehearse(run: Run, run_dir: Path, log: Log, save: "Saver", step: int) -> Non
     # A broken evaluation costs seconds here, not an epoch.
     with log.watch("validating"), run.valid_mix.naming_examples():
         run.evaluator.score_sets([valid_set.of_length(2) for valid_set in run.valid_sets])
-    if not step and isinstance(run.config.train.non_finite, Rollback):
+    is_branch = step and not checkpoint.has_any(run_dir / "checkpoints")
+    if is_branch or (not step and isinstance(run.config.train.non_finite, Rollback)):
         save(step)  # the first place to go back to
 
 
+@dataclass
 class Saver:
     """Saves the run as it is at a step; workers other than the first keep nothing."""
 
-    def __init__(self, run: Run, run_dir: Path, progress: Progress, log: Log, watch: Stopwatch):
-        self.run = run
-        self.progress = progress
-        self.log = log
-        self.watch = watch
-        self.variables = run.trainer.variables()
-        size = size_of(self.variables.values())
-        directory = run_dir / "checkpoints"
-        keep = run.config.checkpoint.keep
-        self.checkpoints = Checkpoints(directory, keep, write_variables, size)
+    run: Run
+    run_dir: Path
+    progress: Progress
+    log: Log
+
+    def __post_init__(self):
+        self.variables = self.run.trainer.variables()
+        self.size = size_of(self.variables.values())
 
     def __call__(self, step: int) -> None:
         if not self.run.devices.is_chief:
             return
-        with self.watch("saving"):
+        directory = self.run_dir / "checkpoints"
+        progress = asdict(self.progress)
+        state = {"step": step, "data": self.run.mix.fingerprint, "progress": progress}
+        with self.log.watch("saving"):
             self.log.flush()
-            progress = asdict(self.progress)
-            state = {"step": step, "data": self.run.mix.fingerprint, "progress": progress}
-            best_steps = [at for _, at in self.progress.best]
-            self.checkpoints.save(step, self.variables, state, best_steps)
+            checkpoint.commit(directory, step, self.write, state, self.size)
+            keep = self.run.config.checkpoint.keep
+            checkpoint.keep_last(directory, keep, self.progress.best_steps)
+
+    def write(self, directory: Path) -> None:
+        write_variables(directory, self.variables)
 
 
 def roll_back(run: Run, run_dir: Path, progress: Progress) -> int:
@@ -706,10 +819,11 @@ def roll_back(run: Run, run_dir: Path, progress: Progress) -> int:
         path = checkpoint.newest(run_dir / "checkpoints", quarantine=True)
         program.warn(f"warning: {failure}")
         resume.restore(path, trainer.variables())
-    resume.take_from_chief(trainer.variables(), run.devices)
+    if run.devices.workers > 1:
+        resume.take_from_chief(trainer.variables(), run.devices)
     back = trainer.step
     progress.rollbacks += 1
-    _lower_rate(run, progress)
+    run.lower_rate(progress.rollbacks)
     trainer.skip_to(step + 1)
     if run.devices.is_chief:
         program.warn(
@@ -750,18 +864,34 @@ def debug_overfit(config: TrainConfig) -> dict:
     return result | {"run_dir": None, "learned": learned}
 
 
-def main(config: TrainConfig, run_dir: Path) -> dict:
+def only_serves(config: TrainConfig) -> bool:
+    """Whether this process is a worker or a parameter server that the chief drives."""
+    cluster = read_cluster()
+    on_this_machine = config.distribute.strategy in ("one", "towers")
+    return bool(cluster) and cluster.has_servers and cluster.job != "chief" and not on_this_machine
+
+
+def fingerprint_of(config: TrainConfig) -> str | None:
+    """Of the training set; None where it cannot be read."""
+    try:
+        return input_ops.open_mix(config.data, "train", training=True).fingerprint
+    except (ConfigError, DataError) as error:
+        program.warn(f"data: {error}")
+        return None
+
+
+def main(config: TrainConfig, run_dir: Path, parent: Path | None) -> dict:
     if COMMAND.replay:
         return blackbox.replay(run_dir, config, build_trainer)
-    if "TF_CONFIG" in os.environ:
-        cluster = read_cluster()
-        on_this_machine = config.distribute.strategy in ("one", "towers")
-        if cluster and cluster.has_servers and cluster.job != "chief" and not on_this_machine:
-            return serve(cluster, config.distribute.wait)
+    if COMMAND.reproduce:
+        return reproduce(run_dir, fingerprint_of(config))
+    if "TF_CONFIG" in os.environ and only_serves(config):
+        return serve(read_cluster(), config.distribute.wait)
     if COMMAND.debug:
         return {"fdr": debug_fdr, "overfit": debug_overfit}[COMMAND.debug](config)
-    return train_and_evaluate(config, run_dir, allow_changed_data=COMMAND.allow_changed_data)
+    allow = COMMAND.allow_changed_data
+    return train_and_evaluate(config, run_dir, allow_changed_data=allow, parent=parent)
 
 
 if __name__ == "__main__":
-    program.run(COMMAND, lambda: main(CONFIG, RUN_DIR))
+    program.run(COMMAND, lambda: main(CONFIG, RUN_DIR, PARENT))

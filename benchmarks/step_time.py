@@ -25,10 +25,10 @@ import tensorflow as tf
 
 import trainer
 from cli.program import StopSignals
-from engine.resume import Progress
-from engine.screen import Screen, Stopwatch
+from engine.log import Screen, Stopwatch
+from engine.resume import Progress, begin_or_go_on
 from train_config import load_config
-from trainer import begin_or_go_on, build_run
+from trainer import build_run
 
 STEPS = {128: 700, 32: 2000}  # a round, by batch size
 CALL = 50

@@ -19,8 +19,10 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from functools import partial
+from pathlib import Path
 
 from absl import flags
 
@@ -29,6 +31,7 @@ class Failure(Exception):
     """An expected failure: one line for the user and an exit code."""
 
     exit_code = 1
+    ag_pass_through = True  # AutoGraph leaves its message as it is (read in TensorFlow 2.21)
 
 
 class ConfigError(Failure):
@@ -90,12 +93,24 @@ class Command:
         self.boolean = partial(flags.DEFINE_boolean, flag_values=self.flags)
         self.integer = partial(flags.DEFINE_integer, flag_values=self.flags)
         self.choice = partial(flags.DEFINE_enum, flag_values=self.flags)
+        self.paths = []
         about = "Print this text; --help KEY: a section of the configuration, or a field of it."
         self.boolean("help", False, about, short_name="h")
         self.boolean("traceback", False, "Show the traceback of an expected failure as well.")
 
+    def path(self, name: str, default: str | None, description: str) -> None:
+        """A flag that holds a path, in which `~`, `$NAME` and `${NAME}` stand for what they do."""
+        self.string(name, default, description)
+        self.paths.append(name)
+
     def __getattr__(self, flag: str):
-        return getattr(self.flags, flag)
+        value = getattr(self.flags, flag)
+        if value and flag in self.paths:
+            try:
+                return expanded_path(value)
+            except ValueError as error:
+                raise ConfigError(f"command line: --{flag}: {error}") from error
+        return value
 
     def parse(self, argv: list[str]) -> None:
         """Reads `argv`, program name first. Raises ConfigError, with the cure where it is known."""
@@ -115,13 +130,24 @@ class Command:
         self.overrides = [re.sub(" *= *", "=", word, count=1) for word in words]
 
 
+def expanded_path(path: str) -> str:
+    """With the home directory for `~` and the environment's values for `$NAME` and `${NAME}`.
+
+    Raises ValueError for a name that the environment does not have.
+    """
+    for name in re.findall(r"\$(\w+|\{[^}]*\})", path):
+        if name.strip("{}") not in os.environ:
+            raise ValueError(f"no environment variable {name.strip('{}')!r}, got {path!r}")
+    return os.path.expanduser(os.path.expandvars(path))
+
+
 def start(command: Command, prepare, tensorflow: bool = True):
     """First half of a program: `prepare(command)`, or one line that says what is wrong, and exit.
 
     `prepare` must not need TensorFlow. A string that it returns is printed, and the program ends.
     Signals from here to the training loop end the program with 128 + signal, nothing written.
     """
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, _exit_unsaved)
 
     def parse_and_prepare():
@@ -155,23 +181,38 @@ def _print(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ASKING_TO_STOP = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+SIGNALS = [getattr(signal, name) for name in _ASKING_TO_STOP if hasattr(signal, name)]
 
 
 class StopSignals:
-    """Inside `with`: the first SIGINT, SIGTERM or SIGHUP is noted in `.number`; a second kills."""
+    """Inside `with`: the first of SIGNALS is noted in `.number`; a second ends the work at once.
+
+    In a program that is the end of the process. In a notebook or a script the second goes to whom
+    it went before: SIGINT raises KeyboardInterrupt. Outside of the main thread, where Python gives
+    no signals, nothing is noted.
+    """
 
     def __enter__(self):
         self.number = None
-        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        is_main = threading.current_thread() is threading.main_thread()
+        numbers = SIGNALS if is_main else []
+        self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def _note(self, number, _frame):
-        if self.number is not None:
+        if self.number is None:
+            self.number = number
+            return
+        if self._before[number] is _exit_unsaved:
             os._exit(128 + number)
-        self.number = number
+        self._give_back()
+        signal.raise_signal(number)
 
     def __exit__(self, *_):
+        self._give_back()
+
+    def _give_back(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -206,11 +247,16 @@ def _guarded(command: Command, work):
     try:
         return work()
     except Exception as failure:
-        message, code = _explained(failure)
-        if code is None:  # a bug keeps its traceback
-            raise
-        if command.traceback:
-            traceback.print_exception(failure)
+        _exit_if_expected(command, failure)
+        raise  # a bug keeps its traceback
+
+
+def _exit_if_expected(command: Command, failure: Exception) -> None:
+    message, code = _explained(failure)
+    if code is None:
+        return
+    if command.traceback:
+        traceback.print_exception(failure)
     word = "stopped" if code == Stopped.exit_code else "error"
     warn(f"{command.name}: {word}: {' '.join(message.split())}")
     sys.exit(code)
@@ -256,3 +302,38 @@ def import_tensorflow() -> None:
             os.dup2(real_stderr, 2)
             os.close(real_stderr)
     assert keras.backend.backend() == "tensorflow", "set KERAS_BACKEND=tensorflow"
+
+
+# ---- whose modules these are
+
+ROOT = Path(__file__).resolve().parent.parent
+# What is imported by its bare name; a script beside may be called as the others are.
+MODULES = "data_config data_loader eval input_ops model model_config preprocess_data train_config"
+PACKAGES = "cli engine models ops sources tasks"
+
+
+def check_modules() -> None:
+    """Raises ImportError where a module of the user's own is found in place of one of these."""
+    for name in MODULES.split():
+        _check_found(name, ROOT / f"{name}.py")
+    for name in PACKAGES.split():
+        _check_found(name, ROOT / name / "__init__.py")
+
+
+def _check_found(name: str, expected: Path) -> None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except ValueError:  # made by hand in sys.modules, without a file
+        return
+    found = spec and spec.origin
+    # Of one file in two spellings there is no difference: links, a system without upper case.
+    if found and expected.exists() and not (os.path.exists(found) and expected.samefile(found)):
+        raise ImportError(
+            f"{name}: expected {expected}, found {found}: "
+            f"rename yours, since this project imports its own as `{name}`",
+            name=name,
+            path=found,
+        )
+
+
+check_modules()  # as soon as anything of the project is imported: later the error is a puzzle

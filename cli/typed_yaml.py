@@ -10,6 +10,7 @@ import re
 import textwrap
 import typing
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -24,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
-from cli.program import ConfigError, warn
+from cli.program import ConfigError, expanded_path, warn
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 20_000  # after aliases are expanded: a bomb of nested aliases stops here
@@ -61,15 +62,15 @@ class Section(BaseModel):
         return f"expected {bound} one of {names} (the other absent or null), got {got}"
 
 
+@dataclass(frozen=True)
 class OneOf:
     """Checks a section that is one of the classes below `base`, chosen by its key `name`.
 
     Only the class that is chosen is built, which pydantic takes most of a start's time for.
     """
 
-    def __init__(self, base: type[Section], default: str | None):
-        self.base = base
-        self.default = default
+    base: type[Section]
+    default: str | None
 
     def __get_pydantic_core_schema__(self, source, handler):
         return core_schema.no_info_plain_validator_function(self.choose)
@@ -108,7 +109,7 @@ def named_classes(base: type[Section]) -> list[type[Section]]:
     classes = [base] if name_of(base) else []
     for child in base.__subclasses__():
         classes += named_classes(child)
-    return classes
+    return list(dict.fromkeys(classes))  # a class may have two parents
 
 
 def name_of(section: type[Section]) -> str | None:
@@ -196,6 +197,7 @@ def _each_once(names: list[str]) -> list[str]:
     return names
 
 
+PathText = Annotated[str, AfterValidator(expanded_path)]  # of a file or a directory
 ClassNames = Annotated[list[str], Field(min_length=2), AfterValidator(_each_once)]
 
 
@@ -223,7 +225,7 @@ def unknown_name(name, known: list[str]) -> str:
 def nearest(word: str, known: list[str]) -> str:
     if close := difflib.get_close_matches(word, known, 1, 0.5):
         return f", did you mean {close[0]!r}?"
-    names = textwrap.shorten(", ".join(sorted(known)), 120, placeholder=" ...")
+    names = textwrap.shorten(", ".join(sorted(known)), 100, placeholder=" ...")
     return f"; expected one of {names}"
 
 
@@ -236,18 +238,21 @@ def read_file(path: str | Path) -> tuple[dict, dict[tuple, int]]:
     try:
         _check_length(path, path.stat().st_size)
         text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        raise mistake(f"{path}: no such file{files_like(path)}") from None
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        message = f"{path}: expected UTF-8 text, got byte {byte:#x} at {error.start}"
-        raise mistake(message) from error
-    except OSError as error:
-        raise mistake(f"{path}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
     data, lines = parse(text, str(path))
     if not isinstance(data, dict):
         raise mistake(f"{path}: expected sections such as `model:`, got {show(data)}")
     return data, lines
+
+
+def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigError:
+    if isinstance(error, UnicodeDecodeError):
+        byte = error.object[error.start]
+        return mistake(f"{path}: expected UTF-8 text, got byte {byte:#x} at {error.start}")
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return mistake(f"{path}: no such file{files_like(path)}")
+    return mistake(f"{path}: {error.strerror}")
 
 
 def _check_length(file, size: int) -> None:
@@ -270,15 +275,19 @@ def parse(text: str, file: str) -> tuple[Any, dict[tuple, int]]:
     _check_length(file, len(text))
     try:
         node = yaml.compose(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise _mistake_at(mark, file, f"YAML syntax: {error.problem}") from error
+    # PyYAML raises the last two for text such as "\UFFFFFFFF".
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
-        # PyYAML raises the last two for text such as "\UFFFFFFFF".
-        raise mistake(f"{file}: YAML syntax: {str(error).splitlines()[0]}") from error
+        raise _syntax_mistake(error, file) from error
     builder = _Builder(file)
     data = builder.build(node, ()) if node else None
     return data, builder.lines
+
+
+def _syntax_mistake(error: Exception, file: str) -> ConfigError:
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        return _mistake_at(mark, file, f"YAML syntax: {error.problem}")
+    return mistake(f"{file}: YAML syntax: {str(error).splitlines()[0]}")
 
 
 def _mistake_at(mark, file: str, problem: str) -> ConfigError:
@@ -302,13 +311,13 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+@dataclass
 class _Builder:
     """Makes plain data from PyYAML's nodes, and notes the line of each key path in `lines`."""
 
-    def __init__(self, file: str):
-        self.file = file
-        self.lines = {}
-        self.num_nodes = 0
+    file: str
+    lines: dict[tuple, int] = field(default_factory=dict)
+    num_nodes: int = 0
 
     def fail(self, node, what: str):
         raise _mistake_at(node.start_mark, self.file, what)
@@ -405,8 +414,9 @@ def _key_in(target, key: str, path: tuple, dotted_key: str) -> str | int:
     if isinstance(target, list) and key in map(str, range(len(target))):
         return int(key)
     if not isinstance(target, dict):
-        message = f"{dotted_key}: {dotted(path)} is {show(target)}, not a section"
-        raise mistake(f"command line: {message}")
+        raise mistake(
+            f"command line: {dotted_key}: {dotted(path)} is {show(target)}, not a section"
+        )
     return key
 
 

@@ -195,7 +195,9 @@ def replay(directory: Path, config: TrainConfig, build_trainer: Callable) -> dic
     outcome = trainer.inspect(iter(tf.data.Dataset.from_tensors(batch)))
     if not outcome.finite:
         finding = find(trainer, batch, outcome.gradients)
-        problem = f"loss or gradient is NaN or infinite again, first in {finding}"
-        raise NumericsError(f"{directory}: step {state['step']}: {problem}")
-    readings = {name: float(value) for name, value in trainer.read_metrics().items()}
-    return {"replayed": str(directory), "step": state["step"], "finite": True, **readings}
+        raise NumericsError(
+            f"{directory}: step {state['step']}: loss or gradient is NaN or infinite again, "
+            f"first in {finding}"
+        )
+    result = {"replayed": str(directory), "step": state["step"], "finite": True}
+    return result | trainer.readings()

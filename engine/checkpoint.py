@@ -19,7 +19,6 @@ import re
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,22 +31,6 @@ DISK = {
     errno.EFBIG: "file size limit",
     errno.EIO: "disk error",
 }
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    """The checkpoints of a run that is training: the last `keep` of them, and the best."""
-
-    directory: Path
-    keep: int
-    write: Callable[[Path, dict], None]  # puts the variables' files into a new directory
-    size: int  # bytes of the variables
-
-    def save(self, step: int, variables: dict, state: dict, best_steps: Iterable[int]) -> None:
-        """Saves one with `state` as state.json, then removes what is neither recent nor best."""
-        commit(self.directory, step, lambda path: self.write(path, variables), state, self.size)
-        recent = list(steps_in(self.directory))[-self.keep :]
-        keep_only(self.directory, {*recent, *best_steps})
 
 
 # ---- saving
@@ -65,10 +48,11 @@ def commit(
     `size`: about how many bytes that is, for the message of a full disk. The parent of `directory`
     must exist: where it was deleted, nothing is put in its place. When this returns, the checkpoint
     survives a loss of power. Whenever it does not, the others are as they were; an OSError of the
-    disk becomes ResourceError.
+    disk becomes ResourceError. One of the same step gives way to it.
     """
     final = path_of(directory, step)
     temporary = directory / f".writing-{final.name}"
+    replaced = directory / f".replaced-{final.name}"
     try:
         if not directory.exists():
             directory.mkdir()
@@ -78,8 +62,12 @@ def commit(
         (temporary / "state.json").write_text(json.dumps(state, indent=1))
         _write_manifest(temporary, step)
         flush(temporary)
+        if final.exists():
+            os.rename(final, replaced)
         os.rename(temporary, final)
         flush(directory)
+        if replaced.exists():
+            shutil.rmtree(replaced)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         _name_disk_error(error, final, size)
@@ -92,8 +80,9 @@ def _name_disk_error(error: BaseException, final: Path, size: int) -> None:
     run_dir = final.parent.parent
     number = getattr(error, "errno", None)
     if number == errno.ENOENT and not run_dir.exists():
-        expected = "expected the run's directory, which somebody has deleted"
-        raise ResourceError(f"{run_dir}: {expected}") from error
+        raise ResourceError(
+            f"{run_dir}: expected the run's directory, which somebody has deleted"
+        ) from error
     if number in DISK:
         raise ResourceError(
             f"{final}: {DISK[number]} while saving a checkpoint (about {size:,} bytes "
@@ -134,6 +123,12 @@ def keep_only(directory: Path, steps: set[int]) -> None:
             remove(path)
 
 
+def keep_last(directory: Path, number: int, others: Iterable[int]) -> None:
+    """Removes all but the last `number` checkpoints and those of the `others`, which are steps."""
+    last = list(steps_in(directory))[-number:]
+    keep_only(directory, {*last, *others})
+
+
 def remove(path: Path) -> None:
     """Removes a checkpoint, if there; renamed first, so that its name never holds half of one."""
     doomed = path.with_name(f".removing-{path.name}")
@@ -144,6 +139,12 @@ def remove(path: Path) -> None:
 
 def clean_up(directory: Path) -> None:
     """Removes what a killed save or removal left behind. Call it with the run's lock held."""
+    for replaced in directory.glob(".replaced-*"):
+        final = replaced.with_name(replaced.name.removeprefix(".replaced-"))
+        if final.exists():
+            shutil.rmtree(replaced)
+        else:
+            os.rename(replaced, final)
     for leftover in [*directory.glob(".writing-*"), *directory.glob(".removing-*")]:
         warn(f"{leftover}: left behind by a killed process; removed")
         shutil.rmtree(leftover)
@@ -161,6 +162,11 @@ def steps_in(directory: Path) -> dict[int, Path]:
     return dict(sorted((int(match[1]), path) for match, path in matches if match))
 
 
+def has_any(directory: Path) -> bool:
+    """Whether there has ever been a checkpoint, sound or not."""
+    return bool(steps_in(directory)) or any(directory.glob("step-*.bad"))
+
+
 def verify(path: Path) -> None:
     """Raises CheckpointError, naming the file, unless every file is as the manifest says."""
     manifest = path / "MANIFEST.json"
@@ -174,8 +180,9 @@ def verify(path: Path) -> None:
             if size != expected["bytes"]:
                 raise CheckpointError(f"{file}: expected {expected['bytes']:,} bytes, got {size:,}")
             if _fingerprint(file) != expected:
-                problem = "its bytes have changed: SHA-256 differs from the manifest's"
-                raise CheckpointError(f"{file}: {problem}")
+                raise CheckpointError(
+                    f"{file}: its bytes have changed: SHA-256 differs from the manifest's"
+                )
         if "state.json" not in files:
             raise CheckpointError(f"{manifest}: expected state.json among its files")
     except FileNotFoundError as error:
@@ -199,9 +206,15 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
     Damaged newer ones are named in a warning with the steps lost and, with `quarantine`, renamed
     `*.bad`. Where all are damaged, CheckpointError: never a silent start from scratch.
     """
+    if not has_any(directory):
+        return None
+    return _newest_sound(directory, steps_in(directory), quarantine)
+
+
+def _newest_sound(directory: Path, steps: dict[int, Path], quarantine: bool) -> Path | None:
     damage = {}
     removed = False
-    for step, path in reversed(steps_in(directory).items()):
+    for step, path in reversed(steps.items()):
         problem = _damage_of(path)
         if problem is None:
             for lost, reason in damage.items():
@@ -217,12 +230,10 @@ def newest(directory: Path, *, quarantine: bool = False) -> Path | None:
             os.rename(path, bad)
     if removed:  # The trainer removed it while we were reading: look again.
         return newest(directory, quarantine=quarantine)
-    if damage or any(directory.glob("step-*.bad")):
-        reason = f"; the newest: {next(iter(damage.values()))}" if damage else ""
-        raise CheckpointError(
-            f"{directory}: every checkpoint is damaged{reason}; move them away to start again"
-        )
-    return None
+    reason = f"; the newest: {next(iter(damage.values()))}" if damage else ""
+    raise CheckpointError(
+        f"{directory}: every checkpoint is damaged{reason}; move them away to start again"
+    )
 
 
 def run_of(path: str | Path) -> Path:
@@ -233,8 +244,10 @@ def run_of(path: str | Path) -> Path:
     names = "no such directory"
     if path.is_dir():
         names = listed(sorted(os.listdir(path))) or "nothing"
-    expected = "expected a run directory with a config.yaml, or one of its checkpoints"
-    raise CheckpointError(f"{path}: {expected}; found: {names}")
+    raise CheckpointError(
+        f"{path}: expected a run directory with a config.yaml, or one of its checkpoints; "
+        f"found: {names}"
+    )
 
 
 def find_run(ckpt: str | Path) -> tuple[Path, Path | None]:
@@ -244,6 +257,35 @@ def find_run(ckpt: str | Path) -> tuple[Path, Path | None]:
     if (path / "MANIFEST.json").is_file() and (run_dir / "config.yaml").is_file():
         return run_dir, path
     return run_of(path), None
+
+
+def chosen(run_dir: Path, which: str = "newest") -> Path:
+    """A verified checkpoint of a run: its `newest`, its `best`, or that of a step's number.
+
+    Raises CheckpointError where there is none.
+    """
+    directory = run_dir / "checkpoints"
+    path = newest(directory)
+    if path is None:
+        raise CheckpointError(f"{directory}: no checkpoint yet; expected at least one")
+    if which == "newest":
+        return path
+    steps = steps_in(directory)
+    if which == "best":
+        progress = read_state(path)["progress"]
+        best = [step for _, step in progress["best"]]
+        if not best and progress.get("early_step") is not None:
+            best = [progress["early_step"]]
+        if not best:
+            raise CheckpointError(
+                f"{run_dir}: no best checkpoint; expected checkpoint.best or early_stopping"
+            )
+        which = str(best[0])
+    if not which.isdecimal() or int(which) not in steps:
+        has = listed(map(str, steps))
+        raise CheckpointError(f"{run_dir}: no checkpoint of step {which}; it has {has}")
+    verify(steps[int(which)])
+    return steps[int(which)]
 
 
 def verify_all(run_dir: Path) -> dict:
@@ -336,13 +378,16 @@ def _acquire(descriptor: int, run_dir: Path, flag: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.read(descriptor, 1000).decode() or "another process"
-        cure = f"wait for it or choose another {flag}"
-        raise BusyError(f"{run_dir}: in use by {holder}; {cure}") from None
+        raise _busy(descriptor, run_dir, flag) from None
     since = datetime.now(UTC).isoformat(timespec="seconds")
     holder = f"process {os.getpid()} on {socket.gethostname()} since {since}"
     os.ftruncate(descriptor, 0)
     os.write(descriptor, holder.encode())
+
+
+def _busy(descriptor: int, run_dir: Path, flag: str) -> BusyError:
+    holder = os.read(descriptor, 1000).decode() or "another process"
+    return BusyError(f"{run_dir}: in use by {holder}; wait for it or choose another {flag}")
 
 
 def _remove_if_empty(run_dir: Path, created: list[Path]) -> None:

@@ -55,8 +55,9 @@ def read_cluster(text: str | None = None) -> Cluster | None:
     except ValueError as error:
         raise ConfigError(f"TF_CONFIG: expected JSON, got {text[:60]!r}: {error}") from None
     if not isinstance(config, dict):
-        expected = "expected an object with `cluster` and `task`"
-        raise ConfigError(f"TF_CONFIG: {expected}, got {text[:60]!r}")
+        raise ConfigError(
+            f"TF_CONFIG: expected an object with `cluster` and `task`, got {text[:60]!r}"
+        )
     jobs = config.get("cluster")
     task = config.get("task")
     if not jobs:

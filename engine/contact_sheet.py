@@ -2,16 +2,26 @@
 
 import textwrap
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 _CELL, _MARGIN, _LINE, _LETTER = 128, 8, 14, 6  # pixels
 _COLORS = ("#1f5fa8", "#d07000", "#2f8f2f", "#803090")
+_TARGET_COLOR = "#a00000"
+
+
+class Series(NamedTuple):
+    """Columns over time, and what follows them."""
+
+    values: np.ndarray  # [T, C]
+    names: list[str]  # of the columns
+    target: np.ndarray  # [H], or none: []
 
 
 def contact_sheet(path: Path, cells: list[tuple]) -> None:
-    """Writes a picture of [(image [H, W, C], series [T, C], numbers, or text; caption)]."""
+    """Writes a picture of [(image [H, W, C], Series, numbers, or text; caption)]."""
     examples = [_as_text(example) for example, _ in cells]
     if isinstance(examples[0], str):
         columns = 3
@@ -20,12 +30,7 @@ def contact_sheet(path: Path, cells: list[tuple]) -> None:
     else:
         columns = min(len(cells), 8)
         width = _CELL
-        low = min(example.min() for example in examples)
-        span = max(max(example.max() for example in examples) - low, 1e-12)
-        pictures = [
-            _plot(example) if example.ndim == 2 else _image((example - low) / span)
-            for example in examples
-        ]
+        pictures = _plots_or_images(examples)
     captions = [_text(caption, width, 3, "#a00000") for _, caption in cells]
     caption_y = max(picture.height for picture in pictures) + 2
     cell_width = width + _MARGIN
@@ -42,9 +47,17 @@ def contact_sheet(path: Path, cells: list[tuple]) -> None:
     sheet.save(path)
 
 
+def _plots_or_images(examples: list) -> list[Image.Image]:
+    if isinstance(examples[0], Series):
+        return [_plot(example) for example in examples]
+    low = min(example.min() for example in examples)
+    span = max(max(example.max() for example in examples) - low, 1e-12)
+    return [_image((example - low) / span) for example in examples]
+
+
 def _as_text(example):
     """Images and series as they are; everything else as words."""
-    if isinstance(example, str) or example.ndim == 2 or example.shape[2:] in ((1,), (3,)):
+    if isinstance(example, str | Series) or example.shape[2:] in ((1,), (3,)):
         return example
     return f"{list(example.shape)}: " + ", ".join(f"{value:.4g}" for value in example.ravel()[:40])
 
@@ -67,13 +80,39 @@ def _image(values) -> Image.Image:
     return image.resize(size, Image.NEAREST if factor >= 1 else Image.BOX)
 
 
-def _plot(series) -> Image.Image:
-    """Each column of a series as a line, stretched to its own range."""
-    picture = Image.new("RGB", (_CELL, _CELL), "white")
+def _plot(series: Series) -> Image.Image:
+    """Each column as a line, stretched to its own range; beyond a border, what is to be forecast.
+
+    The names of the columns, and `target`, stand below in their colors.
+    """
+    legend = [*zip(series.names, _COLORS, strict=False)]
+    horizon = len(series.target)
+    if horizon:
+        legend.append((f"target, {horizon} ahead", _TARGET_COLOR))
+    picture = Image.new("RGB", (_CELL, _CELL + _LINE * len(legend)), "white")
     draw = ImageDraw.Draw(picture)
     draw.rectangle((0, 0, _CELL - 1, _CELL - 1), outline="#c0c0c0")
-    for column, color in zip(np.float64(series).T, _COLORS, strict=False):
-        x = np.linspace(2, _CELL - 3, len(column))
-        y = np.interp(column, [column.min(), column.max()], [_CELL - 3, 2])
-        draw.line(np.stack([x, y], axis=1).ravel().tolist(), fill=color, width=2)
+    values = np.float64(series.values)
+    x = np.linspace(2, _CELL - 3, len(values) + horizon)
+    ranges = [[column.min(), column.max()] for column in values.T]
+    if len(ranges) == 1 and horizon:
+        both = np.append(values, series.target)
+        ranges = [[both.min(), both.max()]]
+    for column, bounds, color in zip(values.T, ranges, _COLORS, strict=False):
+        _line(draw, x[: len(values)], column, bounds, color)
+    if horizon:
+        border = x[len(values) - 1 : len(values) + 1].mean()
+        draw.line((border, 0, border, _CELL - 1), fill="#c0c0c0")
+        bounds = ranges[0] if len(ranges) == 1 else [series.target.min(), series.target.max()]
+        _line(draw, x[len(values) :], series.target, bounds, _TARGET_COLOR)
+    for row, (name, color) in enumerate(legend):
+        draw.text((0, _CELL + 1 + row * _LINE), name[: _CELL // _LETTER], color)
     return picture
+
+
+def _line(draw, x, values, bounds: list[float], color: str) -> None:
+    """A line, or a dot where it is one point."""
+    y = np.interp(values, bounds, [_CELL - 3, 2])
+    if len(x) == 1:
+        draw.ellipse((x[0] - 2, y[0] - 2, x[0] + 2, y[0] + 2), fill=color)
+    draw.line(np.stack([x, y], axis=1).ravel().tolist(), fill=color, width=2)

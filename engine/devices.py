@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -38,7 +38,7 @@ GONE = (
 class Devices:
     """The strategy, which worker this process is, and sums over towers."""
 
-    strategy: tf.distribute.Strategy
+    strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
     worker: int = 0
     workers: int = 1
     coordinator: object = None  # of parameter servers
@@ -111,8 +111,11 @@ class Devices:
 
     def agree_on_stop(self, stop: int | None, seconds: float) -> tuple[int | None, float]:
         """A signal that any worker got, and the mean of their seconds: the same in each process."""
-        if self.workers == 1:
-            return stop, seconds
+        if self.workers > 1:
+            return self._gathered_stop(stop, seconds)
+        return stop, seconds
+
+    def _gathered_stop(self, stop: int | None, seconds: float) -> tuple[int | None, float]:
         stops, micros = self._gather([stop or 0, round(seconds * 1e6)]).T
         return next(map(int, stops[stops > 0]), None), micros.mean() / 1e6
 
@@ -193,18 +196,24 @@ def _on_this_machine(distribute: Distribute) -> Devices:
     names = _local_devices(distribute)
     count = distribute.towers or len(names)
     if count > len(names):
-        kind = "GPUs" if "GPU" in names[0] else "device (no GPU, one CPU)"
-        cure = "; distribute.virtual_devices splits the CPU"
-        if distribute.virtual_devices:
-            kind = "virtual devices"
-            cure = ""
-        expected = f"expected at most {len(names)}, as there are {len(names)} {kind}"
-        raise ResourceError(f"distribute.towers: {expected}, got {count}{cure}")
+        raise _too_few(names, distribute)
     return _towers(names[:count])
 
 
+def _too_few(names: list[str], distribute: Distribute) -> ResourceError:
+    kind = "GPUs" if "GPU" in names[0] else "device (no GPU, one CPU)"
+    cure = "; distribute.virtual_devices splits the CPU"
+    if distribute.virtual_devices:
+        kind = "virtual devices"
+        cure = ""
+    return ResourceError(
+        f"distribute.towers: expected at most {len(names)}, as there are {len(names)} {kind}, "
+        f"got {distribute.towers}{cure}"
+    )
+
+
 def _towers(names: list[str]) -> Devices:
-    return Devices(_mirrored(tuple(names)) if len(names) > 1 else tf.distribute.get_strategy())
+    return Devices(_mirrored(tuple(names))) if len(names) > 1 else Devices()
 
 
 # Cached: a second strategy on the same GPUs would give its exchanges the numbers of the first's.
@@ -230,8 +239,9 @@ def _virtual_devices(count: int) -> list[str]:
         tf.config.set_logical_device_configuration(cpu, parts)
     names = [device.name for device in tf.config.list_logical_devices("CPU")]
     if count > len(names):
-        expected = f"expected at most {len(names)} here"
-        raise ConfigError(f"distribute.virtual_devices: {expected}, got {count}")
+        raise ConfigError(
+            f"distribute.virtual_devices: expected at most {len(names)} here, got {count}"
+        )
     return names[:count]
 
 
@@ -239,8 +249,10 @@ def _use_gpus(count: int | None) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     most = max(len(gpus), 1)
     if count and count > most:
-        reason = f"as this worker has {len(gpus)} GPUs"
-        raise ResourceError(f"distribute.towers: expected at most {most}, {reason}, got {count}")
+        raise ResourceError(
+            f"distribute.towers: expected at most {most}, as this worker has {len(gpus)} GPUs, "
+            f"got {count}"
+        )
     if count and gpus:
         tf.config.set_visible_devices(gpus[:count], "GPU")
 
@@ -255,8 +267,10 @@ def _meet(cluster: Cluster, wait: int) -> None:
     try:
         server = socket.create_server(("", int(address.rpartition(":")[2])))
     except OSError as error:
-        problem = f"cannot listen at {address}: {error.strerror}; expected a free port"
-        raise ResourceError(f"TF_CONFIG: {cluster.name}: {problem}") from error
+        raise ResourceError(
+            f"TF_CONFIG: {cluster.name}: cannot listen at {address}: {error.strerror}; "
+            "expected a free port"
+        ) from error
     server.settimeout(0.2)
 
     def accept_probes():
@@ -279,8 +293,10 @@ def _wait_for(
     while peers := [peer for peer in peers if not is_listening(peer[1])]:
         if time.monotonic() > deadline:
             names = ", ".join(f"{name} ({address})" for name, address in peers)
-            problem = f"{names} did not come within {wait} s; expected all (distribute.wait)"
-            raise ResourceError(f"TF_CONFIG: {cluster.name}: {problem}")
+            raise ResourceError(
+                f"TF_CONFIG: {cluster.name}: {names} did not come within {wait} s; "
+                "expected all (distribute.wait)"
+            )
         pause()
 
 
@@ -288,17 +304,21 @@ def is_compiled(model: keras.Model, jit: str) -> bool:
     """Whether XLA compiles the network: it lacks cuDNN's cells, and compiles for every length."""
     on_gpus = bool(tf.config.list_logical_devices("GPU"))
     layers = layers_of(model)
-    synchronized = any(getattr(layer, "synchronized", False) for layer in layers)
-    if jit == "on" and synchronized and not on_gpus:
-        raise ConfigError(
-            "train.jit: on: expected auto or off for batch normalization over several CPU towers, "
-            "whose exchange XLA lacks"
-        )
+    if jit == "on" and not on_gpus:
+        _check_synchronized_by_none(layers)
     if jit != "auto":
         return jit == "on"
     has_cells = any(isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)) for layer in layers)
     any_length = any(None in tensor.shape[1:] for tensor in model.inputs)
     return on_gpus and not has_cells and not any_length
+
+
+def _check_synchronized_by_none(layers: list[keras.Layer]) -> None:
+    if any(getattr(layer, "synchronized", False) for layer in layers):
+        raise ConfigError(
+            "train.jit: on: expected auto or off for batch normalization over several CPU towers, "
+            "whose exchange XLA lacks"
+        )
 
 
 @contextlib.contextmanager

@@ -74,8 +74,10 @@ def piecewise(config, rate, steps, warmup, clock):
     """
     boundaries = [clock.steps(boundary) - warmup - 1 for boundary in config.boundaries]
     if boundaries != sorted({*boundaries}) or boundaries[0] < 0:
-        expected = f"expected rising steps after the warm-up, got {config.boundaries}"
-        raise ConfigError(f"optimizer.schedule.boundaries: {expected}")
+        raise ConfigError(
+            "optimizer.schedule.boundaries: expected rising steps after the warm-up, "
+            f"got {config.boundaries}"
+        )
     rates = [rate * factor for factor in (1.0, *config.factors)]
     return schedules.PiecewiseConstantDecay([*map(float, boundaries)], rates)
 
@@ -111,10 +113,13 @@ def build_multipliers(config, model: keras.Model) -> list[tuple[keras.Variable, 
 
     Raises ConfigError for a regex that comes first for no variable.
     """
+    multipliers = config.multipliers
     variables = {variable.path: variable for variable in model.trainable_variables}
-    regexes = first_matches("optimizer.multipliers", config.multipliers, list(variables))
-    if unused := {*config.multipliers} - {*regexes.values()}:
-        problem = f"{min(unused)!r} is found only where an earlier one is"
-        raise ConfigError(f"optimizer.multipliers: {problem}; expected the special ones first")
-    factors = [(variables[path], config.multipliers[regex]) for path, regex in regexes.items()]
+    regexes = first_matches("optimizer.multipliers", multipliers, list(variables))
+    if unused := {*multipliers} - {*regexes.values()}:
+        raise ConfigError(
+            f"optimizer.multipliers: {min(unused)!r} is found only where an earlier one is; "
+            "expected the special ones first"
+        )
+    factors = [(variables[path], multipliers[regex]) for path, regex in regexes.items()]
     return [(variable, factor) for variable, factor in factors if factor != 1]

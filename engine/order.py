@@ -8,13 +8,14 @@ threads, towers or restarts.
 
 import hashlib
 
+import numpy as np
 import tensorflow as tf
 
 from engine.stateless import fold, permutation
 
 
 def shuffled(
-    seed: int, positions: tf.Tensor, length: int, block_length: int = 0, blocks: int = 0
+    seed: int, positions: tf.Tensor, length: int, block_length: int, blocks: int
 ) -> tf.Tensor:
     """Positions in the endless stream of shuffled epochs -> indices of examples; int64 [n].
 
@@ -38,6 +39,30 @@ def shuffled(
     rank = group * blocks + within // block_length  # of the block in the shuffled order
     block = permutation(seed, epoch, tf.minimum(rank, whole_blocks - 1), whole_blocks)
     return tf.where(rank < whole_blocks, block, rank) * block_length + within % block_length
+
+
+class Groups:
+    """Examples in groups, such as the classes of a set, for an order that balances them."""
+
+    def __init__(self, labels: np.ndarray):
+        """`labels`: int64 [length], the group of each example. Groups without examples are none."""
+        _, self.lengths = np.unique(labels, return_counts=True)
+        self.starts = np.cumsum([0, *self.lengths[:-1]])
+        self.members = np.argsort(labels, kind="stable")
+
+    def shuffled(self, seed: int, positions: tf.Tensor) -> tf.Tensor:
+        """Positions in the endless stream -> indices of examples, the groups taking turns; int64.
+
+        So any run of positions holds each group as often as any other, give or take one, and any
+        step is reached at once, as in `shuffled`.
+        """
+        number = len(self.lengths)
+        group = positions % number
+        rank = positions // number  # within the stream of the group
+        length = tf.gather(self.lengths, group)
+        group_seed = tf.cast(fold(seed, group), tf.int64)
+        place = permutation(group_seed, rank // length, rank % length, length)
+        return tf.gather(self.members, tf.gather(self.starts, group) + place)
 
 
 def position_of(key: str) -> float:

@@ -32,7 +32,7 @@ MANIFEST = "manifest.json"
 # offset and length of the framed record, its CRC-32, and its class (-1: none)
 ENTRY = np.dtype([("offset", "<u8"), ("length", "<u4"), ("crc32", "<u4"), ("label", "<i4")])
 _MAX_BYTES = 1 << 30  # of a record when unpacked
-_HEADER, _FOOTER = 12, 4  # of a framed record: length and its CRC; CRC of the data
+HEADER, FOOTER = 12, 4  # of a framed record: length and its CRC; CRC of the data
 _SEQUENCES = ("int32", "int64", "float32")
 _DTYPES = (*_SEQUENCES, "uint8", "string")
 
@@ -47,8 +47,8 @@ def index_shard(path: Path, labels: list[int]) -> np.ndarray:
     with open(path, "rb") as file:
         for number, label in enumerate(labels):
             at = file.tell()
-            header = file.read(_HEADER)
-            framed = header + file.read(int.from_bytes(header[:8], "little") + _FOOTER)
+            header = file.read(HEADER)
+            framed = header + file.read(int.from_bytes(header[:8], "little") + FOOTER)
             entries[number] = (at, len(framed), zlib.crc32(framed), label)
     return entries
 
@@ -58,7 +58,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class _File:
+class File:
     """One file, local or not, read at any place by any thread. Raises DataError in its own name."""
 
     def __init__(self, directory: Path | str, name: str):
@@ -107,9 +107,18 @@ class _File:
 # ---- the manifest
 
 
+def is_prepared(directory: Path | str) -> bool:
+    """Whether it holds something of a prepared set, also one that is not whole."""
+    if tf.io.gfile.glob(f"{directory}/*.index"):
+        return True
+    return any(
+        tf.io.gfile.exists(name) for name in (f"{directory}/{MANIFEST}", f"{directory}.part")
+    )
+
+
 def read_manifest(directory: Path | str) -> dict:
     """Raises DataError for a directory that is not, or not yet, a prepared set."""
-    file = _File(directory, MANIFEST)
+    file = File(directory, MANIFEST)
     if not tf.io.gfile.exists(file.path):
         part = f"{directory}.part"
         if tf.io.gfile.exists(part):
@@ -186,8 +195,8 @@ def _problem_in_split(described) -> str | None:
 # ---- records
 
 
-def _open(directory: Path | str, described: dict) -> _File:
-    file = _File(directory, described["file"])
+def _open(directory: Path | str, described: dict) -> File:
+    file = File(directory, described["file"])
     size = file.size()
     expected = described["bytes"]
     if size != expected:
@@ -195,30 +204,30 @@ def _open(directory: Path | str, described: dict) -> _File:
     return file
 
 
-class Records:
-    """The records of one split, by number.
+class Shards:
+    """Framed records of several TFRecord files, by number.
 
-    What is cheap is checked at once: every file there, of its size, the index whole.
+    `index`: ENTRY [records], file after file; `counts`: how many of them each file holds.
     """
 
-    def __init__(self, directory: Path | str, split: str):
-        self.manifest = read_manifest(directory)
-        splits = self.manifest["splits"]
-        if split not in splits:
-            raise DataError(f"{directory}: no split {split!r}; it has {', '.join(splits)}")
-        self.described = splits[split]
-        described_shards = self.described["shards"]
-        self.shards = [_open(directory, shard) for shard in described_shards]
-        self.block_length = described_shards[0]["examples"]
-        self.index = _read_index(_open(directory, self.described["index"]), self.described)
-        text = json.dumps(self.described, sort_keys=True)
-        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+    compressed = False
+
+    def __init__(self, shards: list[File], counts: list[int], index: np.ndarray):
+        self.shards = shards
+        self.index = index
+        self.begins = np.cumsum([0, *counts])
+        is_even = len(set(counts[:-1])) <= 1 and counts[-1] <= counts[0]
+        self.block_length = counts[0] if is_even else 0
 
     def __len__(self) -> int:
         return len(self.index)
 
+    def shard_of(self, numbers):
+        return np.searchsorted(self.begins, numbers, side="right") - 1
+
     def locate(self, number: int) -> str:
-        shard, record = divmod(number, self.block_length)
+        shard = int(self.shard_of(number))
+        record = number - self.begins[shard]
         return f"{self.shards[shard].path}: record {record} at byte {self.index['offset'][number]}"
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
@@ -229,9 +238,10 @@ class Records:
         """Records by `read_at(shard, length, offset)`, which gives the framed bytes."""
         data = np.empty(len(numbers), object)
         entries = self.index[numbers].tolist()
+        shards = self.shard_of(numbers).tolist()
         for row, number in enumerate(numbers.tolist()):
             offset, length, crc32, _ = entries[row]
-            framed = read_at(number // self.block_length, length, offset)
+            framed = read_at(shards[row], length, offset)
             data[row] = self._data_of(number, framed, crc32)
         return data
 
@@ -249,7 +259,7 @@ class Records:
             return block[offset : offset + length]
 
         def read(numbers: np.ndarray) -> np.ndarray:
-            order = np.argsort(numbers // self.block_length, kind="stable")
+            order = np.argsort(self.shard_of(numbers), kind="stable")
             data = np.empty(len(numbers), object)
             data[order] = self._read(numbers[order], read_at)
             return data
@@ -261,8 +271,8 @@ class Records:
             raise DataError(
                 f"{self.locate(number)}: damaged: its checksum is not the one in the index"
             )
-        data = framed[_HEADER:-_FOOTER]
-        if not self.manifest["compressed"]:
+        data = framed[HEADER:-FOOTER]
+        if not self.compressed:
             return data
         unpacker = zlib.decompressobj()
         try:
@@ -275,6 +285,27 @@ class Records:
                 f"cut short, or more than {_MAX_BYTES:,} bytes when unpacked"
             )
         return unpacked
+
+
+class Records(Shards):
+    """The records of one split of a prepared set.
+
+    What is cheap is checked at once: every file there, of its size, the index whole.
+    """
+
+    def __init__(self, directory: Path | str, split: str):
+        self.manifest = read_manifest(directory)
+        splits = self.manifest["splits"]
+        if split not in splits:
+            raise DataError(f"{directory}: no split {split!r}; it has {', '.join(splits)}")
+        self.described = splits[split]
+        described_shards = self.described["shards"]
+        shards = [_open(directory, shard) for shard in described_shards]
+        index = _read_index(_open(directory, self.described["index"]), self.described)
+        super().__init__(shards, [shard["examples"] for shard in described_shards], index)
+        self.compressed = self.manifest["compressed"]
+        text = json.dumps(self.described, sort_keys=True)
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
 
     def check_shard(self, shard: int) -> None:
         """Reads every byte of it. Raises DataError: record and offset."""
@@ -290,7 +321,7 @@ class Records:
         )
 
 
-def _read_index(file: _File, described: dict) -> np.ndarray:
+def _read_index(file: File, described: dict) -> np.ndarray:
     """ENTRY [records]. Raises DataError for one that does not fit the shards."""
     data = file.read()
     shards = described["shards"]
@@ -307,7 +338,7 @@ def _read_index(file: _File, described: dict) -> np.ndarray:
     sizes = np.repeat([shard["bytes"] for shard in shards], counts)
     lengths = index["length"].astype(np.int64)
     too_far = index["offset"] > np.maximum(sizes - lengths, 0)
-    outside = (lengths < _HEADER + _FOOTER) | (lengths > sizes) | too_far
+    outside = (lengths < HEADER + FOOTER) | (lengths > sizes) | too_far
     if outside.any():
         number = int(outside.argmax())
         shard = shards[number // counts[0]]["file"]

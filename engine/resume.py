@@ -1,13 +1,18 @@
 """How a run begins or goes on: its directory, its newest checkpoint, and what must be as it was.
 
-A run may go on with another rounding (devices, versions, another processor), which is said; with
-other data if that is asked for; with another configuration never.
+What it was begun with stands in its config.yaml and, of the machine, in environment.json.
+A run may go on with another rounding (devices, versions, another processor), longer, or looked at
+and kept otherwise, which is said; with other data if that is asked for; computing something else
+never: that is another run, which may branch from a checkpoint of this one.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import shlex
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import train_config
@@ -16,11 +21,17 @@ from cli.program import CheckpointError, ConfigError
 from cli.typed_yaml import flatten, to_text
 from engine import checkpoint
 from engine.devices import Devices
-from engine.environment import changes, environment
+from engine.environment import environment, environment_changes
 from engine.variables import read_variables
 from train_config import EarlyStopping, TrainConfig
 
-_FIRST_FILES = {"lock", "config.yaml.part", "environment.json.part"}  # of a run killed at once
+_FIRST_FILES = {  # of a run killed at once
+    "lock",
+    "class_names.jsonl",
+    "class_names.jsonl.part",
+    "config.yaml.part",
+    "environment.json.part",
+}
 
 
 @dataclass
@@ -29,89 +40,156 @@ class Progress:
 
     best: list[list] = field(default_factory=list)  # [value, step] of the best, best first
     early_best: float | None = None
+    early_step: int | None = None  # of early_best
     stale: int = 0  # full validations since early_best
     finished: bool = False
     rollbacks: int = 0
     valid: dict[str, float] = field(default_factory=dict)  # the last full validation
+    to_validate: bool = False  # a signal came before the validation of this step was done
+    before_end: dict | None = None  # as it was before a validation that only the end called for
 
     def update(self, config: TrainConfig, step: int, metrics: dict[str, float]) -> bool:
         """Takes one full validation; returns whether it is among the best."""
         self.valid = metrics
+        self.to_validate = False
         if config.early_stopping:
-            self._count_stale(config.early_stopping, metrics)
+            self._count_stale(config.early_stopping, metrics, step)
         best = config.checkpoint.best
-        if not best:
-            return False
-        ranked = [*self.best, [metrics[best.metric], step]]
-        ranked.sort(key=lambda entry: entry[0], reverse=best.mode == "max")
-        self.best = ranked[: best.keep]  # sorting is stable: of equals, the earlier stays
-        return step in [at for _, at in self.best]
+        if best and metrics[best.metric] is not None:  # None: nothing was there to be measured
+            ranked = [*self.best, [metrics[best.metric], step]]
+            ranked.sort(key=lambda entry: entry[0], reverse=best.mode == "max")
+            self.best = ranked[: best.keep]  # sorting is stable: of equals, the earlier stays
+        return step in self.best_steps
 
-    def _count_stale(self, stopping: EarlyStopping, metrics: dict[str, float]) -> None:
+    @property
+    def best_steps(self) -> list[int]:
+        """Steps whose checkpoints are kept for what they scored."""
+        steps = [at for _, at in self.best]
+        return steps if self.early_step is None else [*steps, self.early_step]
+
+    def _count_stale(self, stopping: EarlyStopping, metrics: dict[str, float], step: int) -> None:
         sign = 1 if stopping.mode == "max" else -1
-        value = sign * metrics[stopping.metric]
-        if self.early_best is None or value > sign * self.early_best + stopping.min_delta:
-            self.early_best = metrics[stopping.metric]
+        value = metrics[stopping.metric]
+        best = self.early_best
+        if value is not None and (best is None or sign * value > sign * best + stopping.min_delta):
+            self.early_best = value
+            self.early_step = step
             self.stale = 0
         else:
             self.stale += 1
         self.finished |= self.stale >= stopping.patience
 
+    def changed_in_place(self, before: TrainConfig, config: TrainConfig, at_end, longer):
+        """The same under a configuration that keeps or stops otherwise than before.
+
+        `at_end`: at the run's last step, `longer`: which before was this one.
+        """
+        progress = self
+        if longer and self.before_end is not None:
+            progress = Progress(**self.before_end)
+        if _goal(before.checkpoint.best) != _goal(config.checkpoint.best):
+            progress = replace(progress, best=[])
+        old = before.early_stopping
+        new = config.early_stopping
+        if _goal(old) != _goal(new):
+            progress = replace(progress, early_best=None, early_step=None, stale=0)
+        if longer or old != new:
+            is_stale = new is not None and progress.stale >= new.patience
+            progress = replace(progress, finished=at_end or is_stale)
+        return progress
+
+
+def _goal(section) -> tuple | None:
+    """The metric and the direction by which a section tells better from worse."""
+    return section and (section.metric, section.mode)
+
 
 def begin_or_go_on(
-    run_dir: Path,
-    config: TrainConfig,
-    mix,
-    variables: dict,
-    devices: Devices,
-    begin: Callable[[], None],
-    allow_changed_data: bool,
+    run, run_dir: Path, allow_changed_data: bool, parent: Path | None = None
 ) -> Progress:
-    """Restores the newest checkpoint of `run_dir`, or calls `begin()`; all workers alike.
+    """Restores the newest checkpoint of `run_dir`, or begins; all workers alike.
 
-    Writes the directory's first files. `config` is resolved, `variables` are the step's, by name;
-    `mix` has the `name` and the `fingerprint` of the training data.
+    Writes the directory's first files. `run` is the `Run` of trainer.py. `parent`: the checkpoint
+    of another run with which this one begins.
     """
+    devices = run.devices
+    variables = run.trainer.variables()
     if devices.workers > 1:
-        _check_same(config, mix, devices)
+        _check_same(run.config, run.mix, devices)
     progress = Progress()
     if devices.is_chief:
-        _check_directory(run_dir, config)
+        before = _check_directory(run_dir, run)
         checkpoint.clean_up(run_dir / "checkpoints")
         newest = checkpoint.newest(run_dir / "checkpoints", quarantine=True)
-        if newest is None:
-            begin()
+        if newest:
+            progress = _go_on(newest, run, before, allow_changed_data)
+        elif parent:
+            progress = _branch(parent, variables, run.total_steps)
         else:
-            progress = _go_on(newest, mix, variables, allow_changed_data)
+            run.begin()
         if not progress.finished:
-            _write_first_files(run_dir, config, mix.fingerprint, going_on=newest is not None)
+            _write_first_files(run_dir, run, before if newest else None, parent)
     if devices.workers > 1:
-        text = devices.gather_texts(json.dumps(asdict(progress)))[0]
-        progress = Progress(**json.loads(text))
-    take_from_chief(variables, devices)
+        progress = _from_chief(progress, devices)
+        take_from_chief(variables, devices)
+    if progress.rollbacks:
+        run.lower_rate(progress.rollbacks)
     return progress
 
 
-def _write_first_files(run_dir: Path, config: TrainConfig, data: str, going_on: bool) -> None:
-    train_config.save_config(config, run_dir / "config.yaml")
+def _from_chief(progress: Progress, devices: Devices) -> Progress:
+    texts = devices.gather_texts(json.dumps(asdict(progress)))
+    return Progress(**json.loads(texts[0]))
+
+
+def _write_first_files(run_dir: Path, run, before: TrainConfig | None, parent: Path | None) -> None:
+    """`before`: the configuration of a run that goes on."""
+    train_config.save_config(run.config, run_dir / "config.yaml")
     file = run_dir / "environment.json"
-    now = environment(data)
-    if going_on:
+    now = environment(run.mix.fingerprint)
+    if before:
         _name_changes(file, now)
+    now["lineage"] = _lineage(file, run, before, parent)
     program.write_whole(file, json.dumps(now, indent=1))
 
 
-def _go_on(newest: Path, mix, variables: dict, allow_changed_data: bool) -> Progress:
+def _branch(parent: Path, variables: dict, total: int) -> Progress:
+    """Begins where a checkpoint of another run stands; what that run has kept stays there."""
+    state = checkpoint.read_state(parent)
+    if state["step"] >= total:
+        raise ConfigError(
+            f"{parent}: expected a branch to go on from step {state['step']}, got a length of "
+            f"{total}; give it more train.steps or train.epochs, or branch from an earlier step"
+        )
+    restore(parent, variables)
+    progress = Progress(**state["progress"])
+    if progress.before_end is not None:
+        progress = Progress(**progress.before_end)
+    return replace(progress, best=[], early_step=None, finished=False, before_end=None)
+
+
+def _go_on(newest: Path, run, before: TrainConfig, allow_changed_data: bool) -> Progress:
+    mix = run.mix
     state = checkpoint.read_state(newest)
     if state["data"] != mix.fingerprint:
         changed = f"{mix.name}: the data have changed since this run began"
         if not allow_changed_data:
-            expected = "expected the same, --allow_changed_data, or another --run_dir"
-            raise CheckpointError(f"{changed}; {expected}")
-        outlook = "from here on this is not the run that it would have been"
-        program.warn(f"warning: {changed}: {outlook}")
-    restore(newest, variables)
-    return Progress(**state["progress"])
+            raise CheckpointError(
+                f"{changed}; expected the same, --allow_changed_data, or another --run_dir"
+            )
+        program.warn(
+            f"warning: {changed}: from here on this is not the run that it would have been"
+        )
+    total = run.total_steps
+    step = state["step"]
+    if total < step:
+        raise CheckpointError(
+            f"{newest}: already at step {step}; expected a length of at least that, got {total}"
+        )
+    restore(newest, run.trainer.variables())
+    progress = Progress(**state["progress"])
+    longer = step < total and step == run.clock.total_steps(before.train)
+    return progress.changed_in_place(before, run.config, step == total, longer)
 
 
 def restore(path: Path, variables: dict) -> None:
@@ -121,10 +199,9 @@ def restore(path: Path, variables: dict) -> None:
 
 def take_from_chief(variables: dict, devices: Devices) -> None:
     """Gives every worker the variables of the first."""
-    if devices.workers > 1:
-        values = devices.from_chief([variable.numpy() for variable in variables.values()])
-        for variable, value in zip(variables.values(), values, strict=True):
-            variable.assign(value)
+    values = devices.from_chief([variable.numpy() for variable in variables.values()])
+    for variable, value in zip(variables.values(), values, strict=True):
+        variable.assign(value)
 
 
 # ---- what must be as it was
@@ -140,25 +217,98 @@ def _check_same(config: TrainConfig, mix, devices: Devices) -> None:
         if worker["data"] != workers[0]["data"]:
             changed.append("its data differ")
         if changed:
-            problem = f"worker {number} differs from worker 0: {'; '.join(changed)}"
-            raise ConfigError(f"{problem}; expected the same configuration and data")
+            raise ConfigError(
+                f"worker {number} differs from worker 0: {'; '.join(changed)}; "
+                "expected the same configuration and data"
+            )
 
 
-def _check_directory(run_dir: Path, config: TrainConfig) -> None:
-    """Raises CheckpointError for another run's directory, or one that holds something else."""
+def _check_directory(run_dir: Path, run) -> TrainConfig | None:
+    """The configuration with which a run was begun, if there is one in the directory.
+
+    Raises CheckpointError for another run's directory, or one that holds something else.
+    """
     file = run_dir / "config.yaml"
     if not file.exists():
         if {*os.listdir(run_dir)} - _FIRST_FILES:
-            expected = "expected an empty directory or a run with a config.yaml"
-            raise CheckpointError(f"{run_dir}: {expected}; choose another --run_dir")
-        return
+            raise CheckpointError(
+                f"{run_dir}: expected an empty directory or a run with a config.yaml; "
+                "choose another --run_dir"
+            )
+        return None
+    if not checkpoint.has_any(run_dir / "checkpoints"):
+        program.warn(f"{run_dir}: it ended before its first checkpoint: begun anew")
+        return None
     before = train_config.load_config(file)
-    if changed := differences(before, config):
-        problem = f"this run was started with another configuration: {'; '.join(changed)}"
-        raise CheckpointError(f"{file}: {problem}; expected no change, or another --run_dir")
-    if changed := [text for key, text in _changes(before, config).items() if key in _HOW]:
-        outlook = "from here on equal but for rounding, dropout"
-        program.warn(f"{run_dir}: computed otherwise than before: {'; '.join(changed)}: {outlook}")
+    _check_unchanged(file, before, run)
+    return before
+
+
+def _check_unchanged(file: Path, before: TrainConfig, run) -> None:
+    changes = _changes(before, run.config)
+    if refused := _refused(before, run):
+        for line in refused.values() if len(refused) > 1 else ():
+            program.warn(f"{file}: {line}")
+        raise CheckpointError(
+            f"{file}: this run was started with another configuration: "
+            f"{'; '.join(refused.values())}; expected no change, or another --run_dir"
+            f"{_branching(file.parent, refused, run)}"
+        )
+    if changed := [text for key, text in changes.items() if key in _HOW]:
+        program.warn(
+            f"{file.parent}: computed otherwise than before: {'; '.join(changed)}: "
+            "from here on equal but for rounding, dropout"
+        )
+    if changed := [text for key, text in changes.items() if _is_beside(key) or key in _LENGTH]:
+        program.warn(f"{file.parent}: from here on with {'; '.join(changed)}")
+
+
+def _refused(before: TrainConfig, run) -> dict[tuple, str]:
+    """{key: `key: old -> new`} of what may not change in place.
+
+    What was measured counts where nothing else differs: then the data are others.
+    """
+    given, now, old = (c.model_dump(mode="json") for c in (run.given, run.config, before))
+    chosen = TrainConfig.model_validate(_without_measured(old, given, now))
+    for one in (chosen, before):
+        other = run.given if one is chosen else run.config
+        refused = {
+            key: text
+            for key, text in _differing(one, other).items()
+            if not _is_beside(key) and (key not in _LENGTH or _depends_on_length(run.config))
+        }
+        if refused:
+            return refused
+    return {}
+
+
+def _depends_on_length(config: TrainConfig) -> bool:
+    return config.optimizer.schedule.of_length
+
+
+def _without_measured(before, given, now):
+    """A configuration as JSON, with null for what was null in `given` and is not in `now`."""
+    if given is None and now is not None:
+        return None
+    if isinstance(before, dict) and isinstance(given, dict) and isinstance(now, dict):
+        return {
+            key: _without_measured(value, given.get(key, value), now.get(key))
+            for key, value in before.items()
+        }
+    lists = [value for value in (before, given, now) if isinstance(value, list)]
+    if len(lists) == 3 and len({len(value) for value in lists}) == 1:
+        return [_without_measured(*values) for values in zip(*lists, strict=True)]
+    return before
+
+
+def _branching(run_dir: Path, refused: dict[tuple, str], run) -> str:
+    """The command that begins another run from this one with the changes that are asked for."""
+    if len(refused) > 5:
+        return ""
+    values = dict(flatten(run.given.model_dump(mode="json")))
+    words = [f"{'.'.join(map(str, key))}={to_text(values.get(key))}" for key in refused]
+    command = ["python", "trainer.py", "--from", str(run_dir), "--run_dir", "NEW", *words]
+    return f"; to branch: {shlex.join(command)}"
 
 
 def _name_changes(file: Path, now: dict) -> None:
@@ -167,12 +317,17 @@ def _name_changes(file: Path, now: dict) -> None:
         before = json.loads(file.read_text())
     except (OSError, ValueError):
         return
-    changed = changes(before, now) if isinstance(before, dict) else []
+    changed = environment_changes(before, now) if isinstance(before, dict) else []
     if changed:
-        outlook = "from here on equal only up to rounding"
-        program.warn(f"{file}: another environment than before: {'; '.join(changed)}: {outlook}")
+        program.warn(
+            f"{file}: another environment than before: {'; '.join(changed)}: "
+            "from here on equal only up to rounding"
+        )
 
 
+_BESIDE = ("summary", "checkpoint", "validation", "early_stopping")
+_LENGTH = {("train", "steps"), ("train", "epochs")}
+_MOST_STARTS = 100
 # How a run is computed, not what: it may change from start to start, and with it the rounding.
 _HOW = {
     ("distribute", "strategy"),
@@ -193,16 +348,61 @@ def _changes(old: TrainConfig, new: TrainConfig) -> dict[tuple, str]:
     }
 
 
+def _is_beside(key: tuple) -> bool:
+    """Whether a field decides what is looked at and kept, not what is computed."""
+    return key[0] in _BESIDE or key == ("train", "log_every")
+
+
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """What differs of what is computed; where data lie and how it is computed are left out."""
-    different = [
-        text
+    return list(_differing(old, new).values())
+
+
+def _differing(old: TrainConfig, new: TrainConfig) -> dict[tuple, str]:
+    different = {
+        key: text
         for key, text in _changes(old, new).items()
         if key not in _HOW and key[0] != "distribute" and (key[0], key[-1]) != ("data", "dir")
-    ]
+    }
     before = list(old.optimizer.multipliers)
     after = list(new.optimizer.multipliers)
     if before != after and sorted(before) == sorted(after):  # the first that matches counts
-        names = f"{', '.join(before)} -> {', '.join(after)}"
-        different.append(f"optimizer.multipliers: in the order {names}")
+        different[("optimizer", "multipliers")] = (
+            f"optimizer.multipliers: in the order {', '.join(before)} -> {', '.join(after)}"
+        )
     return different
+
+
+# ---- where a run comes from
+
+
+def _lineage(file: Path, run, before: TrainConfig | None, parent: Path | None) -> dict:
+    """The parent of a run, and each of its starts: time, step, command, what was changed."""
+    lineage = {"parent": None, "starts": []}
+    if before:
+        lineage = _read_lineage(file) or lineage
+    elif parent:
+        run_dir = parent.parent.parent
+        origin = train_config.load_config(run_dir / "config.yaml")
+        lineage["parent"] = {
+            "run": str(run_dir.resolve()),
+            "step": checkpoint.read_state(parent)["step"],
+            "manifest": hashlib.sha256((parent / "MANIFEST.json").read_bytes()).hexdigest(),
+            "changed": list(_changes(origin, run.config).values()),
+        }
+    start = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "step": run.trainer.step,
+        "argv": sys.argv,
+        "changed": list(_changes(before, run.config).values()) if before else [],
+    }
+    lineage["starts"] = [*lineage["starts"], start][-_MOST_STARTS:]
+    return lineage
+
+
+def _read_lineage(file: Path) -> dict | None:
+    try:
+        lineage = json.loads(file.read_text())["lineage"]
+        return {"parent": lineage["parent"], "starts": list(lineage["starts"])}
+    except (OSError, ValueError, LookupError, TypeError):
+        return None

@@ -4,6 +4,7 @@ The readers of arrays raise `failure(message)`, with the file's path, for a file
 hostile or not there: an exception class of cli/program.py, or a function that makes one.
 """
 
+import codecs
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ import h5py
 import numpy as np
 
 from cli.program import DataError
+from engine import encodings
 
 Failure = Callable[[str], Exception]
 _MOST_PACKED = 2000  # times the stored size; the compression of NumPy and HDF5 reaches about 1,000
+_BYTES_TO_GUESS_FROM = 1 << 20
 
 
 class _Refused(Exception):
@@ -31,6 +34,10 @@ def _naming(path: Path, failure: Failure, expected: str):
         raise failure(f"{path}: {error}") from None
     except Exception as error:  # what damage makes readers of zip and HDF5 raise is not documented
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "Object arrays" in reason or "Python objects" in reason:  # NumPy's own words
+            reason = "got Python objects, which could run code; save numbers or texts (dtype str)"
+        elif "allow_pickle" in reason:
+            reason = "got another format"
         raise failure(f"{path}: expected {expected}: {reason}") from error
 
 
@@ -49,9 +56,16 @@ def read_npz(path: Path, failure: Failure) -> dict[str, np.ndarray]:
         arrays = dict(archive)
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            got = "got a file that does not begin as one"
-            raise failure(f"{path}: {name}: expected an array, {got}")
+            raise failure(
+                f"{path}: {name}: expected an array, got a file that does not begin as one"
+            )
     return arrays
+
+
+def read_npy(path: Path, failure: Failure) -> np.ndarray:
+    """The array of a .npy file, of any plain type; no larger than the file."""
+    with _naming(path, failure, "a NumPy array (.npy) of a plain type"):
+        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def read_h5(path: Path, failure: Failure) -> dict[str, np.ndarray]:
@@ -111,21 +125,50 @@ def _check_array(place: str, array) -> None:
         raise _Refused(f"{place}: expected {array.nbytes:,} bytes, got {stored:,}")
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, text) of each line. Raises DataError, with the line, for what is no UTF-8."""
+def lines_of(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """(number from 1, text) of each line; a byte order mark goes before `encoding`.
+
+    Raises DataError, with the line, for what is no text in this encoding.
+    """
     try:
         with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                yield number, _decoded(line, path, number)
+            encoding = encodings.marked(file.peek(4)) or encoding
+            lines = file if _is_utf8(encoding) else _lines_in(file.read(), encoding, path)
+            for number, line in enumerate(lines, 1):
+                text = line if isinstance(line, str) else _decoded(line, path, number)
+                if "\0" in text:
+                    raise _no_text(path, number, "text", "a zero byte")
+                yield number, text.rstrip("\r\n")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
 
 
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+
+
 def _decoded(line: bytes, path, number: int) -> str:
     try:
-        return line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}:{number}: expected UTF-8 text, "
-            f"got byte {line[error.start]:#x} at {error.start}"
-        ) from error
+        got = f"byte {line[error.start]:#x} at {error.start}"
+        raise _no_text(path, number, "UTF-8 text", got) from error
+
+
+def _lines_in(data: bytes, encoding: str, path) -> list[str]:
+    try:
+        text = data.decode(encoding).removeprefix("\ufeff")
+    except UnicodeError as error:
+        start = getattr(error, "start", 0)
+        number = data[:start].count(b"\n") + 1
+        got = f"byte {data[start]:#x} at {start} of the file"
+        raise _no_text(path, number, f"text in {encoding}", got) from error
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def _no_text(path, number: int, expected: str, got: str) -> DataError:
+    with open(path, "rb") as file:
+        start = file.read(_BYTES_TO_GUESS_FROM)
+    likely = " or ".join(encodings.likely(start[: start.rfind(b"\n") + 1] or start))
+    cure = f"; encoding: {likely}?" if likely else ""
+    return DataError(f"{path}:{number}: expected {expected}, got {got}{cure}")

@@ -144,7 +144,7 @@ def _write_shards(part: Path, job: Job) -> dict[str, list]:
         raise DataError(
             f"{len(damaged)} of {total:,} examples cannot be read: "
             f"{checkpoint.listed(damaged, '; ')}; "
-            "remove them, or leave out up to 0.1 % with damaged=skip"
+            "remove them, or leave out a few with damaged=skip (max_damaged)"
         )
     return shards
 

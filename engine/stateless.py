@@ -57,17 +57,26 @@ def philox(seeds: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.cast(low, tf.int32), tf.cast(high, tf.int32)], axis=-1)
 
 
+def _side(length) -> tf.Tensor:
+    """ceil(sqrt(length)) as uint64; exact, of a tensor below 2^52."""
+    if isinstance(length, int):
+        return _uint64(math.isqrt(length - 1) + 1)
+    return tf.cast(tf.math.ceil(tf.sqrt(tf.cast(length, tf.float64))), tf.uint64)
+
+
 @tf.autograph.experimental.do_not_convert  # as fold
-def permutation(seed, epoch, k, length: int) -> tf.Tensor:
+def permutation(seed, epoch, k, length) -> tf.Tensor:
     """The k-th of the epoch's permutation of [0, length): int64 tensors of one shape -> int64.
+
+    `length` is a number, or int64 of the same shape: a permutation of its own for each.
 
     A keyed bijection at O(1) an element: a Feistel network over pairs (left, right) in
     [0, side)^2 with side = ceil(sqrt(length)), addition modulo `side`, and splitmix64 as the round
     function; a value beyond `length` is sent through again (cycle walking). Black, Rogaway,
     Ciphers with arbitrary finite domains, CT-RSA 2002, sections 3, 5.
     """
-    side = tf.constant(math.isqrt(length - 1) + 1, tf.uint64)
-    length = tf.constant(length, tf.uint64)
+    side = _side(length)
+    length = tf.cast(length, tf.uint64)
     # All rounds' keys at once, and the half of fold(key, right) that is of the key alone: tracing
     # it takes half as long so.
     keys = tf.unstack(mix64(fold(fold(seed, epoch)[..., tf.newaxis], tf.range(_ROUNDS))), axis=-1)

@@ -9,7 +9,6 @@ import keras
 from keras import layers
 
 from model_config import Lenet
-from models.blocks import dropout
 from train_config import Spec
 
 
@@ -28,6 +27,7 @@ def build(config: Lenet, spec: Spec) -> keras.Model:
     x = layers.Conv2D(120, 5, activation=act, name="c5")(x)  # -> (B, 1, 1, 120)
     x = layers.Flatten(name="flatten")(x)  # -> (B, 120)
     x = layers.Dense(84, act, kernel_regularizer=l2, name="f6")(x)  # -> (B, 84)
-    x = dropout(x, config.dropout)
+    if config.dropout:
+        x = layers.Dropout(config.dropout, name="dropout")(x)
     logits = layers.Dense(spec.num_outputs, kernel_regularizer=l2, name="logits")(x)  # -> (B, 10)
     return keras.Model(images, logits, name="lenet")

@@ -106,8 +106,9 @@ def _read_file(backbone, path, name):
             backbone.load_weights(path)
     except (ValueError, KeyError, UserWarning) as error:  # other layers, or of other shapes
         reason = str(error).strip('"').splitlines()[0]
-        expected = f"expected the weights of a {name} without its top"
-        raise failure(f"{path}: {expected}: {reason}") from error
+        raise failure(
+            f"{path}: expected the weights of a {name} without its top: {reason}"
+        ) from error
 
 
 def _imagenet(config, shape):

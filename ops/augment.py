@@ -2,6 +2,7 @@
 
 They take inputs [n, height, width, channels], uint8 or float, and give the same type: bytes are
 rounded and clipped. Both kinds of noise take inputs of any shape. What comes into view is 0.
+Those of place and size move masks and points too: ops/features.py.
 """
 
 import math
@@ -12,8 +13,9 @@ import data_config
 from cli.program import ConfigError
 from engine.stateless import integers, philox, uniform
 from ops import features as expected
-from ops.features import on_colors, on_floats, on_images
+from ops.features import geometric, moved, moving, on_colors, on_floats, on_images
 from ops.pixels import (
+    Placement,
     as_type_of,
     blend,
     cropped,
@@ -22,9 +24,11 @@ from ops.pixels import (
     mean_luma,
     padded,
     per_image,
+    placed,
     rectangle,
     resized,
-    rotated,
+    resized_placement,
+    rotation,
     rounded,
     size_of,
 )
@@ -32,7 +36,12 @@ from ops.pixels import (
 # ---- place and size
 
 
-@on_images
+def _crop_placement(config, height, width, seeds) -> Placement:
+    y, x = _corner(config, height, width, seeds)
+    return Placement.of(seeds, config.size, c=x - config.padding, f=y - config.padding)
+
+
+@geometric(_crop_placement)
 def random_crop(images, seeds, config):
     full_height, full_width = size_of(images)
     height, width = config.size
@@ -76,7 +85,25 @@ def random_shift(features, seeds, config):
     return random_crop(features, seeds, crop)
 
 
-@on_images
+def _resized_crop_placement(config, height, width, seeds) -> Placement:
+    """The ends of a window meet the centers of the corner pixels; of one image alone, the edges."""
+    y, x, h, w = window_random_resized_crop(config, height, width, seeds)
+    if not isinstance(height, int):
+        return resized_placement(seeds, (h, w), config.size, (y, x))
+    a, c = _ends_to_centers(w, config.size[1])
+    e, f = _ends_to_centers(h, config.size[0])
+    c += tf.cast(x, tf.float32)
+    f += tf.cast(y, tf.float32)
+    return Placement.of(seeds, config.size, a=a, c=c, e=e, f=f)
+
+
+def _ends_to_centers(length, size: int) -> tuple:
+    """(scale, shift) with which `size` pixels show `length`; a single one shows the middle."""
+    span = tf.cast(length - 1, tf.float32)
+    return (span / (size - 1), 0.0) if size > 1 else (1.0, span / 2)
+
+
+@geometric(_resized_crop_placement)
 def random_resized_crop(images, seeds, config):
     height, width = size_of(images)
     y, x, h, w = window_random_resized_crop(config, height, width, seeds)
@@ -116,18 +143,55 @@ def _area_and_aspect(config, seeds) -> tuple:
     return uniform(seeds, 0, *config.area), aspect
 
 
-@on_images
-def random_flip(images, seeds, config):
-    flipped = tf.reverse(images, [2 if config.direction == "horizontal" else 1])
-    is_flipped = per_image(integers(seeds, 0, 2)) == 1
-    return tf.where(is_flipped, flipped, images)
+def random_flip(features, seeds, config):
+    images = expected.images(features, config)
+    is_horizontal = config.direction == "horizontal"
+    is_flipped = integers(seeds, 0, 2) == 1
+    flipped = tf.reverse(images, [2 if is_horizontal else 1])
+    inputs = tf.where(per_image(is_flipped), flipped, images)
+    changed = features | {"inputs": inputs}
+    if not moving(features):
+        return changed
+    height, width = size_of(images)
+    sign = tf.where(is_flipped, -1.0, 1.0)
+    last = tf.where(is_flipped, tf.cast((width if is_horizontal else height) - 1, tf.float32), 0.0)
+    coefficients = {"a": sign, "c": last} if is_horizontal else {"e": sign, "f": last}
+    placement = Placement.of(seeds, (height, width), **coefficients)
+    return _with_pairs(moved(changed, placement, config, images), is_flipped, config)
 
 
-@on_images
-def random_rotate(images, seeds, config):
+def _with_pairs(features, is_flipped, config):
+    """Points that are mirror images of each other, such as both eyes, change names."""
+    if "points" not in features:
+        return features
+    points = features["points"]
+    if config.pairs is None:
+        raise ConfigError(
+            "random_flip: pairs: expected the pairs of points that a mirror exchanges, "
+            "such as [[0, 1]] for two eyes, or [] for none"
+        )
+    order = list(range(points.shape[1]))
+    for first, second in config.pairs:
+        if max(first, second) >= len(order):
+            raise ConfigError(
+                f"random_flip: pairs: expected points from 0 to {len(order) - 1}, "
+                f"got {[first, second]}"
+            )
+        order[first], order[second] = second, first
+    exchanged = tf.gather(points, order, axis=1)
+    is_flipped = is_flipped[:, tf.newaxis, tf.newaxis]
+    return features | {"points": tf.where(is_flipped, exchanged, points)}
+
+
+def _rotation(config, height, width, seeds) -> Placement:
     limit = math.radians(config.degrees)
-    angle = uniform(seeds, 0, -limit, limit)
-    return as_type_of(images, rotated(images, angle))
+    return rotation((height, width), uniform(seeds, 0, -limit, limit))
+
+
+@geometric(_rotation)
+def random_rotate(images, seeds, config):
+    rotation = _rotation(config, *size_of(images), seeds)
+    return as_type_of(images, placed(tf.cast(images, tf.float32), rotation, "BILINEAR"))
 
 
 # ---- color

@@ -59,6 +59,11 @@ def _soft_targets(features, num_classes: int, op: str):
                 f"got targets of shape {targets.shape[1:]}"
             )
         targets = tf.one_hot(targets, num_classes)
+    elif targets.shape.rank != 2:
+        raise ConfigError(
+            f"{op}: expected one class for each example, or a row of shares, "
+            f"got targets of shape {targets.shape[1:]}"
+        )
     return tf.cast(targets, tf.float32)
 
 

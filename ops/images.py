@@ -10,8 +10,20 @@ from functools import partial
 import tensorflow as tf
 
 from cli.program import ConfigError
-from ops.features import on_colors, on_images
-from ops.pixels import as_type_of, cropped, free_space, luma, padded, resized, rounded, size_of
+from engine import indexed_bmp
+from ops.features import geometric, on_colors
+from ops.pixels import (
+    Placement,
+    as_type_of,
+    cropped,
+    free_space,
+    luma,
+    padded,
+    resized,
+    resized_placement,
+    rounded,
+    size_of,
+)
 
 # ---- decoding
 
@@ -36,10 +48,15 @@ def decode_image(features, seeds, config, following: list, find):
             "expected `resize` with a size, a crop or `pad_image` after it"
         )
     spec = tf.TensorSpec([*size, config.channels], tf.uint8)
+    makes = {step.makes for _, step, _ in following}
+    carried = {"mask", "points", "targets"} if makes - {None} else {"mask", "points"}
+    beside = {key: features.pop(key) for key in carried & features.keys()}
     image_size = features.pop("image_size", None)
     orientation = features.pop("orientation", tf.ones_like(encoded, tf.int32))
     is_jpeg = tf.strings.substr(encoded, 0, 2) == b"\xff\xd8"
     any_image = partial(_decoded, channels=config.channels)
+    if beside:
+        return features | _with_targets(any_image, [encoded, orientation], beside, following, spec)
     images = tf.cond(
         tf.reduce_all(is_jpeg & (orientation <= 1)),
         lambda: _plain_jpegs(encoded, image_size, following, find, spec),
@@ -58,7 +75,7 @@ def _plain_jpegs(encoded, image_size, following: list, find, spec):
         window = window_of(crop, height, width, seeds)
         if window:
             return _windows_of_jpegs(encoded, width, *window, spec)
-    decoded = partial(tf.io.decode_jpeg, channels=spec.shape[2])
+    decoded = partial(_jpeg, channels=spec.shape[2])
     return _one_by_one(decoded, [encoded], following, spec)
 
 
@@ -74,7 +91,7 @@ def _windows_of_jpegs(encoded, full_width, y, x, height, width, spec):
     of_one_size = isinstance(height, int)
 
     def of_jpeg(data, around, begin, size):
-        image = tf.io.decode_and_crop_jpeg(data, around, channels=channels)
+        image = _jpeg(data, channels, around)
         if of_one_size:
             return tf.ensure_shape(tf.slice(image, begin, spec.shape), spec.shape)
         image = tf.slice(image, begin, size)[tf.newaxis]
@@ -106,6 +123,48 @@ def _one_by_one(decoded, columns: list, following: list, spec):
     return tf.map_fn(treated, rows, fn_output_signature=spec, parallel_iterations=1)
 
 
+def _with_targets(decoded, columns: list, beside: dict, following: list, spec) -> dict:
+    """As `_one_by_one`, with what lies in the pictures `beside` them: all features afterwards."""
+
+    def treated(columns, beside, seeds):
+        image = decoded(*columns)
+        features = {"inputs": image[tf.newaxis]}
+        features |= {key: value[tf.newaxis] for key, value in beside.items()}
+        for (operation, config, _), seed in zip(following, seeds, strict=True):
+            features = operation(features, seed[tf.newaxis], config)
+        features = {key: value[0] for key, value in features.items()}
+        return features | {"inputs": tf.ensure_shape(features["inputs"], spec.shape)}
+
+    treated = tf.function(treated, autograph=False)
+    rows = columns, beside, [seeds for _, _, seeds in following]
+    specs = tf.nest.map_structure(lambda value: tf.TensorSpec(value.shape[1:], value.dtype), rows)
+    signature = tf.nest.map_structure(
+        lambda value: tf.TensorSpec(value.shape, value.dtype),
+        treated.get_concrete_function(*specs).structured_outputs,
+    )
+    return tf.map_fn(
+        lambda row: treated(*row), rows, fn_output_signature=signature, parallel_iterations=1
+    )
+
+
+def _jpeg(data, channels: int, window=None):
+    """uint8 [height, width, channels], of the window (y, x, height, width) if there is one."""
+
+    def decoded(channels):
+        if window is None:
+            return tf.io.decode_jpeg(data, channels=channels)
+        return tf.io.decode_and_crop_jpeg(data, window, channels=channels)
+
+    if channels == 3:
+        return decoded(3)
+    is_cmyk = tf.io.extract_jpeg_shape(data)[2] == 4  # the decoder knows no way from it to gray
+    return tf.cond(is_cmyk, lambda: _gray(decoded(3)), lambda: decoded(1))
+
+
+def _gray(rgb):
+    return as_type_of(rgb, luma(rgb))
+
+
 def _decoded(data, orientation, channels: int):
     """uint8 [height, width, channels], upright."""
 
@@ -119,10 +178,20 @@ def _decoded(data, orientation, channels: int):
         is_gray = tf.shape(image)[2] == 1
         rgb = tf.cond(is_gray, lambda: tf.repeat(image, 3, axis=2), lambda: image[..., :3])
         rgb.set_shape([None, None, 3])
-        return rgb if channels == 3 else as_type_of(image, luma(rgb))
+        return rgb
+
+    def of_colors():
+        is_indexed = indexed_bmp.is_indexed_bmp(data)
+        rgb = tf.cond(is_indexed, lambda: indexed_bmp.decode(data), of_its_own_channels)
+        rgb.set_shape([None, None, 3])
+        return rgb if channels == 3 else _gray(rgb)
 
     start = tf.strings.substr(data, 0, 2)
-    image = tf.cond((start == b"GI") | (start == b"BM"), of_its_own_channels, usual)
+    kinds = [
+        (start == b"\xff\xd8", lambda: _jpeg(data, channels)),
+        ((start == b"GI") | (start == b"BM"), of_colors),
+    ]
+    image = tf.case(kinds, default=usual)
     image.set_shape([None, None, channels])
     image = tf.cond(orientation > 1, lambda: _upright(image, orientation), lambda: image)
     image.set_shape([None, None, channels])
@@ -147,17 +216,31 @@ def _upright(image, orientation):
 # ---- size
 
 
-@on_images
+def _size_after(config, height, width):
+    """Height and width: two ints, or int32 [2] where a shortest side is given."""
+    if config.size is not None:
+        return config.size
+    sides = tf.stack([height, width])
+    ratio = config.shortest / tf.reduce_min(sides)
+    return rounded(tf.cast(sides, tf.float64) * ratio)
+
+
+def _resize_placement(config, height, width, seeds) -> Placement:
+    size = _size_after(config, height, width)
+    return resized_placement(seeds, (height, width), (size[0], size[1]))
+
+
+@geometric(_resize_placement)
 def resize(images, seeds, config):
-    size = config.size
-    if size is None:
-        sides = tf.shape(images)[1:3]
-        ratio = config.shortest / tf.reduce_min(sides)
-        size = rounded(tf.cast(sides, tf.float64) * ratio)
-    return resized(images, size, config.method)
+    return resized(images, _size_after(config, *size_of(images)), config.method)
 
 
-@on_images
+def _center_placement(config, height, width, seeds) -> Placement:
+    y, x, *size = window_center_crop(config, height, width, seeds)
+    return Placement.of(seeds, tuple(size), c=x, f=y)
+
+
+@geometric(_center_placement)
 def center_crop(images, seeds, config):
     window = window_center_crop(config, *size_of(images), seeds)
     return _of_size(config, cropped(images, *window))
@@ -172,7 +255,13 @@ def window_center_crop(config, height, width, seeds):
     return rows // 2, columns // 2, *config.size
 
 
-@on_images
+def _pad_placement(config, height, width, seeds) -> Placement:
+    rows = config.size[0] - height
+    columns = config.size[1] - width
+    return Placement.of(seeds, config.size, c=-(columns // 2), f=-(rows // 2))
+
+
+@geometric(_pad_placement)
 def pad_image(images, seeds, config):
     height, width = size_of(images)
     below = config.size[0] - height

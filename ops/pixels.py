@@ -1,5 +1,7 @@
 """Pixels in, pixels out: what the operations on images [n, height, width, channels] share."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from cli.program import ConfigError
@@ -85,32 +87,89 @@ def blend(away, images, factor):
     return away + per_image(factor) * (images - away)
 
 
-def rotated(images, angle):
-    """Turned about the center by `angle` [n] in radians; float32."""
-    cos = tf.cos(angle)
-    sin = tf.sin(angle)
-    return affine(images, cos, -sin, sin, cos)
+# ---- where the pixels of a result come from
 
 
-def affine(images, a, b, d, e, shift_x=0.0, shift_y=0.0):
+class Placement(NamedTuple):
+    """Output pixel (x, y) is input (a x + b y + c, d x + e y + f); whole numbers are centers.
+
+    `rows`: float32 [n, 6] of a, b, c, d, e, f; `size`: height and width of the output.
+    """
+
+    rows: tf.Tensor
+    size: tuple
+
+    @classmethod
+    def of(cls, seeds, size, a=1.0, b=0.0, c=0.0, d=0.0, e=1.0, f=0.0) -> "Placement":
+        """Of coefficients that are numbers or [n], one for each seed."""
+        ones = tf.ones_like(seeds, tf.float32)
+        columns = [ones * tf.cast(value, tf.float32) for value in (a, b, c, d, e, f)]
+        return cls(tf.stack(columns, axis=1), size)
+
+
+def about_center(size, a, b, d, e, shift_x=0.0, shift_y=0.0) -> Placement:
     """Output pixel (x, y), from the center, is input (a x + b y + shift_x, d x + e y + shift_y).
 
-    The coefficients are float32 [n]; bilinear, 0 outside; float32.
+    The coefficients are float32 [n].
     """
-    _, height, width, _ = images.shape
+    height, width = size
     y = (height - 1) / 2
     x = (width - 1) / 2
-    zero = tf.zeros_like(a)
     to_x = x - a * x - b * y + shift_x
     to_y = y - d * x - e * y + shift_y
+    return Placement(tf.stack([a, b, to_x, d, e, to_y], axis=1), (height, width))
+
+
+def rotation(size, angle) -> Placement:
+    """Turns about the center by `angle` [n] in radians."""
+    cos = tf.cos(angle)
+    sin = tf.sin(angle)
+    return about_center(size, cos, -sin, sin, cos)
+
+
+def resized_placement(seeds, window, size, corner=(0, 0)) -> Placement:
+    """A window of the input (height, width) at a corner (y, x) resized, edges to edges."""
+    (height, width), (y, x) = (
+        [tf.cast(pixels, tf.float32) for pixels in pair] for pair in (window, corner)
+    )
+    rows, columns = (tf.cast(pixels, tf.float32) for pixels in size)
+    a = width / columns
+    e = height / rows
+    c = x + a / 2 - 0.5
+    f = y + e / 2 - 0.5
+    return Placement.of(seeds, size, a=a, c=c, e=e, f=f)
+
+
+def placed(images, placement: Placement, interpolation: str, fill: float = 0.0):
+    """Images as a placement shows them; `fill` is what lies outside."""
+    zeros = tf.zeros_like(placement.rows[:, :2])
     return tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32),
-        transforms=tf.stack([a, b, to_x, d, e, to_y, zero, zero], axis=1),
-        output_shape=[height, width],
-        fill_value=0.0,
-        interpolation="BILINEAR",
+        images=images,
+        transforms=tf.concat([placement.rows, zeros], axis=1),
+        output_shape=placement.size,
+        fill_value=fill,
+        interpolation=interpolation,
         fill_mode="CONSTANT",
     )
+
+
+def placed_points(points, placement: Placement):
+    """Points float32 [n, K, 3] (x, y, visible) as a placement shows them.
+
+    What is outside the output is not visible.
+    """
+    a, b, c, d, e, f = tf.unstack(placement.rows[:, tf.newaxis], axis=-1)  # (n, 1)
+    x, y, visible = tf.unstack(points, axis=-1)
+    determinant = a * e - b * d
+    from_x = x - c
+    from_y = y - f
+    x = tf.math.divide_no_nan(e * from_x - b * from_y, determinant)
+    y = tf.math.divide_no_nan(a * from_y - d * from_x, determinant)
+    height, width = placement.size
+    right = tf.cast(width, tf.float32) - 0.5
+    bottom = tf.cast(height, tf.float32) - 0.5
+    inside = (x >= -0.5) & (x < right) & (y >= -0.5) & (y < bottom)
+    return tf.stack([x, y, visible * tf.cast(inside, tf.float32)], axis=-1)
 
 
 def rectangle(images, y, x, height, width):

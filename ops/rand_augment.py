@@ -9,12 +9,35 @@ import tensorflow as tf
 
 from cli.program import ConfigError
 from engine.stateless import fold, integers, uniform
-from ops.features import on_images
-from ops.pixels import affine, blend, luma, mean_luma, padded, rotated
+from ops import features as expected
+from ops.features import moved, moving
+from ops.pixels import (
+    Placement,
+    about_center,
+    blend,
+    luma,
+    mean_luma,
+    padded,
+    placed,
+    rotation,
+)
+
+_OPERATIONS = 14
 
 
-@on_images
-def rand_augment(images, seeds, config):
+def rand_augment(features, seeds, config):
+    """Those of place move a mask and points too, one after the other, as they move the image."""
+    images = expected.images(features, config)
+    changed = features | {"inputs": _all_augmented(images, seeds, config)}
+    if moving(features):
+        size = images.shape[1:3]
+        for number in range(config.count):
+            placement = _placement(fold(seeds, number), size, config.magnitude / 10)
+            changed = moved(changed, placement, config, images)
+    return changed
+
+
+def _all_augmented(images, seeds, config):
     if images.dtype != tf.uint8 or images.shape[3] not in (1, 3):
         raise ConfigError(
             "rand_augment: expected bytes in 1 or 3 channels, "
@@ -35,35 +58,62 @@ def rand_augment(images, seeds, config):
 
 def _augmented(image, seed, strength: float):
     """One of the operations on float32 [1, height, width, channels] with values of bytes."""
-    sign = 2.0 * uniform(seed, 1) - 1.0
-    sign = tf.where(sign < 0, -1.0, 1.0)
-    one = tf.ones_like(sign)
-    zero = tf.zeros_like(sign)
-    amount = sign * strength
-    slant = 0.3 * amount
+    amount = _amount(seed, strength)
     factor = 1 + 0.9 * amount
     bits = 8 - round(4 * strength)
     step = float(1 << (8 - bits))
-    _, height, width, _ = image.shape
+    moves = _moves(amount, image.shape[1:3])
+
+    def at(number: int):
+        return lambda: placed(image, moves[number](), "BILINEAR")
+
     branches = [
         lambda: image,
         lambda: _auto_contrast(image),
         lambda: _equalized(image),
-        lambda: rotated(image, amount * math.radians(30)),
+        at(3),
         lambda: tf.where(image >= 256 - 256 * strength, 255 - image, image),  # solarize
         lambda: tf.floor(image / step) * step,  # posterize
         lambda: blend(luma(image), image, factor),  # color
         lambda: blend(mean_luma(image), image, factor),  # contrast
         lambda: blend(0.0, image, factor),  # brightness
         lambda: blend(_smoothed(image), image, factor),  # sharpness
-        lambda: affine(image, one, slant, zero, one),  # shear
-        lambda: affine(image, one, zero, slant, one),
-        lambda: affine(image, one, zero, zero, one, shift_x=0.45 * amount * width),  # translate
-        lambda: affine(image, one, zero, zero, one, shift_y=0.45 * amount * height),
+        *(at(number) for number in (10, 11, 12, 13)),
     ]
-    changed = tf.switch_case(integers(seed, 0, len(branches))[0], branches)
+    changed = tf.switch_case(integers(seed, 0, _OPERATIONS)[0], branches)
     changed = tf.clip_by_value(tf.round(changed), 0.0, 255.0)
     return tf.ensure_shape(changed, image.shape)
+
+
+def _amount(seeds, strength: float):
+    """Strength with a random sign: float32 [n]."""
+    sign = 2.0 * uniform(seeds, 1) - 1.0
+    return tf.where(sign < 0, -1.0, 1.0) * strength
+
+
+def _moves(amount, size) -> dict:
+    """{number of an operation of place: what gives its Placement}."""
+    height, width = size
+    one = tf.ones_like(amount)
+    zero = tf.zeros_like(amount)
+    slant = 0.3 * amount
+    return {
+        3: lambda: rotation(size, amount * math.radians(30)),
+        10: lambda: about_center(size, one, slant, zero, one),  # shear
+        11: lambda: about_center(size, one, zero, slant, one),
+        12: lambda: about_center(size, one, zero, zero, one, shift_x=0.45 * amount * width),
+        13: lambda: about_center(size, one, zero, zero, one, shift_y=0.45 * amount * height),
+    }
+
+
+def _placement(seeds, size, strength: float) -> Placement:
+    """Of the operation that each seed draws; those of color leave everything where it is."""
+    drawn = integers(seeds, 0, _OPERATIONS)[:, tf.newaxis]
+    placement = Placement.of(seeds, size)
+    for number, move in _moves(_amount(seeds, strength), size).items():
+        rows = tf.where(drawn == number, move().rows, placement.rows)
+        placement = placement._replace(rows=rows)
+    return placement
 
 
 def _auto_contrast(image):

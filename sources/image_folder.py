@@ -7,36 +7,20 @@ A record: {"inputs": string [], the file, still encoded, for `decode_image`;
            "orientation": int32 [], EXIF, 1 to 8; "image_size": int32 [2], height and width in it}
 """
 
-import hashlib
 import os
-import re
-import stat
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from cli.program import DataError, warn
-from data_loader import NoSplit, Source, in_python
-from engine.damaged import damage_of
-from sources import splits
-from sources.image_headers import ImageHeader, read_header
-
-_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
-_FOLDERS = {
-    "train": ("train", "training"),
-    "valid": ("valid", "val", "validation"),
-    "test": ("test", "testing"),
-}
-_MAX_SKIPPED = 0.001  # share of the images
-
-
-class ImageFile(NamedTuple):
-    name: str  # below the root
-    num_bytes: int
-    label: int
+from cli.program import DataError
+from data_loader import Source
+from engine.checkpoint import listed
+from sources import image_files, splits
+from sources.image_files import SUFFIXES, ImageFile, ImageReader, LeftOut, nfc
+from sources.image_split_folders import Roots, find_roots, is_nested, nested_in, shown
 
 
 def load(config, split, directory) -> Source:
@@ -49,164 +33,151 @@ def load(config, split, directory) -> Source:
         raise DataError(
             f"{directory}: no such directory; expected one directory of images per class"
         )
-    roots = _roots(directory)
-    if split not in roots:
-        raise NoSplit(f"{directory}: no split {split!r}; it has {', '.join(roots)}")
-    root = roots[split]
-    class_names = _classes_in(roots["train"])
-    for name in _classes_in(root):
+    roots = find_roots(directory, config.splits)
+    stored = splits.stored_split(directory, split, config, list(roots.of_split))
+    root = roots.of_split.get(stored.split, directory)
+    left_out = LeftOut(others=[*roots.notes, *stored.notes])
+    folders = _class_folders(roots, root, left_out)
+    class_names = list(folders)
+    if root != roots.train:
+        class_names = list(_class_folders(roots, roots.train, LeftOut()))
+        _check_known(folders, class_names, root)
+    files = _files_of(folders, class_names, root, left_out)
+    if not files:
+        raise DataError(f"{root}: expected image files ({', '.join(SUFFIXES)}) in it, got none")
+    if stored.shares:
+        files = [files[index] for index in _indices(split, config, stored.shares, root, files)]
+    reader = ImageReader(root, [file.name for file in files], config.max_pixels)
+    sound = image_files.sound_files(config, reader)
+    if len(sound) < len(files):
+        left_out.others.append(f"{len(files) - len(sound):,} damaged images left out")
+        files = [files[index] for index in sound]
+        reader = ImageReader(root, [file.name for file in files], config.max_pixels)
+    labels = np.array([file.label for file in files], np.int64)
+    return image_files.source_of(
+        "image_folder",
+        reader,
+        [file.num_bytes for file in files],
+        lambda indices: tf.gather(labels, indices),
+        class_names,
+        (class_names, list(map(tuple, files))),
+        labels=labels,
+        notes=tuple(left_out.notes),
+    )
+
+
+def _indices(split, config, shares, root, files: list[ImageFile]) -> np.ndarray:
+    names = [file.name for file in files]
+    if config.group:
+        return splits.by_group(root, split, shares, image_files.groups_in(names, config.group))
+    return splits.by_key(root, split, shares, names, [file.label for file in files])
+
+
+# ---- classes
+
+
+def _class_folders(roots: Roots, root: Path, left_out: LeftOut) -> dict[str, list[str]]:
+    """{class: paths of its images}, in order, of the directories that hold any.
+
+    Raises DataError where there is no class, where they lie deeper, and for a class whose images
+    are all of formats that are not read.
+    """
+    names = image_files.folders_in(root, left_out)
+    loose = image_files.images_in(root)
+    if not names:
+        got = f"{loose:,} images without one; labels in a table? `image_table`" if loose else "none"
+        raise DataError(f"{root}: expected one directory of images per class, got {got}")
+    paths: dict[str, list[str]] = {}
+    empty = []
+    for name in names:
+        in_class = LeftOut()
+        images = image_files.images_below(root / name, in_class)
+        if images:
+            if nfc(name) in paths:
+                left_out.others.append(f"two directories are one class: {nfc(name)}")
+            paths[nfc(name)] = paths.get(nfc(name), []) + images
+        elif in_class.num_images:
+            raise DataError(
+                f"{root / name}: a class of which no image can be read ({in_class.images}): "
+                f"expected {', '.join(SUFFIXES)}; convert them"
+            )
+        else:
+            empty.append(name)
+        left_out.add(in_class)
+    if empty and paths:
+        left_out.others.append(f"directories without images left out: {listed(empty)}")
+    if len(paths) == 1:
+        _check_depth(roots, root, next(name for name in names if nfc(name) in paths))
+    if loose:
+        left_out.others.append(f"images beside the directories of classes left out: {loose:,}")
+    left_out.others += _notes_on(paths, root)
+    return {name: paths[name] for name in sorted(paths)}
+
+
+def _check_depth(roots: Roots, root: Path, only: str) -> None:
+    """Raises DataError where the only directory holds directories of images, and no image."""
+    deeper = root / only
+    inner = nested_in(deeper)
+    while len(inner) == 1:
+        deeper /= inner[0]
+        inner = nested_in(deeper)
+    if len(inner) < 2:
+        return
+    cure = f"data.dir={deeper}"
+    if roots.of_split:
+        below = deeper.relative_to(root)
+        places = {
+            split: str(folder.relative_to(roots.directory) / _deeper(folder, below))
+            for split, folder in roots.of_split.items()
+        }
+        cure = f"splits: {shown(places)}"
+    raise DataError(
+        f"{root}: expected one directory of images per class, got only {only!r}, which holds "
+        f"directories of images: {listed(inner, most=5)}; one level deeper? {cure}"
+    )
+
+
+def _deeper(folder: Path, below: Path) -> Path:
+    """What stands for `below` in another split, where each directory holds only one."""
+    found = Path()
+    for _ in below.parts:
+        inner = nested_in(folder / found)
+        found /= inner[0] if len(inner) == 1 else ""
+    return found
+
+
+def _notes_on(paths: dict[str, list[str]], root: Path) -> list[str]:
+    """Classes that may be meant for one, or for none."""
+    notes = []
+    by_lower = Counter(name.casefold() for name in paths)
+    if alike := [name for name in paths if by_lower[name.casefold()] > 1]:
+        notes.append(f"classes that differ by letter case only: {listed(sorted(alike))}")
+    names = list(paths)[:12]
+    folders = [root / name for name in names if (root / name).is_dir()]
+    if len(folders) < 2 or not all(map(is_nested, folders)):
+        return notes
+    inner = [set(nested_in(folder)) for folder in folders]
+    if len(inner[0]) > 1 and all(each == inner[0] for each in inner):
+        notes.append(
+            f"classes are {listed(names, most=3)}, each of which holds directories called "
+            f"{listed(sorted(inner[0]), most=3)}"
+        )
+    return notes
+
+
+def _check_known(folders: Iterable[str], class_names: list[str], root: Path) -> None:
+    for name in folders:
         if name not in class_names:
             raise DataError(
                 f"{root / name}: a class that training does not have; "
                 f"expected one of {', '.join(class_names[:12])}"
             )
+
+
+def _files_of(folders: dict, class_names: list[str], root: Path, left_out) -> list[ImageFile]:
     files = []
-    for label, name in enumerate(class_names):
-        files += _images_in(root, name, label)
-    if not files:
-        raise DataError(f"{root}: expected image files ({', '.join(_SUFFIXES)}) in it, got none")
-    if root == directory:
-        files = [files[index] for index in _indices(split, config, root, files)]
-    if config.damaged == "skip":
-        files = _without_damaged(root, files, config.max_pixels)
-    return _source(root, files, class_names, config.max_pixels)
-
-
-def _roots(directory: Path) -> dict[str, Path]:
-    """{split: its directory}; the directory itself for every split if there is none to train on."""
-    roots = {}
-    for split, names in _FOLDERS.items():
-        for name in reversed(names):
-            if (directory / name).is_dir():
-                roots[split] = directory / name
-    return roots if "train" in roots else dict.fromkeys(_FOLDERS, directory)
-
-
-def _indices(split, config, root, files: list[ImageFile]) -> np.ndarray:
-    names = [file.name for file in files]
-    if not config.group:
-        return splits.by_key(root, split, config, names, [file.label for file in files])
-    groups = []
-    for name in names:
-        match = re.search(config.group, name)
-        if match is None or not match.groups():
-            raise DataError(
-                f"{name}: group: expected the regex {config.group!r} "
-                f"to find its first group in it, got nothing"
-            )
-        groups.append(match[1] or "")
-    return splits.by_group(root, split, config, groups)
-
-
-def _source(root, files: list[ImageFile], class_names: list[str], max_pixels: int) -> Source:
-    labels = np.array([file.label for file in files], np.int64)
-    specs = {
-        "inputs": tf.TensorSpec([], tf.string),
-        "orientation": tf.TensorSpec([], tf.int32),
-        "image_size": tf.TensorSpec([2], tf.int32),
-    }
-
-    def read_files(indices):
-        inputs = np.empty(len(indices), object)
-        orientation = np.empty(len(indices), np.int32)
-        image_size = np.empty((len(indices), 2), np.int32)
-        for row, index in enumerate(indices.tolist()):
-            inputs[row], header = _read_image(root / files[index].name, max_pixels)
-            orientation[row] = header.orientation
-            image_size[row] = header.height, header.width
-        return inputs, orientation, image_size
-
-    def read(indices):
-        return in_python(read_files, indices, specs) | {"targets": tf.gather(labels, indices)}
-
-    # Of names and sizes, because contents would have to be read.
-    digest = hashlib.sha256(repr((class_names, list(map(tuple, files)))).encode())
-    return Source(
-        "image_folder",
-        len(files),
-        read,
-        tuple(class_names),
-        digest.hexdigest(),
-        lambda index: str(root / files[index].name),
-        labels,
-        stored_bytes=sum(file.num_bytes for file in files),
-    )
-
-
-# ---- what is in a directory
-
-
-def _classes_in(root) -> list[str]:
-    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-    names = [_unicode(name, root) for name in names if not name.startswith(".")]
-    if not names:
-        raise DataError(f"{root}: expected one directory of images per class, got none")
-    return names
-
-
-def _images_in(root, class_name, label: int) -> list[ImageFile]:
-    """Every image of a class, at any depth, in order; nothing is opened."""
-    images = []
-    for folder, folders, names in os.walk(root / class_name):
-        folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(_SUFFIXES) and not name.startswith("."):
-                path = os.path.join(folder, name)
-                below_root = _unicode(os.path.relpath(path, root), root)
-                images.append(ImageFile(below_root, _size_of(path), label))
-    return images
-
-
-def _unicode(name, root) -> str:
-    """The same name, which TensorFlow, YAML and messages can hold."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        shown = os.fsencode(root / name).decode(errors="backslashreplace")
-        raise DataError(f"{shown}: expected a file name in UTF-8; rename it") from None
-    return name
-
-
-def _size_of(path) -> int:
-    """Bytes of a file, which must be one: a pipe would be waited for."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise DataError(f"{path}: expected an image: {error.strerror}") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{path}: expected an image, got something that is no file")
-    return status.st_size
-
-
-# ---- reading
-
-
-def _read_image(path, max_pixels: int) -> tuple[bytes, ImageHeader]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; it was there when the run began") from error
-    return data, read_header(data, str(path), max_pixels)
-
-
-def _without_damaged(root, files: list[ImageFile], max_pixels: int) -> list[ImageFile]:
-    """The files that can be decoded; the others are named. Raises DataError for too many."""
-
-    def damage(file: ImageFile) -> str | None:
-        try:
-            data, _ = _read_image(root / file.name, max_pixels)
-        except DataError as error:
-            return str(error)
-        return damage_of(data, str(root / file.name))
-
-    with ThreadPoolExecutor() as pool:
-        damages = list(pool.map(damage, files))
-    skipped = [line for line in damages if line]
-    if len(skipped) > _MAX_SKIPPED * len(files):
-        raise DataError(
-            f"{skipped[0]}; expected at most {_MAX_SKIPPED:.1%} damaged images to skip, "
-            f"got {len(skipped):,} of {len(files):,}"
-        )
-    for line in skipped:
-        warn(f"data: skipped: {line}")
-    return [file for file, line in zip(files, damages, strict=True) if not line]
+    for label, class_name in enumerate(class_names):
+        for path in folders.get(class_name, []):
+            name = image_files.in_unicode(os.path.relpath(path, root), root)
+            files.append(ImageFile(name, image_files.size_of(path), label))
+    return files

@@ -9,6 +9,7 @@ class ImageHeader(NamedTuple):
     width: int
     height: int
     orientation: int = 1  # EXIF: 1 to 8
+    is_cmyk: bool = False
 
 
 def read_header(data: bytes, name: str, max_pixels: int) -> ImageHeader:
@@ -59,12 +60,13 @@ def _jpeg(data: bytes, name) -> ImageHeader:
     if precision != 8:
         raise DataError(f"{name}: expected 8 bits a channel, got a JPEG of {precision}; convert it")
     components = data[at + 9]
-    if components not in (1, 3):
+    if components not in (1, 3, 4):
         raise DataError(
-            f"{name}: expected a gray or RGB image, "
-            f"got a JPEG of {components} channels (CMYK); convert it"
+            f"{name}: expected a gray, RGB or CMYK image, "
+            f"got a JPEG of {components} channels; convert it"
         )
-    return ImageHeader(_number(data, at + 7, 2), _number(data, at + 5, 2), orientation)
+    width, height = _number(data, at + 7, 2), _number(data, at + 5, 2)
+    return ImageHeader(width, height, orientation, is_cmyk=components == 4)
 
 
 def _exif_orientation(tiff: bytes) -> int:
@@ -82,8 +84,7 @@ def _exif_orientation(tiff: bytes) -> int:
 
 
 def _png(data: bytes, name) -> ImageHeader:
-    if data[24] == 16:
-        raise DataError(f"{name}: expected 8 bits a channel, got a PNG of 16; convert it")
+    _ = data[24]  # there must be as much
     return ImageHeader(_number(data, 16, 4), _number(data, 20, 4))
 
 
@@ -110,19 +111,23 @@ def _gif_colors(flags: int) -> int:
 
 
 def _bmp(data: bytes, name) -> ImageHeader:
-    bits = _number(data, 28, 2, "little")
-    pixels_at = _number(data, 10, 4, "little")
-    grays = bytes(byte for gray in range(256) for byte in (gray, gray, gray, 0))
-    is_gray = bits == 8 and data[pixels_at - 1024 : pixels_at] == grays
-    if bits not in (24, 32) and not is_gray:  # colors would be read as gray
-        raise DataError(
-            f"{name}: expected a BMP of 24 or 32 bits, or of 256 grays, "
-            f"got {bits} bits with a palette; convert it"
-        )
+    """BITMAPINFOHEADER or longer (MS-WMF, section 2.2.2.9)."""
+    pixels_at, header_length = (_number(data, at, 4, "little") for at in (10, 14))
     width, height = (int.from_bytes(data[at : at + 4], "little", signed=True) for at in (18, 22))
+    bits, compression = data[28] | data[29] << 8, _number(data, 30, 4, "little")
+    expected = f"{name}: expected a BMP of 1, 4, 8, 24 or 32 bits that is not compressed"
+    if header_length < 40:
+        raise DataError(f"{expected}, got one of OS/2; convert it")
+    if bits not in (1, 4, 8, 24, 32) or compression not in (0, 3):
+        kind = _BMP_COMPRESSIONS.get(compression, f"compression {compression}")
+        raise DataError(f"{expected}, got {bits} bits, {kind}; convert it")
+    row_bytes = (width * bits + 31) // 32 * 4
+    if bits <= 8 and width > 0 and len(data) < pixels_at + row_bytes * abs(height):
+        raise IndexError
     return ImageHeader(abs(width), abs(height))
 
 
+_BMP_COMPRESSIONS = {0: "not compressed", 1: "RLE", 2: "RLE", 3: "bit fields", 4: "JPEG", 5: "PNG"}
 _READERS = {
     b"\xff\xd8": _jpeg,
     b"\x89PNG\r\n\x1a\n": _png,

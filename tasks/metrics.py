@@ -10,8 +10,6 @@ taken, or, where it is no mean over items, a Keras metric class of its name in C
 import keras
 import tensorflow as tf
 
-from engine.variables import build_f1_score
-
 
 def labels_of(targets):
     """Class indices int64 [...] of indices or probabilities [..., num_classes]."""
@@ -34,8 +32,19 @@ def top_5_accuracy(targets, logits):
     return tf.cast(count < 5, tf.float32)
 
 
+# ---- averaged over classes
+
+
+def mean_where(values, counts):
+    """Mean of the values [num_classes] that count; NaN where none does, for it is not 0."""
+    return tf.reduce_mean(tf.boolean_mask(values, counts))
+
+
 class Auc(keras.metrics.AUC):
-    """Area under the ROC curve of each class against the rest, averaged; 200 thresholds."""
+    """Area under the ROC curve of each class against the rest, averaged; 200 thresholds.
+
+    Only over classes that have examples and counter-examples: others have no curve.
+    """
 
     def __init__(self, num_classes: int):
         super().__init__(name="auc", multi_label=True, num_labels=num_classes)
@@ -47,17 +56,14 @@ class Auc(keras.metrics.AUC):
         probabilities = tf.nn.softmax(logits)
         super().update_state(one_hot, probabilities, weight)
 
-
-class F1(keras.metrics.F1Score):
-    """2 * precision * recall / (precision + recall) of each class, averaged (macro)."""
-
-    def __init__(self, num_classes: int):
-        super().__init__(name="f1", average="macro")
-        build_f1_score(self, num_classes)
-
-    def update_state(self, targets, logits, sample_weight):
-        one_hot = tf.one_hot(labels_of(targets), logits.shape[-1])
-        super().update_state(one_hot, logits, sample_weight)
+    def result(self):
+        positives = self.true_positives + self.false_negatives  # (thresholds, num_classes)
+        negatives = self.false_positives + self.true_negatives
+        recall = tf.math.divide_no_nan(self.true_positives + 0.0, positives)
+        fall_out = tf.math.divide_no_nan(self.false_positives + 0.0, negatives)
+        heights = (recall[:-1] + recall[1:]) / 2
+        areas = tf.reduce_sum((fall_out[:-1] - fall_out[1:]) * heights, axis=0)
+        return mean_where(areas, (positives[0] > 0) & (negatives[0] > 0))
 
 
 class ConfusionMatrix(keras.metrics.Metric):
@@ -80,6 +86,47 @@ class ConfusionMatrix(keras.metrics.Metric):
 
     def result(self):
         return tf.convert_to_tensor(self.matrix)
+
+    def of_classes(self) -> tuple:
+        """Weight [num_classes] of the items that are it, are taken for it, and both."""
+        matrix = tf.convert_to_tensor(self.matrix)
+        return tf.reduce_sum(matrix, 1), tf.reduce_sum(matrix, 0), tf.linalg.diag_part(matrix)
+
+
+class F1(ConfusionMatrix):
+    """2 * precision * recall / (precision + recall) of each class that has examples, averaged."""
+
+    def result(self):
+        items, predicted, hits = self.of_classes()
+        return mean_where(2 * hits / (items + predicted), items > 0)
+
+
+class MeanIou(ConfusionMatrix):
+    """Intersection over union of each class that has examples, averaged.
+
+    Everingham et al., The PASCAL visual object classes challenge, 2010, section 4.
+    """
+
+    def result(self):
+        items, predicted, hits = self.of_classes()
+        return mean_where(hits / (items + predicted - hits), items > 0)
+
+
+class PerItem(keras.metrics.Metric):
+    """A metric of items in one row, updated with those of examples: [B, ...] -> [items]."""
+
+    def __init__(self, metric: keras.metrics.Metric):
+        super().__init__()
+        self.metric = metric
+
+    def update_state(self, targets, logits, sample_weight):
+        targets = tf.reshape(targets, [-1])
+        logits = tf.reshape(logits, [-1, logits.shape[-1]])
+        weight = tf.reshape(sample_weight, [-1])
+        self.metric.update_state(targets, logits, weight)
+
+    def result(self):
+        return self.metric.result()
 
 
 # ---- sequences

@@ -20,7 +20,8 @@ class Regression(Task):
         if spec.target_dtype.startswith("int") or None in spec.target_shape:
             raise ConfigError(
                 f"task: regression: expected numbers as targets, "
-                f"got {spec.target_dtype} of shape {spec.target_shape}"
+                f"got {spec.target_dtype} of shape {spec.target_shape}; "
+                "classes? see the option `targets` of the data set"
             )
         column = config.persistence
         shape = spec.input_shape

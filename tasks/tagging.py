@@ -3,11 +3,10 @@
 `sequence_accuracy`: share of the sequences all of whose items are right.
 """
 
-import keras
 import tensorflow as tf
 
 from model import Ratio, Task, label_loss, label_metrics
-from tasks.metrics import accuracy
+from tasks.metrics import PerItem, accuracy
 
 
 class Tagging(Task):
@@ -32,20 +31,3 @@ class Tagging(Task):
 
     def predict(self, model, inputs):
         return {"labels": tf.argmax(model(inputs, training=False), axis=-1)}
-
-
-class PerItem(keras.metrics.Metric):
-    """A metric of items in one row, updated with sequences: [B, T] -> [B * T]."""
-
-    def __init__(self, metric: keras.metrics.Metric):
-        super().__init__()
-        self.metric = metric
-
-    def update_state(self, targets, logits, sample_weight):
-        targets = tf.reshape(targets, [-1])
-        logits = tf.reshape(logits, [-1, logits.shape[-1]])
-        weight = tf.reshape(sample_weight, [-1])
-        self.metric.update_state(targets, logits, weight)
-
-    def result(self):
-        return self.metric.result()

@@ -104,6 +104,10 @@ def plain(train, strategy):
     return built(convolutions, train, strategy)
 
 
+def weighted(train, strategy):
+    return plain(train, strategy)
+
+
 def batch_norm(train, strategy):
     return built(normalized, train, strategy)
 
@@ -116,7 +120,7 @@ def dropout(train, strategy):
     return built(convolutions, train, strategy, dropout=0.5)
 
 
-NETWORKS = {network.__name__: network for network in (plain, batch_norm, masked, dropout)}
+NETWORKS = {network.__name__: network for network in (plain, weighted, batch_norm, masked, dropout)}
 
 
 def batches_of(network: str, devices):
@@ -134,14 +138,18 @@ def batches_of(network: str, devices):
         arrays = {"inputs": IMAGES, "targets": LABELS}
     mix = input_ops.Mix.of(from_arrays("spread", arrays, list("abcd")), [])
 
-    def weighted(batch):
+    def counted(batch):
         counts = tf.cast((batch["id"] >= EXAMPLES // 2) | (batch["id"] % 4 == 0), tf.float32)
         weight = batch["sample_weight"]
         return batch | {
             "sample_weight": weight * tf.reshape(counts, [-1] + [1] * (weight.shape.rank - 1))
         }
 
-    return input_ops.train_batches(mix, BATCH, seed=5, share=devices.share).map(weighted)
+    class_weight = np.float32([3.0, 1.0, 0.5, 0.25]) if network == "weighted" else None
+    batches = input_ops.train_batches(
+        mix, BATCH, seed=5, share=devices.share, class_weight=class_weight
+    )
+    return batches.map(counted)
 
 
 def build_step(network: str, devices, cls=Trainer, **options) -> Trainer:

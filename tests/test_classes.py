@@ -7,9 +7,9 @@ from places import TINY
 
 import data_loader
 import input_ops
-from cli.program import DataError
+from cli.program import ConfigError, DataError
 from data_loader import from_arrays, of_classes
-from train_config import load_config
+from train_config import Spec, load_config, save_config
 
 SEVEN = from_arrays(
     "seven",
@@ -102,3 +102,75 @@ def test_other_classes_in_validation_than_in_training_are_refused():
     assert spec.class_names == ["class 1", "class 2"]
     with pytest.raises(DataError, match="num_classes: expected 2, as in training, got 10"):
         input_ops.check_spec(spec, open_tiny("valid"))
+
+
+# ---- as training numbered them
+
+
+def test_labels_of_another_set_are_numbered_by_the_names_of_training():
+    """`seven` has a b c d; training knew d c b a x."""
+    source = data_loader.by_names(SEVEN, ("d", "c", "b", "a", "x"))
+    assert source.class_names == ("d", "c", "b", "a", "x")
+    assert source.labels.tolist() == [1, 3, 2, 1, 0, 2, 1]
+    found = source.read(tf.range(7, dtype=tf.int64))["targets"].numpy().tolist()
+    assert found == source.labels.tolist()
+    assert source.notes == ("its classes are numbered as in training, without x",)
+    assert data_loader.by_names(SEVEN, SEVEN.class_names) is SEVEN
+
+
+def test_a_class_without_examples_may_be_unknown_to_training_and_another_may_not():
+    known = ("a", "b", "c")
+    with pytest.raises(DataError, match="seven: d: a class that training does not have; expected"):
+        data_loader.by_names(SEVEN, known)
+    features = {"inputs": np.arange(3.0), "targets": np.array([2, 0, 1])}
+    without = data_loader.from_arrays("three", features, list("abcd"))
+    assert data_loader.by_names(without, known).labels.tolist() == [2, 0, 1]
+
+
+def test_a_class_that_only_another_split_has_is_said():
+    source = of_classes(SEVEN, ["c", "nobody", "a"], must_exist=False)
+    assert source.labels.tolist() == [0, 2, 0, 0]
+    assert source.notes == ("classes: no class 'nobody'; it has a, b, c, d",)
+
+
+def test_a_hundred_thousand_class_names_have_a_file_of_their_own(tmp_path):
+    names = [f"class\n{number}" for number in range(100_000)]
+    spec = Spec(
+        input_shape=[1],
+        input_dtype="float32",
+        target_shape=[],
+        target_dtype="int64",
+        num_classes=len(names),
+        class_names=names,
+    )
+    file = tmp_path / "config.yaml"
+    save_config(load_config(TINY).model_copy(update={"spec": spec}), file)
+    assert file.stat().st_size < 10_000
+    assert load_config(file).spec == spec
+    (tmp_path / "class_names.jsonl").write_text('"one"\n')
+    with pytest.raises(ConfigError, match=r"class_names.jsonl: expected the names of 100,000"):
+        load_config(file)
+    (tmp_path / "class_names.jsonl").unlink()
+    with pytest.raises(ConfigError, match=r"class_names.jsonl: expected the names of 100,000"):
+        load_config(file)
+
+
+# ---- fewer of a class
+
+
+def test_at_most_so_many_examples_of_a_class():
+    """`seven` has two b and three c; one c goes, the same each time."""
+    source = data_loader.at_most(SEVEN, {"c": 2, "b": 5})
+    assert np.bincount(source.labels).tolist() == [1, 2, 2, 1]
+    assert source.notes == ("1 examples left out by at_most",)
+    inputs = source.read(tf.range(6, dtype=tf.int64))["inputs"].numpy()
+    assert SEVEN.labels[inputs.astype(int)].tolist() == source.labels.tolist()
+    assert [source.locate(row) for row in range(6)] == [f"file: record {n:.0f}" for n in inputs]
+    again = data_loader.at_most(SEVEN, {"c": 2})
+    assert again.read(tf.range(6, dtype=tf.int64))["inputs"].numpy().tolist() == inputs.tolist()
+    assert again.fingerprint != SEVEN.fingerprint
+
+
+def test_at_most_of_a_class_that_is_not_there():
+    with pytest.raises(DataError, match="seven: at_most: no class 'e'; it has a, b, c, d"):
+        data_loader.at_most(SEVEN, {"e": 2})

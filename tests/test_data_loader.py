@@ -19,7 +19,8 @@ from cli.program import ConfigError, DataError
 )
 def test_a_data_set_without_file_or_function(monkeypatch, tmp_path, content, message):
     monkeypatch.setattr(sources, "__path__", [str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "sources.tiny_numbers", raising=False)
+    monkeypatch.setitem(sys.modules, "sources.tiny_numbers", None)  # so that it is as before after
+    monkeypatch.delitem(sys.modules, "sources.tiny_numbers")
     if content is not None:
         (tmp_path / "tiny_numbers.py").write_text(content)
     with pytest.raises(ConfigError) as caught:

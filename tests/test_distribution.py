@@ -21,8 +21,7 @@ from cli.program import Stopped
 from engine import checkpoint
 from engine.cluster import tf_config
 from engine.devices import Devices, open_devices
-from engine.step_state import DropoutSeeds
-from engine.variables import read_variables
+from engine.variables import DropoutSeeds, read_variables
 from eval import Evaluator
 from model import build_task
 from train_config import Distribute, load_config
@@ -60,7 +59,7 @@ SPREAD = {
     "accumulate 2": (1, 2),
     "accumulate 2 on 2 towers": (2, 2),
 }
-WITH_PARTS = ("plain", "masked")
+WITH_PARTS = ("plain", "weighted", "masked")
 MATRIX = [
     (network, row)
     for network in (*WITH_PARTS, "batch_norm")
@@ -84,7 +83,8 @@ def test_however_a_batch_is_spread_the_weights_are_the_same(network, row, precis
 
 
 def test_the_comparison_means_something():
-    """The weights moved, clipping and weights of 0 were at work, unevenly."""
+    """The weights moved, clipping and weights of 0 and of classes were at work, unevenly."""
+    assert apart(on_one_device("weighted"), on_one_device("plain")) > 0.01
     start = spread.build_step("plain", ONE)
     before = {name: variable.numpy() for name, variable in start.variables().items()}
     assert apart(before, on_one_device("plain")) > 0.02

@@ -278,7 +278,7 @@ def flip(path, at):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A finished run of 6 steps, and one stopped at step 4 by a signal after validation at 2."""
+    """A finished run of 6 steps, and one stopped by a signal at its validation of step 4."""
     directory = tmp_path_factory.mktemp("runs")
     (directory / "run.yaml").write_text(CONFIG)
     config = load_config(directory / "run.yaml", ["validation={every: 2}"])
@@ -287,7 +287,7 @@ def runs(tmp_path_factory):
         trainer.train_and_evaluate(
             config,
             directory / "stopped",
-            on_eval=lambda step, _: os.kill(os.getpid(), signal.SIGTERM) if step == 2 else None,
+            on_eval=lambda step, _: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None,
         )
     return directory
 
@@ -618,7 +618,7 @@ def test_out_of_memory_names_the_batch_of_each_tower(error, run_program, monkeyp
     def exhausted(*_):
         raise error
 
-    monkeypatch.setattr("engine.screen.Pace.timing", exhausted)  # around the compiled steps
+    monkeypatch.setattr("engine.log.Pace.timing", exhausted)  # around the compiled steps
     code, stdout, stderr = run_program(*TRAIN, "--run_dir", "run", "train.accumulate=2")
     memory = "out of memory, with 4 examples at a time on each of 1 towers"
     message = f"trainer: error: {memory}; try a smaller train.batch_size or"

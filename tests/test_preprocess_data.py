@@ -73,7 +73,8 @@ class Mine:
 
     name, random, any_size, takes_num_classes = "mine", True, False, False
     measured, all_examples, makes_tokens, changes = "mean", False, False, ["inputs"]
-    mean = None
+    mean = makes = None
+    geometric = False
 
 
 MINE = """
@@ -364,9 +365,9 @@ def test_reading_by_shards_gives_the_same_and_reads_each_shard_once_a_group(
     by_shards = source.read_in_blocks(4)
     for key, value in source.read(indices).items():
         np.testing.assert_array_equal(by_shards(indices)[key], value, err_msg=key)
-    reads, read = [], records._File.read
+    reads, read = [], records.File.read
     monkeypatch.setattr(
-        records._File,
+        records.File,
         "read",
         lambda self, length=-1, offset=0: (reads.append(length), read(self, length, offset))[1],
     )

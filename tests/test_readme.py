@@ -17,9 +17,10 @@ from engine.cluster import read_cluster
 from sources.idx import read_idx
 
 README = (ROOT / "README.md").read_text()
+RESULTS = (ROOT / "configs/README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.S | re.M)
 COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
-PHOTOS = README[README.index("### Your own photos") : README.index("| data set |")]
+PHOTOS = README[README.index("### Your own photos") : README.index("| a data set may look like |")]
 OWN = README[README.index("## Make it yours") : README.index("## Networks and tasks")]
 NEW_FILES = {
     "models/mynet.py",
@@ -43,7 +44,7 @@ def test_it_is_short_and_every_block_is_of_a_kind_that_is_run():
 
 def test_every_config_has_its_row_and_header():
     for path in CONFIGS:
-        assert f"| `{path.stem}` |" in README
+        assert f"| `{path.stem}` |" in RESULTS
         header = [line for line in path.read_text().splitlines()[:5] if line.startswith("#")]
         command = f"python trainer.py --config configs/{path.name}"
         assert any(command in line for line in header)
@@ -82,7 +83,7 @@ CHECKED = [line for line in COMMANDS if line not in RUN_ELSEWHERE]
 def test_its_training_commands_are_accepted(command, program):
     """As far as the configuration; --help stops there by itself. Runs that it names: below."""
     words = shlex.split(command)[1:]
-    if "--verify" in words:
+    if {"--verify", "--from", "--history"} & set(words):
         return
     if words[0] == "launch.py":
         words = words[words.index("--") + 1 :]
@@ -104,6 +105,7 @@ def test_its_first_commands(program, tmp_path):
     run_dir = tmp_path / "runs/lenet"
     files = {
         "config.yaml",
+        "data.json",
         "environment.json",
         "metrics.jsonl",
         "tensorboard",
@@ -120,6 +122,12 @@ def test_its_first_commands(program, tmp_path):
 
     verified = program(ROOT / "trainer.py", "--verify", "runs/lenet", cwd=tmp_path)
     assert 63 in json.loads(verified.stdout)["verified"]
+    (branch,) = [line for line in COMMANDS if "--from" in line]
+    words = [*shlex.split(branch)[2:-1], "train.epochs=3"]  # not 80
+    branched = program(ROOT / "trainer.py", *words, cwd=tmp_path)
+    assert json.loads(branched.stdout)["step"] == 94, branched.stderr
+    history = program(ROOT / "trainer.py", "--history", "runs/branch", cwd=tmp_path)
+    assert "train.epochs: 2.0 -> 3.0" in history.stdout
     run_dir.rename(tmp_path / "moved")
     scored = program(ROOT / "eval.py", "--ckpt", "moved", cwd=tmp_path)
     assert scored.returncode == 0, scored.stderr

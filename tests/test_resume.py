@@ -19,7 +19,7 @@ import input_ops
 import trainer
 from cli.program import Stopped
 from engine import checkpoint
-from engine.step_state import DropoutSeeds
+from engine.variables import DropoutSeeds
 from train_config import load_config
 
 # Everything that could go out of step: dropout, random operations, Adam, a schedule, clipping,

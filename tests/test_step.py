@@ -166,7 +166,7 @@ def test_only_so_many_steps_are_left_out(tmp_path):
 
 
 def test_the_scale_of_float16_grows_again(monkeypatch):
-    monkeypatch.setattr("engine.step_state.STEPS_TO_GROW", 3)
+    monkeypatch.setattr("engine.variables.STEPS_TO_GROW", 3)
     step = build_step("plain", ONE, precision="float16")
     scales = [float(step.policy.loss_scale.numpy())]
     for _ in range(7):

@@ -1,13 +1,16 @@
 """Configuration: one-line mistakes, overrides, durations in steps, saving and comparing."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 from places import CONFIGS
 
+import eval
 import train_config
-from cli import typed_yaml
-from cli.program import ConfigError
+from cli import program, typed_yaml
+from cli.program import ConfigError, DataError
 from engine.resume import differences
 from train_config import Clock, describe_config, load_config, save_config
 
@@ -283,10 +286,17 @@ def test_saved_configurations_read_back(tmp_path, path):
     ids=ascii,
 )
 def test_text_that_looks_like_something_else_reads_back(tmp_path, text):
-    config = load_config(RUN)
-    config = config.model_copy(update={"data": config.data.model_copy(update={"dir": text})})
+    spec = train_config.Spec(
+        input_shape=[1],
+        input_dtype="float32",
+        target_shape=[],
+        target_dtype="int64",
+        num_classes=2,
+        class_names=["a", text],
+    )
+    config = load_config(RUN).model_copy(update={"spec": spec})
     save_config(config, tmp_path / "saved.yaml")
-    assert load_config(tmp_path / "saved.yaml").data.dir == text
+    assert load_config(tmp_path / "saved.yaml").spec.class_names == ["a", text]
     shown = typed_yaml.to_text(text)
     assert "\n" not in shown
     assert typed_yaml.parse(shown, "f")[0] == text
@@ -441,3 +451,46 @@ def test_as_many_epochs_end_as_the_run_has(batch_size, examples, epochs):
     assert count("1 epoch") == epochs
     assert count("0.5 epochs") == min(2 * epochs, total)  # two in one step are one
     assert clock.is_due(total, "1 epoch")
+
+
+# ---- paths
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("~/x", "/home/me/x"), ("$SETS/a", "/sets/a"), ("${SETS}/a", "/sets/a"), ("a/$", "a/$")],
+)
+def test_home_and_variables_in_paths(monkeypatch, written, meant):
+    """In the configuration and in flags, wherever a path stands."""
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("SETS", "/sets")
+    assert load_config(RUN, [f"data.dir='{written}'"]).data.dir == meant
+    command = program.Command("trainer", "")
+    command.path("run_dir", None, "Where the run lives.")
+    command.parse(["trainer.py", f"--run_dir={written}"])
+    assert command.run_dir == meant
+
+
+def test_a_variable_that_is_not_there(monkeypatch):
+    monkeypatch.delenv("SETS", raising=False)
+    message = "data.dir: no environment variable 'SETS', got '${SETS}/a'"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config(RUN, ["data.dir='${SETS}/a'"])
+    command = program.Command("trainer", "")
+    command.path("run_dir", None, "Where the run lives.")
+    command.parse(["trainer.py", "--run_dir=$SETS"])
+    with pytest.raises(ConfigError, match="command line: --run_dir: no environment variable"):
+        command.run_dir  # noqa: B018
+
+
+def test_a_directory_that_was_where_training_ran_is_named(tmp_path, monkeypatch):
+    """`eval.py` started elsewhere than the trainer, with a relative data.dir."""
+    there = tmp_path / "there"
+    (there / "photos").mkdir(parents=True)
+    (tmp_path / "environment.json").write_text(json.dumps({"directory": str(there)}))
+    config = load_config(RUN, ["data.dir=photos"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=f"expected data.dir={there}/photos"):
+        eval.check_places(config, "valid", tmp_path)
+    monkeypatch.chdir(there)
+    eval.check_places(config, "valid", tmp_path)  # here it is

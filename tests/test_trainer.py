@@ -57,7 +57,9 @@ def test_every_config_trains_validates_and_saves(path, tmp_path):
         path, [*train_config.DEBUG["fdr"], *NOT_BUNDLED.get(path.stem, []), "init_from=null"]
     )
     result = trainer.train_and_evaluate(config, tmp_path / "run")
-    assert result["step"] == 1 and all(np.isfinite(list(result["valid"].values())))
+    assert result["step"] == 1 and all(
+        np.isfinite(value).all() for value in result["valid"].values()
+    )
     splits = [
         json.loads(line)["split"]
         for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()
@@ -327,8 +329,8 @@ def test_a_finished_run_says_so_and_a_changed_one_is_refused(tmp_path, capsys):
     }
     assert short_run(tmp_path, "train.steps=3") == first
     assert "already at step 3 of 3" in capsys.readouterr().err
-    with pytest.raises(CheckpointError, match=r"config.yaml: .*train.steps: 3 -> 4"):
-        short_run(tmp_path, "train.steps=4")
+    with pytest.raises(CheckpointError, match="already at step 3; expected a length of at least"):
+        short_run(tmp_path, "train.steps=2")
     with pytest.raises(CheckpointError, match=r"model.dropout: 0.2 -> 0.45"):
         short_run(tmp_path, "train.steps=3", "model.dropout=0.45")
     assert {

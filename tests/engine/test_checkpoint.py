@@ -354,21 +354,19 @@ def test_keep_only_removes_the_others(tmp_path):
 
 
 def test_a_run_keeps_the_last_and_the_best(tmp_path):
-    def write_variables(path, variables):
-        assert variables == {"w": WEIGHTS}
-        write(path)
+    def save(step, best_steps):
+        checkpoint.commit(tmp_path, step, write, {"step": step}, len(WEIGHTS))
+        checkpoint.keep_last(tmp_path, 2, best_steps)
 
     def newest():
         return checkpoint.newest(tmp_path, quarantine=True)
 
-    checkpoints = checkpoint.Checkpoints(tmp_path, 2, write_variables, len(WEIGHTS))
-    variables = {"w": WEIGHTS}
     assert newest() is None
     for step in (10, 20, 30):
-        checkpoints.save(step, variables, {"step": step}, best_steps=[])
+        save(step, best_steps=[])
     assert list(checkpoint.steps_in(tmp_path)) == [20, 30]
-    checkpoints.save(40, variables, {"step": 40}, best_steps=[20])
-    checkpoints.save(50, variables, {"step": 50}, best_steps=[20])
+    save(40, best_steps=[20])
+    save(50, best_steps=[20])
     assert list(checkpoint.steps_in(tmp_path)) == [20, 40, 50]
     assert checkpoint.read_state(newest()) == {"step": 50}
     truncate(newest() / "weights.bin")

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from cli.program import DataError
-from engine.damaged import READING_ERRORS, damage_of, first_failure, naming_examples, reason_of
+from engine import damaged
+from engine.damaged import READING_ERRORS, all_failures, damage_of, naming_examples, reason_of
 from engine.devices import GONE
 
 
@@ -20,26 +21,54 @@ def fails_at(*bad: int):
     return features
 
 
+def fails_from(*bad: int):
+    def features(ids):
+        is_sound = tf.reduce_all((ids < bad[0]) | (ids > bad[-1]))
+        with tf.control_dependencies([tf.debugging.Assert(is_sound, ["unlucky"])]):
+            return tf.identity(ids)
+
+    return features
+
+
 def failing(features, ids):
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         features(tf.constant(ids, tf.int64))
     return caught.value
 
 
-def test_the_first_that_fails_alone_is_named_however_many_there_are():
-    features = fails_at(150, 171)
+@pytest.mark.parametrize(
+    ("bad", "begins"),
+    [
+        ([171], "file 171: "),
+        ([150, 171], "2 damaged of 1,000 looked at: file 150: "),
+        (range(3, 903), "900 damaged of 1,000 looked at: file 3: "),
+    ],
+)
+def test_all_that_fail_alone_are_named_the_first_ten(bad, begins):
+    features = fails_at(*bad) if len(bad) < 3 else fails_from(*bad)
     with (
-        pytest.raises(DataError, match=r"^file 150: .*unlucky") as caught,
+        pytest.raises(DataError, match=f"^{begins}.*unlucky") as caught,
         naming_examples(features, range(1000), "file {}".format),
     ):
         features(tf.constant([3, 171, 150], tf.int64))
     assert isinstance(caught.value.__cause__, tf.errors.InvalidArgumentError)
-    assert len(str(caught.value).splitlines()) == 1
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert message.count("unlucky") == min(len(bad), 10)
+    assert message.endswith(" (and 890 more)") is (len(bad) == 900)
+
+
+def test_the_search_for_others_is_bounded(monkeypatch):
+    monkeypatch.setattr(damaged, "_MOST_EXAMPLES", 128)
+    error = failing(fails_at(5), [5])
+    message = all_failures(error, fails_at(5, 70, 300), range(10**9), str)
+    assert message.startswith("2 damaged of 128 looked at: 5: ")
+    assert all_failures(error, fails_at(300), range(400), str).startswith("300: ")
 
 
 def test_an_error_of_none_of_the_examples_stays_as_it_is():
     error = failing(fails_at(5), [5])
-    assert first_failure(error, fails_at(), range(100), str) is None
+    assert all_failures(error, fails_at(), range(100), str) is None
     with (
         pytest.raises(tf.errors.InvalidArgumentError),
         naming_examples(fails_at(), [], str),

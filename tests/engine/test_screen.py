@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from engine.screen import Pace, Screen, Stopwatch
+from engine.log import Pace, Screen, Stopwatch
 
 
 def lines(capsys) -> list[str]:

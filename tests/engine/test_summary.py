@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from engine.summary import MetricsLog, TensorBoard
+from engine.log import MetricsLog, TensorBoard
 
 
 def readings(path) -> list[dict]:

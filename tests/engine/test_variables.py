@@ -120,6 +120,17 @@ def test_keras_still_has(owner, name):
     )
 
 
+def test_autograph_still_leaves_our_errors_as_they_are():
+    """`Failure.ag_pass_through`: else each would carry the stack of a graph in its one line."""
+
+    @tf.function
+    def refusing():
+        raise ConfigError("data.ops: one line")
+
+    with pytest.raises(ConfigError, match=r"^data.ops: one line$"):
+        refusing()
+
+
 def test_an_optimizer_adds_up_nothing_over_towers():
     """Two towers with gradient 1 each, which are sums already: SGD at rate 1 moves by 1, not 2."""
     strategy = tf.distribute.MirroredStrategy(

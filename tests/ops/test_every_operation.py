@@ -15,6 +15,9 @@ from operations import check_alike_in_any_batch, compiled, example_of, treat
 from places import ROOT
 
 import data_config
+import data_loader
+import input_ops
+from cli.program import ConfigError
 from cli.typed_yaml import name_of, named_classes
 from engine.stateless import fold
 from preprocess_data import find, operation
@@ -90,6 +93,31 @@ def test_every_random_operation_says_so_and_only_those_draw(name, example):
     others = [treat(ops, features, fold(seed, seeds)) for seed in (1, 2)]
     differs = [not np.array_equal(first[key], other[key]) for other in others for key in first]
     assert any(differs) == ops[0].random
+
+
+WRONG = {  # kinds of inputs; no operation can take all of them
+    "numbers": np.zeros(4, np.float32),
+    "table": np.zeros((4, 3), np.float32),
+    "images": np.zeros((4, 6, 6, 3), np.uint8),
+    "texts": np.array([b"a b", b"c", b"d", b"e"], object),
+    "tokens": np.ones((4, 5), np.int64),
+}
+
+
+@pytest.mark.parametrize("name", OPS + BATCH_OPS)
+def test_what_an_operation_cannot_take_is_refused_in_one_line(name, example):
+    """Traced as the pipeline does it, with AutoGraph; its stack is no part of the message."""
+    ops, _ = example(name)
+    for kind, inputs in WRONG.items():
+        features = {"inputs": inputs, "targets": WRONG["numbers"]}
+        source = data_loader.from_arrays("rows", features)
+        try:
+            input_ops.Mix.of(source, ops)
+        except ConfigError as refusal:
+            line = str(refusal)
+            assert line.startswith(("data.ops: ", "data: ")), kind
+            assert "in user code" not in line and "\n" not in line, kind
+            assert len(line) < 400, f"{kind}: {line}"
 
 
 @pytest.mark.parametrize("name", OPS + BATCH_OPS)

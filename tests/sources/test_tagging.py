@@ -1,5 +1,6 @@
 """Tagged tokens, in columns."""
 
+import pytest
 import tensorflow as tf
 from loading import UNDIVIDED, divided, line_numbers, load, read, seed
 
@@ -34,6 +35,34 @@ REFUSED = [  # (id, files, options, what the message begins with, below the dire
         TEXT,
         "/t.txt:2: expected UTF-8 text, got byte 0xe9 at 3",
     ),
+    (
+        "words as tags",
+        {"t.txt": b"".join(b"X word%d\n" % i for i in range(20))},
+        TEXT,
+        "/t.txt: 20 different targets in 20 examples ('word0', 'word1', 'word10', ...): expected "
+        "classes: is `tag_column` the column of the tags?",
+    ),
+]
+SAID = [  # (id, content, options, notes): always two sentences, "the cat" and "a"
+    ("plain", "the DT\ncat NN\n\na DT\n", {}, ()),
+    (
+        "a header",
+        "word tag\n\nthe DT\ncat NN\n\na DT\n",
+        {},
+        ("line 1 left out: the names word tag",),
+    ),
+    (
+        "another header",
+        "Wort Art\nthe DT\ncat NN\n\na DT\n",
+        {"header": True},
+        ("line 1 left out: the names Wort Art",),
+    ),
+    (
+        "comments",
+        "# sent_id = 1\n# text = the cat\nthe DT\ncat NN\n\na DT\n",
+        {},
+        ("2 comments left out: lines 1, 2",),
+    ),
 ]
 
 
@@ -46,7 +75,13 @@ def example(folder) -> dict:
 def seeds() -> dict:
     conll = b"-DOCSTART- O\n\nthe DT\ncat NN\n\na DT\ndog NN\nbarks VB\n"
     options = {"file": "x.txt", **UNDIVIDED}
-    return {"conll": seed("tagging", "x.txt", conll, is_text=True, **options)}
+    named = "token\ttag\n# text = né\nné\tDT\n\ncat\tNN\n".encode("latin-1")
+    return {
+        "conll": seed("tagging", "x.txt", conll, is_text=True, **options),
+        "conll with names": seed(
+            "tagging", "x.txt", named, is_text=True, encoding="latin-1", **options
+        ),
+    }
 
 
 def test_tagged_sentences_of_different_lengths(tmp_path):
@@ -101,3 +136,24 @@ REFUSED += [
         "/t.txt:1: expected a token in column 0, a tag in -1, got 1 columns",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "notes"), [pytest.param(*case, id=case_id) for case_id, *case in SAID]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_what_is_left_out_is_said(tmp_path, content, options, notes, encoding):
+    (tmp_path / "t.txt").write_bytes(content.encode(encoding))
+    source = load("train", "tagging", tmp_path, **TEXT | options)
+    assert read(source)["inputs"].tolist() == [b"the cat", b"a"]
+    assert source.class_names == ("DT", "NN")
+    assert source.notes == notes
+
+
+def test_several_files_of_sentences(tmp_path):
+    for name, token in (("a", "x"), ("b", "y")):
+        (tmp_path / f"{name}.txt").write_text(f"{token} A\n\n{token} B\n")
+    source = load("train", "tagging", tmp_path, **TEXT | {"file": ["a.txt", "b.txt"]})
+    assert read(source)["inputs"].tolist() == [b"x", b"x", b"y", b"y"]
+    assert source.locate(3) == f"{tmp_path}/b.txt:3"
+    assert source.notes == ("2 files put together: a.txt 2, b.txt 2",)

@@ -52,13 +52,16 @@ def prepared(tmp_path_factory):
                     "label": i % 3,
                     "text": f"nümber {i}",
                     "number": i + 0.5,
+                    "point": [i, -i],
                 },
             )
 
     tfds.dataset_builders.store_as_tfds_dataset(
         name="tiny",
         version="1.0.0",
-        features=features.FeaturesDict(described | {"number": np.float32}),
+        features=features.FeaturesDict(
+            described | {"number": np.float32, "point": features.Tensor(shape=(2,), dtype=np.int32)}
+        ),
         file_format="array_record",
         split_datasets={"train": examples(range(12)), "test": examples(range(100, 103))},
         data_dir=str(folder),
@@ -124,10 +127,30 @@ def test_features_of_tensorflow_datasets_by_name_and_its_splits_in_its_words(pre
     [
         ({"dataset": "nothing"}, "nothing: Dataset nothing not found"),
         ({"inputs": "x"}, "tiny: no feature 'x'; it has"),
-        ({"targets": "number"}, "tiny: targets: expected class labels, got 'number'"),
+        ({"targets": "number"}, "tiny: targets: expected class labels, got 'number'.*: numbers`"),
+        ({"targets": "text"}, "tiny: targets: expected class labels, got 'text'.*`kind: text`"),
+        ({"kind": "numbers"}, "tiny: targets: expected numbers, got 'label'.*`kind: classes`"),
         ({"splits": {"train": "no"}}, "tiny: Unknown split 'no'"),
     ],
 )
 def test_what_tensorflow_datasets_do_not_have(prepared, options, message):
     with pytest.raises(DataError, match=message):
         load("train", "tfds", prepared, **{"dataset": "tiny", **options})
+
+
+@pytest.mark.parametrize(
+    ("targets", "kind", "of_example_4"),
+    [
+        ("number", "numbers", 4.5),
+        ("point", "numbers", [4, -4]),
+        ("text", "text", "nümber 4".encode()),
+    ],
+)
+def test_targets_that_are_no_classes(prepared, targets, kind, of_example_4):
+    source = load("train", "tfds", prepared, dataset="tiny", targets=targets, kind=kind)
+    found = read(source)
+    pixels = [int(tf.io.decode_image(image)[0, 0, 0]) for image in found["inputs"]]
+    value = found["targets"][pixels.index(4)]
+    assert source.class_names == ()
+    assert np.array_equal(value, of_example_4)
+    assert kind == "text" or found["targets"].dtype == np.float32

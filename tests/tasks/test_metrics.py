@@ -8,7 +8,8 @@ from networks import section, spec_of
 import model_config
 from cli.program import ConfigError
 from cli.typed_yaml import name_of, named_classes
-from model import Ratio, label_metrics, mean_of
+from eval import MetricTotals
+from model import Ratio, build_task, label_metrics, mean_of
 from tasks import metrics
 
 NAMES = [name_of(cls) for cls in named_classes(model_config.LabelMetric)]
@@ -56,15 +57,45 @@ def test_a_metric_without_its_function_or_class_is_one_line(monkeypatch):
 
 
 def test_ratio_and_mean_by_hand():
-    """Root of (1 * 2 + 7 * 1) / 3; 1 - (2 + 1) / (2 * 2 + 2 * 1); before any item both are of 0."""
+    """Root of (1 * 2 + 7 * 1) / 3; 1 - (2 + 1) / (2 * 2 + 2 * 1); before any item there is none."""
     values, weights = tf.constant([1.0, 7.0]), tf.constant([2.0, 1.0])
     mean = mean_of(lambda targets, outputs: outputs, tf.sqrt)
     ratio = Ratio(lambda targets, outputs, weight: (weight, 2 * weight), lambda ratio: 1 - ratio)
-    assert (float(mean.result()), float(ratio.result())) == (0.0, 1.0)
+    assert np.isnan([float(mean.result()), float(ratio.result())]).all()
     for metric in (mean, ratio):
         metric.update_state(values, values, weights)
     assert float(mean.result()) == pytest.approx(3.0**0.5)
     assert float(ratio.result()) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "expected"),
+    [
+        ("f1", [0, 0, 1, 1], (0.8 + 2 / 3) / 2),
+        ("f1", [0, 0, 0, 0], 2 * 3 / (4 + 3)),
+        ("mean_iou", [0, 0, 1, 1], (2 / 3 + 1 / 2) / 2),
+        ("mean_iou", [0, 0, 0, 0], 3 / 4),
+        ("auc", [0, 0, 1, 1], 1.0),
+        ("auc", [1, 0, 0, 1], 0.5),
+        ("auc", [0, 0, 0, 0], np.nan),
+        ("accuracy", [0, 0, 1, 1], 0.75),
+        ("top_5_accuracy", [0, 0, 1, 1], 1.0),
+    ],
+)
+def test_classes_without_examples_count_in_no_mean(name, targets, expected):
+    """Of 7 classes; 0, 0, 0, 1 are predicted, ever less of 0 and more of 1."""
+    logits = np.full((4, 7), -20, np.float32)
+    logits[:, 0], logits[:, 1] = [3, 2, 1, -1], [-3, -2, -1, 1]
+    metric = metric_of(name)
+    metric.update_state(tf.constant(targets), tf.constant(logits), tf.ones(4))
+    np.testing.assert_allclose(metric.result(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["f1", "mean_iou", "auc", "accuracy"])
+def test_what_cannot_be_measured_is_null_in_json(name):
+    config = section(model_config.TaskConfig, "classification", metrics=[name])
+    totals = MetricTotals(build_task(config, spec_of([3], 7)), training=False)
+    assert totals.numbers()[name] is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""What Keras and the random generators keep for a whole process: a run leaves it as it was.
+
+Keras numbers layers that have no name, and checkpoints go by name: a run begins with a session of
+its own, and the caller's comes back. The weights of a network follow from generators that belong to
+everybody: they are seeded while a network is made, and then have again what they had.
+"""
+
+import contextlib
+import gc
+import random
+import threading
+
+import keras
+import numpy as np
+from keras.src.backend.common import global_state
+from tensorflow.python.eager import context
+
+_BUILDING = threading.RLock()  # one network at a time: the generators are the process's
+
+
+@contextlib.contextmanager
+def own_session():
+    """Inside `with`, names count from the beginning; then the caller's session is back.
+
+    With it come his dtype policy, his seed and what else Keras keeps for this thread.
+    """
+    state = _session()
+    before = dict(state)
+    state.clear()
+    try:
+        yield
+    finally:
+        state = _session()
+        state.clear()
+        state.update(before)
+
+
+def begin_session() -> None:
+    """Names count from the beginning, in this thread; keras.utils.clear_session: in all of them."""
+    _session().clear()
+    gc.collect()  # earlier networks, which are circles of references
+
+
+@contextlib.contextmanager
+def seeded(seed: int):
+    """Inside `with`, all generators start from a seed, for this thread alone."""
+    with _BUILDING:
+        python = random.getstate()
+        numpy = np.random.get_state()
+        tensorflow = _tensorflow_generator()
+        keras.utils.set_random_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+            _set_tensorflow_generator(*tensorflow)
+
+
+# ---- private names, read in Keras 3.15 and TensorFlow 2.21
+
+
+def _session() -> dict:
+    """What Keras keeps for this thread."""
+    return global_state.GLOBAL_STATE_TRACKER.__dict__
+
+
+def _tensorflow_generator() -> tuple:
+    """The seed, and what draws the seeds of operations: None before the first seed was set."""
+    eager = context.context()
+    return eager._seed, getattr(eager, "_rng", None)
+
+
+def _set_tensorflow_generator(seed, rng) -> None:
+    eager = context.context()
+    eager._seed = seed
+    eager._rng = rng
