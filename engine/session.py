@@ -12,8 +12,8 @@ import threading
 
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
-from tensorflow.python.eager import context
+
+from engine.variables import keras_session, set_tensorflow_generator, tensorflow_generator
 
 _BUILDING = threading.RLock()  # one network at a time: the generators are the process's
 
@@ -24,20 +24,20 @@ def own_session():
 
     With it come his dtype policy, his seed and what else Keras keeps for this thread.
     """
-    state = _session()
+    state = keras_session()
     before = dict(state)
     state.clear()
     try:
         yield
     finally:
-        state = _session()
+        state = keras_session()
         state.clear()
         state.update(before)
 
 
 def begin_session() -> None:
     """Names count from the beginning, in this thread; keras.utils.clear_session: in all of them."""
-    _session().clear()
+    keras_session().clear()
     gc.collect()  # earlier networks, which are circles of references
 
 
@@ -47,31 +47,11 @@ def seeded(seed: int):
     with _BUILDING:
         python = random.getstate()
         numpy = np.random.get_state()
-        tensorflow = _tensorflow_generator()
+        tensorflow = tensorflow_generator()
         keras.utils.set_random_seed(seed)
         try:
             yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
-            _set_tensorflow_generator(*tensorflow)
-
-
-# ---- private names, read in Keras 3.15 and TensorFlow 2.21
-
-
-def _session() -> dict:
-    """What Keras keeps for this thread."""
-    return global_state.GLOBAL_STATE_TRACKER.__dict__
-
-
-def _tensorflow_generator() -> tuple:
-    """The seed, and what draws the seeds of operations: None before the first seed was set."""
-    eager = context.context()
-    return eager._seed, getattr(eager, "_rng", None)
-
-
-def _set_tensorflow_generator(seed, rng) -> None:
-    eager = context.context()
-    eager._seed = seed
-    eager._rng = rng
+            set_tensorflow_generator(*tensorflow)

@@ -1,4 +1,4 @@
-"""The variables of a run: by name, on disk, what a step keeps; last, what is private in Keras."""
+"""The variables of a run: by name, on disk, what a step keeps; last, private names of libraries."""
 
 import difflib
 import math
@@ -11,6 +11,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.common import global_state
+from tensorflow.python.eager import context
 
 from cli.program import ConfigError
 from engine import checkpoint
@@ -251,7 +253,7 @@ class InputWait:
             self.seconds.assign_add(tf.timestamp() - step_end)
 
 
-# ---- private in Keras, as read in 3.15.1; tests/engine/test_variables.py names one that is gone
+# ---- private names, read in Keras 3.15.1 and TensorFlow 2.21; a test says which one is gone
 
 
 def without_keras_sum(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
@@ -273,6 +275,21 @@ def sublayers(layer: keras.Layer) -> list[keras.Layer]:
     return layer._flatten_layers(include_self=False, recursive=False)
 
 
-def build_f1_score(metric: keras.metrics.F1Score, num_classes: int) -> None:
-    """Makes its variables now, not with the first batch. keras/src/metrics/f_score_metrics.py."""
-    metric._build((None, num_classes), (None, num_classes))
+def keras_session() -> dict:
+    """What Keras keeps for this thread. keras/src/backend/common/global_state.py."""
+    return global_state.GLOBAL_STATE_TRACKER.__dict__
+
+
+def tensorflow_generator() -> tuple:
+    """The seed, and what draws the seeds of operations: None before the first seed was set.
+
+    tensorflow/python/eager/context.py.
+    """
+    eager = context.context()
+    return eager._seed, getattr(eager, "_rng", None)
+
+
+def set_tensorflow_generator(seed, rng) -> None:
+    eager = context.context()
+    eager._seed = seed
+    eager._rng = rng
