@@ -3,15 +3,13 @@
 python eval.py --ckpt RUN [--split valid] [key=value ...]
 """
 
-import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import train_config
-from cli import program
-from cli.program import ConfigError, DataError
+from cli import files, program
+from cli.program import CheckpointError, ConfigError, DataError
 from engine import checkpoint
 from train_config import TrainConfig
 
@@ -28,7 +26,7 @@ def prepare(command: program.Command):
     if command.ckpt is None:
         raise ConfigError("command line: --ckpt: missing; expected a run directory")
     run_dir, _ = checkpoint.find_run(command.ckpt)
-    config = train_config.load_config(run_dir / "config.yaml", command.overrides)
+    config = checkpoint.load_run_config(run_dir, command.overrides)
     check_places(config, command.split, run_dir)
     return config
 
@@ -36,8 +34,8 @@ def prepare(command: program.Command):
 def check_places(config: TrainConfig, split: str, run_dir: Path) -> None:
     """Raises DataError for a relative directory of data that is where training ran, not here."""
     try:
-        trained_in = Path(json.loads((run_dir / "environment.json").read_text())["directory"])
-    except (OSError, ValueError, LookupError, TypeError):
+        trained_in = Path(files.read_json(run_dir / "environment.json", dict)["directory"])
+    except (OSError, CheckpointError, LookupError, TypeError):
         return
     for mixed in config.data.datasets(split):
         directory = mixed.directory

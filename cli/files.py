@@ -8,6 +8,7 @@ exception for anything else: a class of cli/program.py.
 import contextlib
 import errno
 import functools
+import io
 import os
 import stat
 from collections.abc import Callable
@@ -68,13 +69,13 @@ def open_regular(path: Path, failure: Failure = CheckpointError):
     """A regular file, opened for reading bytes. No FIFO and no device is waited for, or opened."""
     _check_regular(path, os.stat(path), failure)
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    file = open(descriptor, "rb")
+    file = io.FileIO(descriptor)
     try:
         _check_regular(path, os.fstat(descriptor), failure)  # it may have been replaced
     except BaseException:
         file.close()
         raise
-    return file
+    return io.BufferedReader(file)
 
 
 def _check_regular(path: Path, status: os.stat_result, failure: Failure) -> None:

@@ -14,6 +14,7 @@ import contextlib
 import gc
 import importlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -248,10 +249,14 @@ def open_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
     if sys.stderr is None:
-        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)
+        sys.stderr = _writer(2)
     if sys.stdout is None:
-        sys.stdout = open(1, "w", errors="backslashreplace", closefd=False)
+        sys.stdout = _writer(1)
         warn("warning: stdout is closed: the result will be lost")
+
+
+def _writer(number: int) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.FileIO(number, "w", closefd=False), errors="backslashreplace")
 
 
 def _leave_streams() -> None:

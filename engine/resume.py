@@ -16,9 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import tensorflow as tf
+from pydantic import BaseModel, NonNegativeInt
 
 import train_config
-from cli import program
+from cli import files, program
 from cli.program import CheckpointError, ConfigError
 from cli.typed_yaml import flatten, to_text
 from engine import checkpoint
@@ -48,12 +49,12 @@ _NESTED = ("versions", "git", "cpu", "threads", "variables")
 class Progress:
     """What decides how a run goes on, apart from variables: kept in a checkpoint's state.json."""
 
-    best: list[list] = field(default_factory=list)  # [value, step] of the best, best first
+    best: list[tuple[float, int]] = field(default_factory=list)  # (value, step), best first
     early_best: float | None = None
-    stale: int = 0  # full validations since early_best
+    stale: NonNegativeInt = 0  # full validations since early_best
     finished: bool = False
-    rollbacks: int = 0
-    valid: dict[str, float] = field(default_factory=dict)  # the last full validation
+    rollbacks: NonNegativeInt = 0
+    valid: dict[str, float | list] = field(default_factory=dict)  # the last full validation
 
     def update(self, config: TrainConfig, step: int, metrics: dict[str, float]) -> bool:
         """Takes one full validation; returns whether it is among the best."""
@@ -63,7 +64,7 @@ class Progress:
         best = config.checkpoint.best
         if not best:
             return False
-        ranked = [*self.best, [metrics[best.metric], step]]
+        ranked = [*self.best, (metrics[best.metric], step)]
         ranked.sort(key=lambda entry: entry[0], reverse=best.mode == "max")
         self.best = ranked[: best.keep]  # sorting is stable: of equals, the earlier stays
         return step in [at for _, at in self.best]
@@ -77,6 +78,13 @@ class Progress:
         else:
             self.stale += 1
         self.finished |= self.stale >= stopping.patience
+
+
+class _State(BaseModel, strict=True):
+    """What a run reads of a checkpoint's state.json."""
+
+    data: str  # the fingerprint of the training set
+    progress: Progress
 
 
 def begin_or_go_on(run, run_dir: Path, allow_changed_data: bool) -> Progress:
@@ -102,6 +110,8 @@ def begin_or_go_on(run, run_dir: Path, allow_changed_data: bool) -> Progress:
     if devices.workers > 1:
         progress = _from_chief(progress, devices)
         take_from_chief(variables, devices)
+    if run.config.checkpoint.best is None:
+        progress.best = []
     if progress.rollbacks:
         run.lower_rate(progress.rollbacks)
     return progress
@@ -122,8 +132,8 @@ def _write_first_files(run_dir: Path, run, going_on: bool) -> None:
 
 
 def _go_on(newest: Path, mix, variables: dict, allow_changed_data: bool) -> Progress:
-    state = checkpoint.read_state(newest)
-    if state["data"] != mix.fingerprint:
+    state = files.read_json(newest / "state.json", _State)
+    if state.data != mix.fingerprint:
         changed = f"{mix.name}: the data have changed since this run began"
         if not allow_changed_data:
             raise CheckpointError(
@@ -133,7 +143,7 @@ def _go_on(newest: Path, mix, variables: dict, allow_changed_data: bool) -> Prog
             f"warning: {changed}: from here on this is not the run that it would have been"
         )
     restore(newest, variables)
-    return Progress(**state["progress"])
+    return state.progress
 
 
 def restore(path: Path, variables: dict) -> None:
@@ -171,7 +181,7 @@ def _check_directory(run_dir: Path, config: TrainConfig) -> None:
     """Raises CheckpointError for another run's directory, or one that holds something else."""
     file = run_dir / "config.yaml"
     if file.exists():
-        _check_unchanged(file, train_config.load_config(file), config)
+        _check_unchanged(file, checkpoint.load_run_config(run_dir), config)
     elif {*os.listdir(run_dir)} - _FIRST_FILES:
         raise CheckpointError(
             f"{run_dir}: expected an empty directory or a run with a config.yaml; "
@@ -195,11 +205,13 @@ def _check_unchanged(file: Path, before: TrainConfig, config: TrainConfig) -> No
 def _name_changes(file: Path, now: dict) -> None:
     """Says where the environment is not as it was; nothing if that is not known."""
     try:
-        before = json.loads(file.read_text())
-    except (OSError, ValueError):
+        before = files.read_json(file, dict)
+    except FileNotFoundError:
         return
-    changed = environment_changes(before, now) if isinstance(before, dict) else []
-    if changed:
+    except CheckpointError as error:
+        program.warn(f"warning: {error}: what has changed since is not known")
+        return
+    if changed := environment_changes(before, now):
         program.warn(
             f"{file}: another environment than before: {'; '.join(changed)}: "
             "from here on equal only up to rounding"

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cli.program import ConfigError
+from cli.program import CheckpointError, ConfigError
 from engine import checkpoint
 from engine.stateless import fold
 from train_config import Skip, Train
@@ -86,9 +86,13 @@ def _name_disk_error(error: tf.errors.OpError, directory: Path) -> None:
 
 
 def read_variables(directory: Path) -> dict[str, np.ndarray]:
-    """{name: value} of a checkpoint."""
-    reader = tf.train.load_checkpoint(str(directory / "variables"))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    """{name: value} of a checkpoint. Raises CheckpointError for files that hold no variables."""
+    try:
+        reader = tf.train.load_checkpoint(str(directory / "variables"))
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except (tf.errors.OpError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{directory}: its variables cannot be read: {reason}") from error
 
 
 def with_averages(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
