@@ -48,7 +48,8 @@ def kind_of(status: os.stat_result) -> str:
 def read_bytes(path: Path, failure: Failure = CheckpointError, most: int = MOST_BYTES) -> bytes:
     """What a regular file of at most `most` bytes holds. Raises FileNotFoundError where none is."""
     with naming(path, failure), open_regular(path, failure) as file:
-        data = file.read(most + 1)
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(min(size, most) + 1)
     if len(data) > most:
         raise failure(f"{path}: expected at most {most:,} bytes, got more")
     return data

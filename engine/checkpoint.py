@@ -218,7 +218,8 @@ def _check_names(path: Path, manifest: _Manifest) -> None:
         raise CheckpointError(f"{file}: expected state.json among its files")
     if unlisted := names - {*manifest.files}:
         raise CheckpointError(
-            f"{file}: expected every file that is there, got none of {listed(sorted(unlisted))}"
+            f"{file}: expected the names of all files that are there, "
+            f"not without {listed(sorted(unlisted))}"
         )
 
 

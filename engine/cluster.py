@@ -77,7 +77,7 @@ def _problem_of_jobs(jobs) -> str | None:
     addresses = [address for addresses in lists for address in addresses]
     for address in addresses:
         if not _is_address(address):
-            return f"cluster: expected host:port, with a port from 1 to 65535, got {address!r:.80}"
+            return f"cluster: expected host:port, got {address!r:.80}; ports are 1 to 65535"
         if addresses.count(address) > 1:
             return f"cluster: {address}: expected every address once"
     if len(jobs.get("chief", [])) > 1:

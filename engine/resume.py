@@ -25,7 +25,7 @@ from cli.typed_yaml import flatten, to_text
 from engine import checkpoint
 from engine.devices import Devices
 from engine.variables import read_variables
-from train_config import EarlyStopping, TrainConfig
+from train_config import EarlyStopping, Rollback, TrainConfig
 
 _FIRST_FILES = {  # of a run killed at once
     "lock",
@@ -112,7 +112,7 @@ def begin_or_go_on(run, run_dir: Path, allow_changed_data: bool) -> Progress:
         take_from_chief(variables, devices)
     if run.config.checkpoint.best is None:
         progress.best = []
-    if progress.rollbacks:
+    if isinstance(run.config.train.non_finite, Rollback):
         run.lower_rate(progress.rollbacks)
     return progress
 

@@ -110,9 +110,7 @@ def check_held(run_dir: Path) -> None:
     if held is None or held.is_in_place():
         return
     if not run_dir.exists():
-        raise ResourceError(
-            f"{run_dir}: expected the run's directory, which somebody has deleted or renamed"
-        )
+        raise ResourceError(f"{run_dir}: expected the run's directory, which somebody has deleted")
     raise ResourceError(
         f"{run_dir}: expected the directory in which this run began; it was renamed or replaced, "
         f"or its file {_NAME} was: nothing more is written here; what was saved is where it is now"
