@@ -144,6 +144,7 @@ def _try(held: _Lock, flag: str) -> _Lock | None:
             raise _busy(held, flag)
         if not held.is_in_place():
             return None
+        _check_content(held)
         undo = held.leave
         _sign(held)
         undo = contextlib.nullcontext
@@ -207,14 +208,18 @@ def _busy(held: _Lock, flag: str) -> BusyError:
     )
 
 
-def _sign(held: _Lock) -> None:
-    """Writes who has the lock, unless the file is no lock: it may be a user's own."""
+def _check_content(held: _Lock) -> None:
+    """Raises CheckpointError for a file that is no lock: it may be a user's own."""
     content = held.content().strip(b"\0")  # zeros: after a loss of power
     is_lock = content.startswith(b"process ") or b"process ".startswith(content)
     if not is_lock and "config.yaml" not in held.others:
         raise CheckpointError(
             f"{held.file}: expected the lock of a run, got another file; choose another directory"
         )
+
+
+def _sign(held: _Lock) -> None:
+    """Writes who has the lock."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     owner = f"process {os.getpid()} on {socket.gethostname()} since {since}"
     os.ftruncate(held.descriptor, 0)
