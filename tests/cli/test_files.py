@@ -126,13 +126,13 @@ def test_temporary_files_need_room():
                 raise OSError(errno.ENOSPC, "No space left on device")
             return 8000
 
-    with pytest.raises(ResourceError, match="No space left .*set TMPDIR"):
+    with pytest.raises(ResourceError, match=r"No space left .*set TMPDIR"):
         program._check_room(Full())
 
 
 def test_an_address_space_that_is_too_small_is_named(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 30, 1 << 30))
-    with pytest.raises(ResourceError, match="address space: .*got 1,073,741,824"):
+    with pytest.raises(ResourceError, match=r"address space: .*got 1,073,741,824"):
         program._check_address_space()
 
 
