@@ -177,10 +177,11 @@ def test_a_step_that_is_removed_while_it_is_read_is_one_line(tmp_path):
         with_step(path, removed)
 
 
+STREAMS = [">/dev/full", "2>/dev/full", "2>&-", ">&-", "<&- >&- 2>&-"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "redirection", [">/dev/full", "2>/dev/full", "2>&-", ">&-", "<&- >&- 2>&-"]
-)
+@pytest.mark.parametrize("redirection", STREAMS)
 def test_a_full_or_closed_stream_changes_no_exit_code(tmp_path, redirection):
     words = [*TRAINER, *SHORT, "--run_dir", "run"]
     command = ["bash", "-c", f'"$@" {redirection}', "bash", *words]
