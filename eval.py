@@ -3,16 +3,14 @@
 python eval.py --ckpt RUN [--which newest|best|STEP] [--split valid] [key=value ...]
 """
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import train_config
-from cli import program
-from cli.program import ConfigError, DataError
+from cli import files, program
+from cli.program import CheckpointError, ConfigError, DataError
 from engine import checkpoint
 from train_config import TrainConfig
 
@@ -30,7 +28,7 @@ def prepare(command: program.Command):
     if command.ckpt is None:
         raise ConfigError("command line: --ckpt: missing; expected a run directory")
     run_dir, _ = checkpoint.find_run(command.ckpt)
-    config = train_config.load_config(run_dir / "config.yaml", command.overrides)
+    config = checkpoint.load_run_config(run_dir, command.overrides)
     check_places(config, command.split, run_dir)
     return config
 
@@ -38,8 +36,8 @@ def prepare(command: program.Command):
 def check_places(config: TrainConfig, split: str, run_dir: Path) -> None:
     """Raises DataError for a relative directory of data that is where training ran, not here."""
     try:
-        trained_in = Path(json.loads((run_dir / "environment.json").read_text())["directory"])
-    except (OSError, ValueError, LookupError, TypeError):
+        trained_in = Path(files.read_json(run_dir / "environment.json", dict)["directory"])
+    except (OSError, CheckpointError, LookupError, TypeError):
         return
     for mixed in config.data.datasets(split):
         directory = mixed.directory
@@ -280,7 +278,7 @@ def load_run(run_dir: str | Path, which: str | int = "newest") -> LoadedRun:
     leaves Keras' session and the random generators as they were.
     """
     directory, _ = checkpoint.find_run(run_dir)
-    config = train_config.load_config(directory / "config.yaml")
+    config = checkpoint.load_run_config(directory)
     with own_session():
         return restored(run_dir, which, config, Devices())
 

@@ -154,14 +154,19 @@ def wait(tasks: list[Task], signals: program.StopSignals) -> dict:
     if signals.number:
         end(tasks, signals.number)
     _wait_for_end(tasks)  # the others notice by themselves that one has gone
+    late = [task for task in tasks if task.process.poll() is None]
     end(tasks)
     for task in tasks:
         task.wait_for_output()
+    codes = {task.name: task.process.returncode for task in tasks}
+    for task in late:
+        if codes[task.name] == 128 + signal.SIGTERM:  # while it started: ours, not its own
+            codes[task.name] = -signal.SIGTERM
     # A chief alone decides: a worker that has come back may still be starting, and would wait for
     # it in vain.
     deciding = [chief] if has_own_chief else tasks
     if any(task.process.returncode for task in deciding):
-        raise _failure({task.name: task.process.returncode for task in tasks})
+        raise _failure(codes)
     return json.loads(chief.result)
 
 

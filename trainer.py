@@ -50,7 +50,7 @@ def prepare(command: program.Command):
         return prepare_replay(Path(command.replay), command.overrides)
     if command.reproduce is not None:
         run_dir = checkpoint.run_of(command.reproduce)
-        return train_config.load_config(run_dir / "config.yaml", command.overrides), run_dir, None
+        return checkpoint.load_run_config(run_dir, command.overrides), run_dir, None
     if command.history is not None:
         return history(checkpoint.run_of(command.history))
     if getattr(command, "from") is not None:
@@ -102,7 +102,7 @@ def history(run_dir: Path) -> str:
 
 def prepare_replay(step_dir: Path, overrides: list[str]):
     run_dir = checkpoint.run_of(step_dir.parent.parent)
-    return train_config.load_config(run_dir / "config.yaml", overrides), step_dir, None
+    return checkpoint.load_run_config(run_dir, overrides), step_dir, None
 
 
 def check_processes(config: train_config.TrainConfig, debug: str | None) -> None:

@@ -9,14 +9,17 @@ Exit codes: 0 ok, 1 bug (traceback), 2 configuration or usage, 3 data, 4 checkpo
 6 resources, 7 run directory busy, 75 stopped by a signal and saved, 130/143 stopped without saving.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
 import importlib.util
+import io
 import json
 import os
 import re
 import signal
+import stat
 import sys
 import tempfile
 import threading
@@ -25,6 +28,11 @@ from functools import partial
 from pathlib import Path
 
 from absl import flags
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None
 
 
 class Failure(Exception):
@@ -133,12 +141,15 @@ class Command:
 def expanded_path(path: str) -> str:
     """With the home directory for `~` and the environment's values for `$NAME` and `${NAME}`.
 
-    Raises ValueError for a name that the environment does not have.
+    Raises ValueError for a name that the environment does not have, and for a path that is no text.
     """
     for name in re.findall(r"\$(\w+|\{[^}]*\})", path):
         if name.strip("{}") not in os.environ:
             raise ValueError(f"no environment variable {name.strip('{}')!r}, got {path!r}")
-    return os.path.expanduser(os.path.expandvars(path))
+    path = os.path.expanduser(os.path.expandvars(path))
+    if _HALF_CHARACTER.search(path):  # TensorFlow takes no other paths
+        raise ValueError(f"expected a path in UTF-8, got {shown(path)}")
+    return path
 
 
 def start(command: Command, prepare, tensorflow: bool = True):
@@ -147,6 +158,8 @@ def start(command: Command, prepare, tensorflow: bool = True):
     `prepare` must not need TensorFlow. A string that it returns is printed, and the program ends.
     Signals from here to the training loop end the program with 128 + signal, nothing written.
     """
+    open_streams()
+    atexit.register(_leave_streams)
     for number in SIGNALS:
         signal.signal(number, _exit_unsaved)
 
@@ -174,11 +187,17 @@ def run(command: Command, main) -> None:
 
 
 def _print(text: str) -> None:
-    """On stdout; where nobody reads it any more, as after `| head`, the rest is dropped."""
+    """On stdout; what a full one does not take is lost, which changes no exit code.
+
+    Where nobody reads it any more, as after `| head`, the rest is dropped without a word.
+    """
     try:
-        print(text, flush=True)
+        print(*map(shown, text.split("\n")), sep="\n", flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop(sys.stdout)
+    except (OSError, ValueError) as error:
+        _drop(sys.stdout)
+        warn(f"warning: stdout: {getattr(error, 'strerror', error)}: the result is lost")
 
 
 _ASKING_TO_STOP = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
@@ -217,17 +236,75 @@ class StopSignals:
             signal.signal(number, handler)
 
 
+# ---- what people read
+
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # what Python makes of bytes that are no UTF-8
+# What moves a terminal's cursor, breaks lines, or turns the direction of text; not tabs.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def shown(text: str) -> str:
+    """A line for people: names of files and the like cannot speak to the terminal through it."""
+    return _CONTROL.sub(lambda character: ascii(character[0])[1:-1], text)
+
+
 def warn(message: str) -> None:
-    """One line on stderr; a closed stderr never stops the work."""
-    with contextlib.suppress(OSError):
-        print(message, file=sys.stderr, flush=True)
+    """One line on stderr; a closed or full stderr never stops the work."""
+    if sys.stderr is not None:  # print would take stdout for it
+        with contextlib.suppress(OSError, ValueError):
+            print(shown(message), file=sys.stderr, flush=True)
+
+
+def open_streams() -> None:
+    """Gives a closed stdin, stdout or stderr a place, or files opened later would become them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    if sys.stderr is None:
+        sys.stderr = _writer(2)
+    if sys.stdout is None:
+        sys.stdout = _writer(1)
+        warn("warning: stdout is closed: the result will be lost")
+
+
+def _writer(number: int) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.FileIO(number, "w", closefd=False), errors="backslashreplace")
+
+
+def _leave_streams() -> None:
+    """Python makes 120 of an exit code when it cannot write what is left at the end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _drop(stream)
+
+
+def _drop(stream) -> None:
+    """What was and will be written to it goes nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+# ---- the one writer of small files; cli/files.py reads them
 
 
 def write_whole(path, text: str) -> None:
-    """Replaces a file: a crash, a kill or a full disk leaves the old one or the new one."""
+    """Replaces a file: a crash, a kill or a full disk leaves the old one or the new one.
+
+    No link is followed: not under the name that the file has meanwhile, nor under its own.
+    """
     temporary = f"{path}.part"
+    check_replaceable(path)
+    check_replaceable(temporary)
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        with open(temporary, "x", encoding="utf-8", opener=_open_no_link) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -237,6 +314,17 @@ def write_whole(path, text: str) -> None:
             os.unlink(temporary)
         error.filename = str(path)
         raise
+
+
+def check_replaceable(path) -> None:
+    """Raises CheckpointError for a directory where a file belongs."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            raise CheckpointError(f"{path}: expected a file, got a directory")
+
+
+def _open_no_link(path, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _exit_unsaved(number, _frame):
@@ -256,7 +344,8 @@ def _exit_if_expected(command: Command, failure: Exception) -> None:
     if code is None:
         return
     if command.traceback:
-        traceback.print_exception(failure)
+        for line in "".join(traceback.format_exception(failure)).splitlines():
+            warn(line)
     word = "stopped" if code == Stopped.exit_code else "error"
     warn(f"{command.name}: {word}: {' '.join(message.split())}")
     sys.exit(code)
@@ -277,31 +366,79 @@ def _explained(failure: Exception) -> tuple[str, int | None]:
     return "", None
 
 
+# ---- TensorFlow
+
+_TEMPORARY_BYTES = 1 << 20  # AutoGraph writes the sources that it makes to files
+_LEAST_ADDRESS_SPACE = 3 << 30  # with less, its import ends in a crash
+
+
+def _check_address_space() -> None:
+    """Raises ResourceError where `ulimit -v` leaves TensorFlow too little."""
+    if resource is None:
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESS_SPACE:
+        raise ResourceError(
+            f"address space: TensorFlow needs {_LEAST_ADDRESS_SPACE:,} bytes, "
+            f"got {limit:,}: raise the limit of this shell (ulimit -v)"
+        )
+
+
+def _check_room(file) -> None:
+    """Raises ResourceError where temporary files find no room: TensorFlow would not say so."""
+    try:
+        left = bytes(_TEMPORARY_BYTES)
+        while left:
+            left = left[file.write(left) :]
+        file.seek(0)
+        file.truncate()
+    except OSError as error:
+        raise ResourceError(
+            f"{tempfile.gettempdir()}: {error.strerror}: TensorFlow needs "
+            f"{_TEMPORARY_BYTES:,} bytes for temporary files; make room, or set TMPDIR"
+        ) from error
+
+
 def import_tensorflow() -> None:
     """Imports TensorFlow; shows its start-up notes, written to descriptor 2, only if it fails."""
     # At 2, oneDNN writes a line for each kernel that it does not take.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    sys.stderr.flush()
-    real_stderr = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
+    open_streams()
+    _check_address_space()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+    with tempfile.TemporaryFile(buffering=0) as notes, _diverted(2, notes):
+        _check_room(notes)
         try:
             import keras
             import tensorflow as tf
-
-            tf.get_logger().setLevel("ERROR")  # hides TensorFlow's API hints from users
-            tf.config.list_physical_devices()
-            gc.freeze()  # a quarter of a million objects that no collection need look through
-        except BaseException as error:
-            if not isinstance(error, SystemExit):
-                notes.seek(0)
-                os.write(real_stderr, notes.read())
-            raise
-        finally:
-            os.dup2(real_stderr, 2)
-            os.close(real_stderr)
+        except (ImportError, MemoryError) as error:
+            if isinstance(error, ImportError) and "map segment" not in str(error):
+                raise
+            raise ResourceError(f"out of memory while TensorFlow is imported: {error}") from error
+        tf.get_logger().setLevel("ERROR")  # hides TensorFlow's API hints from users
+        tf.config.list_physical_devices()
+        gc.freeze()  # a quarter of a million objects that no collection need look through
     assert keras.backend.backend() == "tensorflow", "set KERAS_BACKEND=tensorflow"
+
+
+@contextlib.contextmanager
+def _diverted(number: int, file):
+    """Inside `with` a descriptor writes to `file`; to its own place at the end, if that fails."""
+    real = os.dup(number)
+    os.dup2(file.fileno(), number)
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, Failure):
+            file.seek(0)
+            with contextlib.suppress(OSError):
+                os.write(real, file.read())
+        raise
+    finally:
+        os.dup2(real, number)
+        os.close(real)
 
 
 # ---- whose modules these are

@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
+from cli import files
 from cli.program import ConfigError, expanded_path, warn
 
 MAX_BYTES = 1 << 20
@@ -237,8 +238,8 @@ def read_file(path: str | Path) -> tuple[dict, dict[tuple, int]]:
     path = Path(path)
     try:
         _check_length(path, path.stat().st_size)
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = files.read_text(path, mistake, MAX_BYTES)
+    except OSError as error:
         raise _unreadable(path, error) from error
     data, lines = parse(text, str(path))
     if not isinstance(data, dict):
@@ -246,10 +247,7 @@ def read_file(path: str | Path) -> tuple[dict, dict[tuple, int]]:
     return data, lines
 
 
-def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> ConfigError:
-    if isinstance(error, UnicodeDecodeError):
-        byte = error.object[error.start]
-        return mistake(f"{path}: expected UTF-8 text, got byte {byte:#x} at {error.start}")
+def _unreadable(path: Path, error: OSError) -> ConfigError:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return mistake(f"{path}: no such file{files_like(path)}")
     return mistake(f"{path}: {error.strerror}")

@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from pydantic import BaseModel, PositiveInt
 
+from cli import files
 from cli.program import CheckpointError, NumericsError, ResourceError, warn
 from engine import checkpoint
 from engine.devices import open_towers
@@ -25,6 +27,14 @@ from engine.variables import layers_of, named_variables, size_of, write_variable
 from train_config import TrainConfig
 
 _BATCH = ("inputs", "targets", "sample_weight")
+
+
+class _Notes(BaseModel, strict=True):
+    """What repeating a step takes from its state.json."""
+
+    step: PositiveInt
+    examples: PositiveInt
+    rate_factor: float
 
 
 class Finding(NamedTuple):
@@ -183,21 +193,21 @@ def _norm(value) -> float | str | None:
 def replay(directory: Path, config: TrainConfig, build_trainer: Callable) -> dict:
     """Repeats the step in `directory`. Raises NumericsError where it is not finite again."""
     checkpoint.verify(directory)
-    state = checkpoint.read_state(directory)
+    state = files.read_json(directory / "state.json", _Notes)
     devices = open_towers(config.distribute, config.train.batch_size)
-    trainer = build_trainer(config, state["examples"], devices)
+    trainer = build_trainer(config, state.examples, devices)
     restore(directory, named_variables(model=trainer.model.variables))
     # Dropout is seeded by the step; the optimizer's state is not needed.
-    trainer.skip_to(state["step"] - 1)
-    trainer.rate_factor.assign(state["rate_factor"])
+    trainer.skip_to(state.step - 1)
+    trainer.rate_factor.assign(state.rate_factor)
     arrays = read_npz(directory / "batch.npz", CheckpointError)
     batch = {key: tf.constant(array) for key, array in arrays.items()}
     outcome = trainer.inspect(iter(tf.data.Dataset.from_tensors(batch)))
     if not outcome.finite:
         finding = find(trainer, batch, outcome.gradients)
         raise NumericsError(
-            f"{directory}: step {state['step']}: loss or gradient is NaN or infinite again, "
+            f"{directory}: step {state.step}: loss or gradient is NaN or infinite again, "
             f"first in {finding}"
         )
-    result = {"replayed": str(directory), "step": state["step"], "finite": True}
+    result = {"replayed": str(directory), "step": state.step, "finite": True}
     return result | trainer.readings()

@@ -1,4 +1,4 @@
-"""Durable state: a run directory's lock, and checkpoints that are whole or not there.
+"""Durable state: checkpoints that are whole or not there.
 
     checkpoints/step-0000001200/{variables.index, variables.data-*, state.json, MANIFEST.json}
 
@@ -11,18 +11,24 @@ writes variables and the one that reads them are passed in.
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-import socket
+import stat
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
-from cli.program import BusyError, CheckpointError, ResourceError, warn
+from pydantic import BaseModel
+
+import train_config
+from cli import files
+from cli.files import flush, kind_of
+from cli.program import CheckpointError, ConfigError, ResourceError, warn
+from engine.run_lock import check_held, lock
+
+__all__ = ["flush", "lock"]  # used from here
 
 _STEP = re.compile(r"step-(\d{10,})")
 DISK = {
@@ -53,10 +59,12 @@ def commit(
     final = path_of(directory, step)
     temporary = directory / f".writing-{final.name}"
     replaced = directory / f".replaced-{final.name}"
+    check_held(directory.parent)
     try:
-        if not directory.exists():
+        if not _is_directory(directory):
             directory.mkdir()
             flush(directory.parent)
+        _discard(temporary)
         temporary.mkdir()
         write(temporary)
         (temporary / "state.json").write_text(json.dumps(state, indent=1))
@@ -69,7 +77,8 @@ def commit(
         if replaced.exists():
             shutil.rmtree(replaced)
     except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _discard(temporary)
         _name_disk_error(error, final, size)
         raise
     return final
@@ -107,15 +116,6 @@ def _fingerprint(file: Path) -> dict:
     return {"bytes": file.stat().st_size, "sha256": sha256}
 
 
-def flush(path: Path) -> None:
-    """fsync of a file or, so that its names are durable too, of a directory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def keep_only(directory: Path, steps: set[int]) -> None:
     """Removes every other checkpoint."""
     for step, path in steps_in(directory).items():
@@ -134,7 +134,16 @@ def remove(path: Path) -> None:
     doomed = path.with_name(f".removing-{path.name}")
     with contextlib.suppress(FileNotFoundError):
         os.rename(path, doomed)
-        shutil.rmtree(doomed)
+        _discard(doomed)
+
+
+def _discard(path: Path) -> None:
+    """Removes a directory, or whatever else has its name; what a link points to stays."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
 
 
 def clean_up(directory: Path) -> None:
@@ -147,7 +156,7 @@ def clean_up(directory: Path) -> None:
             os.rename(replaced, final)
     for leftover in [*directory.glob(".writing-*"), *directory.glob(".removing-*")]:
         warn(f"{leftover}: left behind by a killed process; removed")
-        shutil.rmtree(leftover)
+        _discard(leftover)
 
 
 # ---- finding and verifying
@@ -155,7 +164,7 @@ def clean_up(directory: Path) -> None:
 
 def steps_in(directory: Path) -> dict[int, Path]:
     """{step: path} of a directory's checkpoints, rising; not verified."""
-    if not directory.is_dir():
+    if not _is_directory(directory):
         return {}
     # Not glob(), which says nothing of a directory that it may not read.
     matches = [(_STEP.fullmatch(path.name), path) for path in directory.iterdir()]
@@ -167,28 +176,78 @@ def has_any(directory: Path) -> bool:
     return bool(steps_in(directory)) or any(directory.glob("step-*.bad"))
 
 
-def verify(path: Path) -> None:
-    """Raises CheckpointError, naming the file, unless every file is as the manifest says."""
-    manifest = path / "MANIFEST.json"
+def _is_directory(path: Path) -> bool:
+    """Raises CheckpointError for anything else of that name: a link would lead elsewhere."""
     try:
-        files = json.loads(manifest.read_bytes())["files"]
-        for name, expected in files.items():
-            if os.path.basename(name) != name or (path / name).is_symlink():
-                raise CheckpointError(f"{manifest}: {name}: expected a file of this directory")
-            file = path / name
-            size = file.stat().st_size
-            if size != expected["bytes"]:
-                raise CheckpointError(f"{file}: expected {expected['bytes']:,} bytes, got {size:,}")
-            if _fingerprint(file) != expected:
-                raise CheckpointError(
-                    f"{file}: its bytes have changed: SHA-256 differs from the manifest's"
-                )
-        if "state.json" not in files:
-            raise CheckpointError(f"{manifest}: expected state.json among its files")
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if not stat.S_ISDIR(status.st_mode):
+        raise CheckpointError(f"{path}: expected a directory of the run, got {kind_of(status)}")
+    return True
+
+
+class _Entry(BaseModel, strict=True):
+    bytes: int
+    sha256: str
+
+
+class _Manifest(BaseModel, strict=True):
+    step: int
+    files: dict[str, _Entry]
+
+
+class _State(BaseModel, strict=True, extra="allow"):
+    step: int
+
+
+def verify(path: Path) -> None:
+    """Raises CheckpointError, naming the file, unless every file is as the manifest says.
+
+    It names exactly the files that are there, but for hidden ones, which are none of ours.
+    """
+    manifest_file = path / "MANIFEST.json"
+    try:
+        if not _is_directory(path):
+            raise CheckpointError(f"{path}: no such checkpoint")
+        manifest = files.read_json(manifest_file, _Manifest)
+        _check_names(path, manifest)
+        for name, entry in manifest.files.items():
+            _check_file(path / name, entry)
+        state = read_state(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{error.filename}: no such file in this checkpoint") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{manifest}: not a manifest: {error}") from error
+    for file, step in ((manifest_file, manifest.step), (path / "state.json", state["step"])):
+        if path_of(path.parent, step).name != path.name.removesuffix(".bad"):
+            raise CheckpointError(f"{file}: expected the step of {path.name}, got {step}")
+
+
+def _check_names(path: Path, manifest: _Manifest) -> None:
+    file = path / "MANIFEST.json"
+    names = {name for name in os.listdir(path) if not name.startswith(".")} - {file.name}
+    for name in manifest.files:
+        if os.path.basename(name) != name or (name in names and (path / name).is_symlink()):
+            raise CheckpointError(f"{file}: {name:.80}: expected a file of this directory")
+        if name not in names:
+            raise CheckpointError(f"{path}/{name:.80}: no such file in this checkpoint")
+    if "state.json" not in manifest.files:
+        raise CheckpointError(f"{file}: expected state.json among its files")
+    if unlisted := names - {*manifest.files}:
+        raise CheckpointError(
+            f"{file}: expected the names of all files that are there, "
+            f"not without {listed(sorted(unlisted))}"
+        )
+
+
+def _check_file(file: Path, entry: _Entry) -> None:
+    with files.naming(file), files.open_regular(file) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size != entry.bytes:
+            raise CheckpointError(f"{file}: expected {entry.bytes:,} bytes, got {size:,}")
+        if hashlib.file_digest(stream, "sha256").hexdigest() != entry.sha256:
+            raise CheckpointError(
+                f"{file}: its bytes have changed: SHA-256 differs from the manifest's"
+            )
 
 
 def _damage_of(path: Path) -> str | None:
@@ -220,13 +279,13 @@ def _newest_sound(directory: Path, steps: dict[int, Path], quarantine: bool) -> 
             for lost, reason in damage.items():
                 warn(f"warning: {reason}; going on from step {step}, {lost - step} steps before")
             return path
-        if not path.exists():
+        if not os.path.lexists(path):
             removed = True
             continue
         damage[step] = problem
         if quarantine:
             bad = path.with_name(f"{path.name}.bad")
-            shutil.rmtree(bad, ignore_errors=True)
+            _discard(bad)
             os.rename(path, bad)
     if removed:  # The trainer removed it while we were reading: look again.
         return newest(directory, quarantine=quarantine)
@@ -288,6 +347,16 @@ def chosen(run_dir: Path, which: str = "newest") -> Path:
     return steps[int(which)]
 
 
+def load_run_config(run_dir: Path, overrides: Iterable[str] = ()) -> train_config.TrainConfig:
+    """A run's configuration. Raises CheckpointError for its file, ConfigError for the overrides."""
+    file = run_dir / "config.yaml"
+    try:
+        config = train_config.load_config(file)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+    return train_config.load_config(file, overrides) if overrides else config
+
+
 def verify_all(run_dir: Path) -> dict:
     """The steps of a run's checkpoints, every byte of which was read.
 
@@ -309,7 +378,8 @@ def verify_all(run_dir: Path) -> dict:
 
 
 def read_state(path: Path) -> dict:
-    return json.loads((path / "state.json").read_bytes())
+    """What a checkpoint holds beside variables; `step` at least."""
+    return files.read_json(path / "state.json", _State).model_dump()
 
 
 def restore(path: Path, variables: Mapping, values: Mapping) -> None:
@@ -342,58 +412,3 @@ def listed(items: Iterable[str], separator: str = ", ", most: int = 10) -> str:
     items = list(items)
     more = f" (and {len(items) - most} more)" if len(items) > most else ""
     return separator.join(items[:most]) + more
-
-
-# ---- one writer
-
-
-@contextlib.contextmanager
-def lock(run_dir: Path, flag: str = "--run_dir"):
-    """Holds the run directory for this process; the kernel releases it however the process dies.
-
-    Creates the directory, and removes what it created again if nothing else came into it.
-    Raises BusyError with the holder's name.
-    """
-    created = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        for path in created:
-            flush(path.parent)  # a checkpoint is durable only if all directories above it are
-        descriptor = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise ResourceError(
-            f"{run_dir}: cannot write here: {error.strerror}; choose another with {flag}"
-        ) from error
-    try:
-        _acquire(descriptor, run_dir, flag)
-        try:
-            yield
-        finally:
-            _remove_if_empty(run_dir, created)
-    finally:
-        os.close(descriptor)
-
-
-def _acquire(descriptor: int, run_dir: Path, flag: str) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise _busy(descriptor, run_dir, flag) from None
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    holder = f"process {os.getpid()} on {socket.gethostname()} since {since}"
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, holder.encode())
-
-
-def _busy(descriptor: int, run_dir: Path, flag: str) -> BusyError:
-    holder = os.read(descriptor, 1000).decode() or "another process"
-    return BusyError(f"{run_dir}: in use by {holder}; wait for it or choose another {flag}")
-
-
-def _remove_if_empty(run_dir: Path, created: list[Path]) -> None:
-    lock_file = run_dir / "lock"
-    if run_dir.is_dir() and [*run_dir.iterdir()] == [lock_file]:
-        lock_file.unlink()
-        with contextlib.suppress(OSError):  # directories that others have begun to use stay
-            for path in created:
-                path.rmdir()

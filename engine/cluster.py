@@ -52,7 +52,7 @@ def read_cluster(text: str | None = None) -> Cluster | None:
         return None
     try:
         config = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"TF_CONFIG: expected JSON, got {text[:60]!r}: {error}") from None
     if not isinstance(config, dict):
         raise ConfigError(
@@ -76,8 +76,8 @@ def _problem_of_jobs(jobs) -> str | None:
         return f"cluster: {min(unknown)}: unknown job; expected {', '.join(_JOBS)}"
     addresses = [address for addresses in lists for address in addresses]
     for address in addresses:
-        if not re.fullmatch(r"\S+:\d+", str(address)):
-            return f"cluster: expected host:port, got {address!r}"
+        if not _is_address(address):
+            return f"cluster: expected host:port, got {address!r:.80}; ports are 1 to 65535"
         if addresses.count(address) > 1:
             return f"cluster: {address}: expected every address once"
     if len(jobs.get("chief", [])) > 1:
@@ -90,12 +90,17 @@ def _problem_of_jobs(jobs) -> str | None:
     return None
 
 
+def _is_address(address) -> bool:
+    match = re.fullmatch(r"\S+:([0-9]{1,5})", address) if isinstance(address, str) else None
+    return match is not None and 1 <= int(match[1]) <= 65535
+
+
 def _problem_of_task(task, jobs: dict[str, list[str]]) -> str | None:
     """What is wrong with {"type": job, "index": number}."""
     task = task if isinstance(task, dict) else {}
     job = task.get("type")
     index = task.get("index")
-    if job not in jobs:
+    if not isinstance(job, str) or job not in jobs:
         return f"task.type: expected one of {', '.join(jobs)}, got {job!r}"
     last = len(jobs[job]) - 1
     if type(index) is not int or not 0 <= index <= last:
@@ -136,11 +141,29 @@ def tf_config(jobs: dict[str, list[str]], job: str, index: int) -> str:
     return json.dumps({"cluster": jobs, "task": {"type": job, "index": index}})
 
 
+# What a gRPC server says first to whoever connects: a frame of HTTP/2 that sets nothing.
+GREETING = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_SECONDS = 1.0
+
+
+def is_greeting(address: str) -> bool:
+    """Whether a process of a run answers at host:port: one that waits, or TensorFlow's server.
+
+    Something else that listens there, and perhaps says nothing, is none.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=_SECONDS) as connection:
+            return connection.recv(len(GREETING))[3:4] == GREETING[3:4]
+    except (OSError, ValueError):
+        return False
+
+
 def is_listening(address: str) -> bool:
     """Whether something answers at host:port within a second."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=1.0).close()
-    except OSError:
+        socket.create_connection((host, int(port)), timeout=_SECONDS).close()
+    except (OSError, ValueError):
         return False
     return True

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from cli.program import ConfigError, ResourceError, Stopped
-from engine.cluster import Cluster, is_listening, read_cluster
+from engine.cluster import GREETING, Cluster, is_greeting, is_listening, read_cluster
 from engine.variables import layers_of
 from train_config import Distribute, Train
 
@@ -173,11 +173,26 @@ def _in_cluster(distribute: Distribute) -> Devices:
         return _with_servers(cluster, distribute.wait)
     _use_gpus(distribute.towers)
     _meet(cluster, distribute.wait)
-    # The kernel ends this process if another was lost meanwhile: TensorFlow waits without end.
-    signal.alarm(distribute.wait)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    signal.alarm(0)
+    try:
+        with _bounded(distribute.wait):
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except GONE as error:
+        raise _others_gone(error) from error
     return Devices(strategy, cluster.index, len(cluster.jobs["worker"]))
+
+
+@contextlib.contextmanager
+def _bounded(seconds: int):
+    """The kernel ends this process if another was lost since they met.
+
+    TensorFlow waits for it without end, and holds Python's lock. Windows has no such alarm.
+    """
+    alarm = getattr(signal, "alarm", lambda _: None)
+    alarm(seconds)
+    try:
+        yield
+    finally:
+        alarm(0)
 
 
 def open_towers(distribute: Distribute, batch_size: int) -> Devices:
@@ -274,9 +289,10 @@ def _meet(cluster: Cluster, wait: int) -> None:
     server.settimeout(0.2)
 
     def accept_probes():
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(OSError):
             while True:  # the other workers look whether this one has come
-                server.accept()[0].close()
+                with server.accept()[0] as connection:
+                    connection.sendall(GREETING)
 
     with server:
         _wait_for(cluster.peers(), cluster, wait, accept_probes)
@@ -285,19 +301,24 @@ def _meet(cluster: Cluster, wait: int) -> None:
 def _wait_for(
     peers: list[tuple[str, str]], cluster: Cluster, wait: int, pause: Callable[[], None]
 ) -> None:
-    """Returns when each (name, address) was seen to answer; pauses between two looks.
+    """Returns when each (name, address) was seen to answer as one; pauses between two looks.
 
     Raises ResourceError with the names of those that did not within `wait` seconds.
     """
     deadline = time.monotonic() + wait
-    while peers := [peer for peer in peers if not is_listening(peer[1])]:
+    while peers := [peer for peer in peers if not is_greeting(peer[1])]:
         if time.monotonic() > deadline:
-            names = ", ".join(f"{name} ({address})" for name, address in peers)
+            names = ", ".join(map(_described, peers))
             raise ResourceError(
                 f"TF_CONFIG: {cluster.name}: {names} did not come within {wait} s; "
                 "expected all (distribute.wait)"
             )
         pause()
+
+
+def _described(peer: tuple[str, str]) -> str:
+    name, address = peer
+    return f"{name} ({address}{', where something else listens' if is_listening(address) else ''})"
 
 
 def is_compiled(model: keras.Model, jit: str) -> bool:

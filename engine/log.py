@@ -7,18 +7,20 @@ import sys
 import textwrap
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import tensorflow as tf
+from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from cli.program import warn, write_whole
+from cli import files
+from cli.program import CheckpointError, shown, warn, write_whole
 from engine.variables import size_of
 from train_config import Clock, Summary
 
@@ -118,15 +120,37 @@ class MetricsLog:
         os.close(self._descriptor)
 
 
+class _Reading(BaseModel, strict=True, extra="allow"):
+    step: int = Field(ge=0)
+    split: str
+
+
 def _lines_up_to(step: int, path: Path) -> str:
-    kept = ""
-    for line in path.read_text().splitlines():
+    """Damaged lines are left out, wherever they stand, with one warning."""
+    kept = []
+    damage = []
+    for number, line in _lines(path):
         try:
-            if json.loads(line)["step"] <= step:
-                kept += f"{line}\n"
-        except ValueError:  # the torn last line of a killed process
-            break
-    return kept
+            reading = files.parse_json(line, _Reading, f"{path}:{number}")
+        except CheckpointError as error:
+            damage.append(str(error))
+            continue
+        if reading.step <= step:
+            kept.append(line.decode().rstrip() + "\n")
+    if damage:
+        warn(f"warning: {damage[0]}; left out {len(damage)} damaged lines, kept {len(kept)}")
+    return "".join(kept)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, bytes) of each line; of one without end, its beginning."""
+    with files.naming(path), files.open_regular(path) as file:
+        number = 0
+        while line := file.readline(files.MOST_BYTES):
+            number += 1
+            yield number, line
+            while line and not line.endswith(b"\n"):
+                line = file.readline(files.MOST_BYTES)
 
 
 class TensorBoard:
@@ -139,9 +163,12 @@ class TensorBoard:
         self._directory = directory
         self._enabled = enabled
         self._writers = {}
+        for path in (directory, *directory.glob("*")):
+            if path.is_symlink():
+                self._go_on_without(f"expected no link, got {path.name}")
         # Compiled, by split: a tenth of the time of calls one by one.
         self._write_scalars = defaultdict(lambda: tf.function(_write_scalars))
-        if enabled and step:
+        if self._enabled and step:
             for split in directory.glob("*/"):
                 self._forget_after(split, step)
 
@@ -158,12 +185,15 @@ class TensorBoard:
         try:
             yield
         except (OSError, tf.errors.OpError) as error:
-            self._enabled = False
-            reason, *_ = str(error).splitlines()
+            self._go_on_without(str(error).partition("\n")[0])
+
+    def _go_on_without(self, reason: str) -> None:
+        if self._enabled:
             warn(
                 f"warning: {self._directory}: cannot write TensorBoard files, "
                 f"going on without: {reason}"
             )
+        self._enabled = False
 
     def _write(self, split: str, write: Callable, *arguments) -> None:
         """Calls a function of tf.summary with the writer of a split."""
@@ -280,7 +310,8 @@ class Screen:
 
     def __enter__(self):
         if self._live and not self._notebook:
-            self._bar.start()
+            with self._quietly():
+                self._bar.start()
         return self
 
     def __exit__(self, *_):
@@ -297,6 +328,7 @@ class Screen:
             self._live = False
 
     def line(self, text: str) -> None:
+        text = "\n".join(map(shown, text.split("\n")))
         with self._quietly():
             self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -307,7 +339,7 @@ class Screen:
             self._move_bar(step)
 
     def _move_bar(self, step: int) -> None:
-        text = f"{self._numbers}  {self._pace}"
+        text = shown(f"{self._numbers}  {self._pace}")
         if self._notebook:
             self._notebook.show(f"step {step}/{self._total}  {text}")
             return

@@ -21,10 +21,12 @@ import weakref
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from cli import files
 from cli.program import DataError
 
 FORMAT = 1
@@ -68,7 +70,8 @@ class File:
 
     @functools.cached_property
     def _descriptor(self) -> int:
-        descriptor = os.open(self.path, os.O_RDONLY)
+        # A FIFO is not waited for; it cannot be read at a place.
+        descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         weakref.finalize(self, os.close, descriptor)
         return descriptor
 
@@ -130,11 +133,10 @@ def read_manifest(directory: Path | str) -> dict:
             f"expected what `python preprocess_data.py --out {directory}` writes"
         )
     try:
-        manifest = json.loads(file.read())
-        # No half of a surrogate pair, which no name can hold.
-        json.dumps(manifest, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file.path}: damaged: {error}") from error
+        data = file.read() if "://" in file.path else files.read_bytes(file.path, DataError)
+    except FileNotFoundError:
+        raise DataError(f"{file.path}: no such file") from None
+    manifest = files.parse_json(data, Any, f"{file.path}: damaged", DataError)
     problem = _problem_in(manifest)
     if problem:
         raise DataError(f"{file.path}: {problem}")

@@ -15,15 +15,17 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import BaseModel, NonNegativeInt
+
 import train_config
-from cli import program
+from cli import files, program
 from cli.program import CheckpointError, ConfigError
 from cli.typed_yaml import flatten, to_text
 from engine import checkpoint
 from engine.devices import Devices
 from engine.environment import environment, environment_changes
 from engine.variables import read_variables
-from train_config import EarlyStopping, TrainConfig
+from train_config import EarlyStopping, Rollback, TrainConfig
 
 _FIRST_FILES = {  # of a run killed at once
     "lock",
@@ -38,13 +40,13 @@ _FIRST_FILES = {  # of a run killed at once
 class Progress:
     """What decides how a run goes on, apart from variables: kept in a checkpoint's state.json."""
 
-    best: list[list] = field(default_factory=list)  # [value, step] of the best, best first
+    best: list[tuple[float, int]] = field(default_factory=list)  # (value, step), best first
     early_best: float | None = None
     early_step: int | None = None  # of early_best
-    stale: int = 0  # full validations since early_best
+    stale: NonNegativeInt = 0  # full validations since early_best
     finished: bool = False
-    rollbacks: int = 0
-    valid: dict[str, float] = field(default_factory=dict)  # the last full validation
+    rollbacks: NonNegativeInt = 0
+    valid: dict[str, float | list | None] = field(default_factory=dict)  # the last full validation
     to_validate: bool = False  # a signal came before the validation of this step was done
     before_end: dict | None = None  # as it was before a validation that only the end called for
 
@@ -56,7 +58,7 @@ class Progress:
             self._count_stale(config.early_stopping, metrics, step)
         best = config.checkpoint.best
         if best and metrics[best.metric] is not None:  # None: nothing was there to be measured
-            ranked = [*self.best, [metrics[best.metric], step]]
+            ranked = [*self.best, (metrics[best.metric], step)]
             ranked.sort(key=lambda entry: entry[0], reverse=best.mode == "max")
             self.best = ranked[: best.keep]  # sorting is stable: of equals, the earlier stays
         return step in self.best_steps
@@ -104,6 +106,14 @@ def _goal(section) -> tuple | None:
     return section and (section.metric, section.mode)
 
 
+class _State(BaseModel, strict=True):
+    """What a run reads of a checkpoint's state.json."""
+
+    step: int
+    data: str  # the fingerprint of the training set
+    progress: Progress
+
+
 def begin_or_go_on(
     run, run_dir: Path, allow_changed_data: bool, parent: Path | None = None
 ) -> Progress:
@@ -132,7 +142,9 @@ def begin_or_go_on(
     if devices.workers > 1:
         progress = _from_chief(progress, devices)
         take_from_chief(variables, devices)
-    if progress.rollbacks:
+    if run.config.checkpoint.best is None:
+        progress.best = []
+    if isinstance(run.config.train.non_finite, Rollback):
         run.lower_rate(progress.rollbacks)
     return progress
 
@@ -155,14 +167,14 @@ def _write_first_files(run_dir: Path, run, before: TrainConfig | None, parent: P
 
 def _branch(parent: Path, variables: dict, total: int) -> Progress:
     """Begins where a checkpoint of another run stands; what that run has kept stays there."""
-    state = checkpoint.read_state(parent)
-    if state["step"] >= total:
+    state = files.read_json(parent / "state.json", _State)
+    if state.step >= total:
         raise ConfigError(
-            f"{parent}: expected a branch to go on from step {state['step']}, got a length of "
+            f"{parent}: expected a branch to go on from step {state.step}, got a length of "
             f"{total}; give it more train.steps or train.epochs, or branch from an earlier step"
         )
     restore(parent, variables)
-    progress = Progress(**state["progress"])
+    progress = state.progress
     if progress.before_end is not None:
         progress = Progress(**progress.before_end)
     return replace(progress, best=[], early_step=None, finished=False, before_end=None)
@@ -170,8 +182,8 @@ def _branch(parent: Path, variables: dict, total: int) -> Progress:
 
 def _go_on(newest: Path, run, before: TrainConfig, allow_changed_data: bool) -> Progress:
     mix = run.mix
-    state = checkpoint.read_state(newest)
-    if state["data"] != mix.fingerprint:
+    state = files.read_json(newest / "state.json", _State)
+    if state.data != mix.fingerprint:
         changed = f"{mix.name}: the data have changed since this run began"
         if not allow_changed_data:
             raise CheckpointError(
@@ -181,15 +193,14 @@ def _go_on(newest: Path, run, before: TrainConfig, allow_changed_data: bool) -> 
             f"warning: {changed}: from here on this is not the run that it would have been"
         )
     total = run.total_steps
-    step = state["step"]
+    step = state.step
     if total < step:
         raise CheckpointError(
             f"{newest}: already at step {step}; expected a length of at least that, got {total}"
         )
     restore(newest, run.trainer.variables())
-    progress = Progress(**state["progress"])
     longer = step < total and step == run.clock.total_steps(before.train)
-    return progress.changed_in_place(before, run.config, step == total, longer)
+    return state.progress.changed_in_place(before, run.config, step == total, longer)
 
 
 def restore(path: Path, variables: dict) -> None:
@@ -239,7 +250,7 @@ def _check_directory(run_dir: Path, run) -> TrainConfig | None:
     if not checkpoint.has_any(run_dir / "checkpoints"):
         program.warn(f"{run_dir}: it ended before its first checkpoint: begun anew")
         return None
-    before = train_config.load_config(file)
+    before = checkpoint.load_run_config(run_dir)
     _check_unchanged(file, before, run)
     return before
 
@@ -314,11 +325,13 @@ def _branching(run_dir: Path, refused: dict[tuple, str], run) -> str:
 def _name_changes(file: Path, now: dict) -> None:
     """Says where the environment is not as it was; nothing if that is not known."""
     try:
-        before = json.loads(file.read_text())
-    except (OSError, ValueError):
+        before = files.read_json(file, dict)
+    except FileNotFoundError:
         return
-    changed = environment_changes(before, now) if isinstance(before, dict) else []
-    if changed:
+    except CheckpointError as error:
+        program.warn(f"warning: {error}: what has changed since is not known")
+        return
+    if changed := environment_changes(before, now):
         program.warn(
             f"{file}: another environment than before: {'; '.join(changed)}: "
             "from here on equal only up to rounding"

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from cli.program import CheckpointError
 from engine import checkpoint
 from engine.variables import read_variables, with_averages
 
-_READING_ERRORS = (OSError, ValueError, tf.errors.OpError)  # where files go while they are read
+_READING_ERRORS = (OSError, CheckpointError)  # where files go while they are read
 _MOST_TRIES = 20
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras.src.backend.common import global_state
 from tensorflow.python.eager import context
 
-from cli.program import ConfigError
+from cli.program import CheckpointError, ConfigError
 from engine import checkpoint
 from engine.stateless import fold
 from train_config import Skip, Train
@@ -88,9 +88,15 @@ def _name_disk_error(error: tf.errors.OpError, directory: Path) -> None:
 
 
 def read_variables(directory: Path) -> dict[str, np.ndarray]:
-    """{name: value} of a checkpoint."""
-    reader = tf.train.load_checkpoint(str(directory / "variables"))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    """{name: value} of a checkpoint. Raises CheckpointError for files that hold no variables."""
+    try:
+        reader = tf.train.load_checkpoint(str(directory / "variables"))
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except MemoryError:
+        raise
+    except Exception as error:  # what damage makes TensorFlow's reader raise is not documented
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{directory}: its variables cannot be read: {reason}") from error
 
 
 def with_averages(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

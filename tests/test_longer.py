@@ -144,7 +144,7 @@ def test_a_branch_takes_its_changes_and_leaves_its_parent_alone(whole, tmp_path)
 
 def test_a_branch_that_has_nothing_to_do_is_refused(whole, tmp_path):
     with pytest.raises(ConfigError, match="expected a branch to go on from step 24, got a length"):
-        branch(whole, tmp_path / "run")
+        branch(str(whole), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

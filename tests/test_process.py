@@ -175,3 +175,20 @@ def test_a_step_that_is_removed_while_it_is_read_is_one_line(tmp_path):
         CheckpointError, match=r"step-0000000007: was removed while it was being read"
     ):
         with_step(path, removed)
+
+
+STREAMS = [">/dev/full", "2>/dev/full", "2>&-", ">&-", "<&- >&- 2>&-"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("redirection", STREAMS)
+def test_a_full_or_closed_stream_changes_no_exit_code(tmp_path, redirection):
+    words = [*TRAINER, *SHORT, "--run_dir", "run"]
+    command = ["bash", "-c", f'"$@" {redirection}', "bash", *words]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=WITH_TINY, capture_output=True, text=True, timeout=HANG
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert checkpoint.verify_all(tmp_path / "run")["verified"][-1] == 60
+    if ">" in redirection[:1]:
+        assert "warning: stdout" in done.stderr

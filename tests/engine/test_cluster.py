@@ -3,12 +3,21 @@
 import json
 import re
 import socket
+import threading
 
 import pytest
 from places import TINY
 
 from cli.program import ConfigError
-from engine.cluster import Cluster, check_cluster, is_listening, read_cluster, tf_config
+from engine.cluster import (
+    GREETING,
+    Cluster,
+    check_cluster,
+    is_greeting,
+    is_listening,
+    read_cluster,
+    tf_config,
+)
 from train_config import load_config
 
 WORKERS = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
@@ -32,6 +41,12 @@ ALL = {
             "cluster: wroker: unknown job; expected chief, worker, ps",
         ),
         (json.dumps({"cluster": {"worker": ["a"]}}), "cluster: expected host:port, got 'a'"),
+        ("[" * 100_000, "TF_CONFIG: expected JSON"),
+        (json.dumps({"cluster": {"worker": ["a:65536"]}}), "ports are 1 to 65535"),
+        (
+            json.dumps(WORKERS | {"task": {"type": [], "index": 0}}),
+            "task.type: expected one of worker, got []",
+        ),
         (
             json.dumps({"cluster": {"worker": ["a:1", "a:1"]}}),
             "cluster: a:1: expected every address once",
@@ -156,3 +171,20 @@ def test_who_listens_is_seen_and_who_does_not_is_not():
         address = f"localhost:{server.getsockname()[1]}"
         assert is_listening(address)
     assert not is_listening(address)
+
+
+def test_a_service_that_says_nothing_or_something_else_is_no_worker():
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
+        assert is_listening(address) and not is_greeting(address)  # nobody accepts
+    for words, expected in ((GREETING, True), (b"SSH-2.0-x\r\n", False), (b"", False)):
+        with socket.create_server(("localhost", 0)) as server:
+
+            def answer(server=server, words=words):
+                with server.accept()[0] as connection:
+                    connection.sendall(words)
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            assert is_greeting(f"localhost:{server.getsockname()[1]}") is expected
+            thread.join()
