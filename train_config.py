@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from cli import typed_yaml
+from cli import files, typed_yaml
 from cli.program import ConfigError, write_whole
 from cli.typed_yaml import (
     Bool,
@@ -775,10 +775,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
 
 
 def _with_class_names(config: TrainConfig, directory: Path) -> TrainConfig:
-    file = directory / config.spec.class_names_file
+    file = directory / Path(config.spec.class_names_file).name
     values = config.spec.model_dump() | {"class_names_file": None}
     try:
-        values["class_names"] = list(map(json.loads, file.read_text("utf-8").splitlines()))
+        lines = files.read_bytes(file, ConfigError).decode().splitlines()
+        values["class_names"] = list(map(json.loads, lines))
         return config.model_copy(update={"spec": Spec.model_validate(values)})
     except (OSError, ValueError) as error:
         expected = f"expected the names of {config.spec.num_classes:,} classes, one a line"

@@ -22,9 +22,10 @@ from typing import NamedTuple
 
 import train_config
 from cli import program
-from cli.program import CheckpointError, ConfigError, DataError, Stopped, StopSignals
+from cli.program import ConfigError, DataError, Stopped, StopSignals
 from engine import checkpoint
 from engine.cluster import check_cluster, read_cluster
+from engine.lineage import history
 
 COMMAND = program.Command(
     "trainer",
@@ -81,23 +82,6 @@ def prepare_branch(command: program.Command, origin: str):
     if command.print_config:
         return train_config.describe_config(path, command.overrides)
     return train_config.load_config(path, command.overrides), Path(command.run_dir), parent
-
-
-def history(run_dir: Path) -> str:
-    """The parent of a run, and a line for each of its starts."""
-    try:
-        lineage = json.loads((run_dir / "environment.json").read_text())["lineage"]
-        parent = lineage["parent"]
-        lines = (
-            [f"{run_dir}: begun from {parent['run']} at step {parent['step']}"] if parent else []
-        )
-        lines += [f"  {line}" for line in parent["changed"]] if parent else []
-        for start in lineage["starts"]:
-            lines.append(f"{start['time']} from step {start['step']}: {shlex.join(start['argv'])}")
-            lines += [f"  {line}" for line in start["changed"]]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise CheckpointError(f"{run_dir}/environment.json: no history: {error}") from error
-    return "\n".join(lines)
 
 
 def prepare_replay(step_dir: Path, overrides: list[str]):
@@ -365,6 +349,7 @@ class Trainer:
 
     def _apply(self, gradients, scale) -> None:
         means = [gradient * scale for gradient in gradients]
+        # Keras multiplies by the learning rate: that of build_schedule at this step.
         self.optimizer.apply(means, self.model.trainable_variables)
 
     def _count(self, finite) -> tf.Tensor:

@@ -5,7 +5,6 @@ code: the commit, what differs from it, and text files that git does not know, s
 that was never committed.
 """
 
-import json
 import os
 import platform
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from cli import program
+from cli import files, program
 from cli.program import ROOT, CheckpointError
 
 _CPU_INFO = Path("/proc/cpuinfo")  # on Linux
@@ -39,7 +38,6 @@ _MOST_LOOKED_AT = 2000  # files, since data may lie in the checkout
 _MOST_NAMED = 50  # of what is left out
 _RUN_FILES = ("lock", "environment.json")  # a directory with one of them is a run's
 _MAY_BE_SECRET = re.compile(r"secret|credential|token|passw|\.pem$|\.key$|^id_[a-z0-9]+$", re.I)
-_MOST_BYTES = 1 << 26  # of an environment.json
 
 
 def environment(data: str) -> dict:
@@ -217,16 +215,15 @@ def reproduce(run_dir: Path, data: str | None) -> dict:
 def read_environment(run_dir: Path) -> dict:
     """Raises CheckpointError for what is no environment.json."""
     file = run_dir / "environment.json"
+    expected = f"{file}: expected the environment of a run"
+
+    def failure(message: str) -> CheckpointError:
+        return CheckpointError(f"{expected}: {message.removeprefix(f'{file}: ')}")
+
     try:
-        if not file.is_file() or file.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"no file of at most {_MOST_BYTES:,} bytes")
-        before = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(before, dict):
-            raise ValueError(f"got {type(before).__name__}")
-    except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{file}: expected the environment of a run: {reason}") from error
-    return before
+        return files.read_json(file, dict, failure)
+    except FileNotFoundError as error:
+        raise failure("no such file") from error
 
 
 def _dictionary(environment: dict, key: str) -> dict:

@@ -6,6 +6,7 @@ and kept otherwise, which is said; with other data if that is asked for; computi
 never: that is another run, which may branch from a checkpoint of this one.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from cli.typed_yaml import flatten, to_text
 from engine import checkpoint
 from engine.devices import Devices
 from engine.environment import environment, environment_changes
+from engine.lineage import Lineage, Parent, Start, read_lineage
 from engine.variables import read_variables
 from train_config import EarlyStopping, Rollback, TrainConfig
 
@@ -161,7 +163,7 @@ def _write_first_files(run_dir: Path, run, before: TrainConfig | None, parent: P
     now = environment(run.mix.fingerprint)
     if before:
         _name_changes(file, now)
-    now["lineage"] = _lineage(file, run, before, parent)
+    now["lineage"] = _lineage(run_dir, run, before, parent).model_dump()
     program.write_whole(file, json.dumps(now, indent=1))
 
 
@@ -340,7 +342,6 @@ def _name_changes(file: Path, now: dict) -> None:
 
 _BESIDE = ("summary", "checkpoint", "validation", "early_stopping")
 _LENGTH = {("train", "steps"), ("train", "epochs")}
-_MOST_STARTS = 100
 # How a run is computed, not what: it may change from start to start, and with it the rounding.
 _HOW = {
     ("distribute", "strategy"),
@@ -389,33 +390,28 @@ def _differing(old: TrainConfig, new: TrainConfig) -> dict[tuple, str]:
 # ---- where a run comes from
 
 
-def _lineage(file: Path, run, before: TrainConfig | None, parent: Path | None) -> dict:
-    """The parent of a run, and each of its starts: time, step, command, what was changed."""
-    lineage = {"parent": None, "starts": []}
+def _lineage(run_dir: Path, run, before: TrainConfig | None, parent: Path | None) -> Lineage:
+    """The lineage of a run with this start; `before`: the configuration of one that goes on."""
+    lineage = Lineage()
     if before:
-        lineage = _read_lineage(file) or lineage
+        with contextlib.suppress(CheckpointError):  # it is told as far as it is known
+            lineage = read_lineage(run_dir)
     elif parent:
-        run_dir = parent.parent.parent
-        origin = train_config.load_config(run_dir / "config.yaml")
-        lineage["parent"] = {
-            "run": str(run_dir.resolve()),
-            "step": checkpoint.read_state(parent)["step"],
-            "manifest": hashlib.sha256((parent / "MANIFEST.json").read_bytes()).hexdigest(),
-            "changed": list(_changes(origin, run.config).values()),
-        }
-    start = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "step": run.trainer.step,
-        "argv": sys.argv,
-        "changed": list(_changes(before, run.config).values()) if before else [],
-    }
-    lineage["starts"] = [*lineage["starts"], start][-_MOST_STARTS:]
-    return lineage
+        lineage = Lineage(parent=_parent(parent, run))
+    changed = list(_changes(before, run.config).values()) if before else []
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    return lineage.with_start(
+        Start(time=time, step=run.trainer.step, argv=sys.argv, changed=changed)
+    )
 
 
-def _read_lineage(file: Path) -> dict | None:
-    try:
-        lineage = json.loads(file.read_text())["lineage"]
-        return {"parent": lineage["parent"], "starts": list(lineage["starts"])}
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+def _parent(path: Path, run) -> Parent:
+    run_dir = path.parent.parent
+    origin = checkpoint.load_run_config(run_dir)
+    manifest = files.read_bytes(path / "MANIFEST.json")
+    return Parent(
+        run=str(run_dir.resolve()),
+        step=checkpoint.read_state(path)["step"],
+        manifest=hashlib.sha256(manifest).hexdigest(),
+        changed=list(_changes(origin, run.config).values()),
+    )
