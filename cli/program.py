@@ -11,6 +11,7 @@ Exit codes: 0 ok, 1 bug (traceback), 2 configuration or usage, 3 data, 4 checkpo
 
 import atexit
 import contextlib
+import errno
 import gc
 import importlib
 import importlib.util
@@ -393,6 +394,8 @@ def _check_room(file) -> None:
         file.seek(0)
         file.truncate()
     except OSError as error:
+        if error.errno == errno.EFBIG:  # a limit on one file, which says nothing of the room
+            return
         raise ResourceError(
             f"{tempfile.gettempdir()}: {error.strerror}: TensorFlow needs "
             f"{_TEMPORARY_BYTES:,} bytes for temporary files; make room, or set TMPDIR"
