@@ -34,6 +34,7 @@ def assert_stopped_at_one_step(process, run_dir):
     assert len(saved) == 2 and steps == {str(max(checkpoint.steps_in(run_dir / "checkpoints")))}
 
 
+@pytest.mark.slow
 def test_killed_and_stopped_workers_go_on_to_the_same_bytes(tmp_path):
     """SIGKILL to a worker ends all, a signal to one stops all at one step; then the run goes on."""
     whole, run_dir = tmp_path / "whole", tmp_path / "run"
@@ -141,6 +142,7 @@ def test_workers_of_a_chief_are_started_again_so_many_times(monkeypatch):
     assert worker.starts == 11 and failure.value.exit_code == 3
 
 
+@pytest.mark.slow
 def test_parameter_servers_end_though_a_lost_worker_never_returned(tmp_path):
     """Without a launcher that would start it again."""
     chief, ps, *workers = launch.free_addresses(4)

@@ -286,7 +286,7 @@ def test_the_best_are_ranked_and_of_equals_the_earlier_stays():
         for step, value in enumerate([0.5, 0.7, 0.7, 0.6, 0.8], start=1)
     ]
     assert taken == [True, True, True, False, True]
-    assert progress.best == [[0.8, 5], [0.7, 2]]
+    assert progress.best == [(0.8, 5), (0.7, 2)]
     lowest = Progress()
     config = tiny_config("checkpoint.best={metric: loss, mode: min, keep: 1}")
     assert [

@@ -9,6 +9,7 @@ from cli.program import ConfigError
 from model import build_model
 from models.hourglass import SoftArgmax
 
+SLOW_PRECISIONS = True
 SMALL = {"depth": 2, "width": 0.125}
 OTHERS = [{"depth": 4, "width": 0.25}]
 EXAMPLE = {

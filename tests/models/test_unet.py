@@ -7,6 +7,7 @@ from networks import IMAGES, check_count, network, spec_of
 from cli.program import ConfigError
 from model import build_model
 
+SLOW_PRECISIONS = True
 SMALL = {"depth": 2, "width": 0.125}
 OTHERS = [{"depth": 1, "width": 0.25}, {"depth": 4, "width": 0.125}]
 EXAMPLE = {
